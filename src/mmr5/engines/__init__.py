@@ -1,0 +1,1 @@
+"""What turns messages into replies or scores: one backend a file."""

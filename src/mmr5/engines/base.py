@@ -1,0 +1,181 @@
+"""The seam between methods and backends: requests in, replies or scores out.
+
+An engine says what it can (:class:`Capabilities`); a method asks for a capability, and the error names the engines that
+have it. ``tests/engines/test_contract.py`` runs one contract over every engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from mmr5.errors import CapabilityError
+from mmr5.types import Usage
+
+Message = dict[str, Any]
+"""A chat message: ``{"role": ..., "content": [parts]}``; a part is ``{"type": "text", "text": str}`` or
+``{"type": "image", "image": ImageSource}``."""
+
+CAPABILITY_ENGINES = {
+    "generate": ("transformers", "openai", "scripted"),
+    "score_choices": ("transformers", "scripted"),
+    "score_text": ("transformers", "scripted"),
+    "prefill": ("transformers", "scripted"),
+    "images": (
+        "transformers with a vision-language checkpoint",
+        "openai with a served vision-language model",
+        "scripted",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can do.
+
+    Attributes:
+        generate: write a reply.
+        score_choices: log-probabilities of given continuations.
+        score_text: log-likelihood of a given text.
+        prefill: go on from an opening of the assistant's turn.
+        images: read images in the messages.
+        context_tokens: most tokens of prompt and reply together, or None when unknown.
+    """
+
+    generate: bool = True
+    score_choices: bool = False
+    score_text: bool = False
+    prefill: bool = False
+    images: bool = False
+    context_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One prompt.
+
+    Attributes:
+        messages: the chat so far; the assistant speaks next.
+        prefill: the opening of the assistant's turn, already written; the reply goes on from there.
+    """
+
+    messages: Sequence[Message]
+    prefill: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a reply is written.
+
+    Attributes:
+        max_new_tokens: most tokens to write.
+        temperature: 0 is greedy.
+        top_p: nucleus mass in (0, 1].
+        seed: of the sampling; the same seed gives the same replies on the same machine.
+        stop: the reply ends right after the first of these strings, which it keeps.
+    """
+
+    max_new_tokens: int = 1024
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the model wrote after the prefill (the prefill itself is not repeated).
+
+    Attributes:
+        text: the new text, special tokens dropped.
+        finish: ``"stop"`` when the model ended by itself or at a stop string, ``"length"`` at the token limit.
+        usage: tokens read and written.
+    """
+
+    text: str
+    finish: Literal["stop", "length"] = "stop"
+    usage: Usage = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class TextScore:
+    """How likely a text is after a prompt.
+
+    Attributes:
+        mean_logprob: mean natural log-probability per token of the text.
+        n_tokens: tokens of the text, at least 1.
+    """
+
+    mean_logprob: float
+    n_tokens: int
+    usage: Usage = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceScores:
+    """How likely each choice is as the next thing written, when only the choices may be written.
+
+    Attributes:
+        logprobs: one natural log-probability a choice; their exponentials sum to 1.
+    """
+
+    logprobs: tuple[float, ...]
+    usage: Usage = Usage()
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """What turns messages into replies or scores."""
+
+    @property
+    def name(self) -> str:
+        """The backend, e.g. ``"transformers"``."""
+
+    @property
+    def model(self) -> str:
+        """The model's name, as shown in results."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this engine can do."""
+
+    @property
+    def reserved(self) -> tuple[str, ...]:
+        """Strings with a meaning of their own to this model (its special tokens), to be neutralised in page text."""
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of ``text`` alone; an estimate where the backend's tokenizer is out of reach."""
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Reply]:
+        """One reply a request, in order.
+
+        Raises:
+            EngineError: the backend failed.
+            ContextLengthError: a prompt does not fit.
+        """
+
+    def score_choices(self, requests: Sequence[Request], choices: Sequence[Sequence[str]]) -> list[ChoiceScores]:
+        """For each request, score its own list of choices (distinct, none a prefix of another in tokens)."""
+
+    def score_text(self, requests: Sequence[Request], texts: Sequence[str]) -> list[TextScore]:
+        """For each request, score its own text as what the assistant says next."""
+
+
+def require(engine: Engine, capability: str, purpose: str) -> None:
+    """Refuse early, and say who could do it.
+
+    Args:
+        engine: the engine in use.
+        capability: a field of :class:`Capabilities`.
+        purpose: what asks for it, e.g. ``"method 'logits'"``.
+
+    Raises:
+        CapabilityError: the engine lacks the capability.
+    """
+    if not getattr(engine.capabilities, capability):
+        able = ", ".join(CAPABILITY_ENGINES[capability])
+        raise CapabilityError(
+            f"{purpose} needs {capability!r}, which engine {engine.name!r} with model {engine.model!r} does not have. "
+            f"Engines that have it: {able}."
+        )

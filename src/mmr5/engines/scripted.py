@@ -1,0 +1,145 @@
+"""A public test double: an engine that says what it is told to say.
+
+Use it to test a program that calls mmr5 without a model::
+
+    engine = ScriptedEngine(["<think>…</think><answer>[2, 1]</answer>"])
+    engine = ScriptedEngine(lambda request: "...")
+
+Without a script it writes a well-formed reply that keeps the first-stage order, with one honest sentence a page; its scores
+are the share of the question's words that stand in the text it is given. So ``mmr5 rerank --engine scripted`` is a dry run.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+from mmr5.answer import VERDICTS, format_reply, format_verdict
+from mmr5.engines.base import Capabilities, ChoiceScores, Reply, Request, Sampling, TextScore
+from mmr5.errors import EngineError
+from mmr5.excerpts import terms
+from mmr5.types import Usage
+
+Script = Callable[[Request], str] | Sequence[str]
+
+_N_PAGES = re.compile(r"id from 1 to (\d+)")
+
+
+class ScriptedEngine:
+    """An engine without a model.
+
+    Args:
+        script: the replies in order (it is an error to run out of them), or a function from a request to its reply, or None for
+            the dry run described above.
+        capabilities: what the engine says it can; everything by default.
+
+    Attributes:
+        requests: every request that was seen, in order.
+    """
+
+    name = "scripted"
+    reserved: tuple[str, ...] = ("<|im_start|>", "<|im_end|>", "<|image_pad|>")
+
+    def __init__(
+        self, script: Script | None = None, *, model: str = "scripted", capabilities: Capabilities | None = None
+    ) -> None:
+        self.model = model
+        self.capabilities = capabilities or Capabilities(True, True, True, True, True, None)
+        self.requests: list[Request] = []
+        self._lock = threading.Lock()
+        self._function: Callable[[Request], str]
+        if script is None:
+            self._function = _dry_reply
+        elif callable(script):
+            self._function = script
+        else:
+            replies: Iterator[str] = iter(list(script))
+            self._function = lambda request: _next(replies, len(script))
+
+    def count_tokens(self, text: str) -> int:
+        """Words of ``text``."""
+        return len(text.split())
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Reply]:
+        """The scripted replies, cut at the token limit (words) and after the first stop string."""
+        replies = []
+        for request in requests:
+            with self._lock:
+                self.requests.append(request)
+                text = self._function(request)
+            replies.append(_finish(text, request, sampling))
+        return replies
+
+    def score_choices(self, requests: Sequence[Request], choices: Sequence[Sequence[str]]) -> list[ChoiceScores]:
+        """Choices in their given order, each half as likely as the one before; by shared words for a verdict."""
+        found = []
+        for request, given in zip(requests, choices, strict=True):
+            with self._lock:
+                self.requests.append(request)
+            if tuple(given) == VERDICTS:
+                share = min(max(_overlap(request), 0.01), 0.99)
+                weights = [share, 1 - share]
+            else:
+                weights = [0.5**i for i in range(len(given))]
+            total = sum(weights)
+            found.append(ChoiceScores(tuple(math.log(w / total) for w in weights), Usage(_size(request), 1)))
+        return found
+
+    def score_text(self, requests: Sequence[Request], texts: Sequence[str]) -> list[TextScore]:
+        """A mean log-probability in [-2, 0]: higher where more of the text's words stand in the prompt."""
+        found = []
+        for request, text in zip(requests, texts, strict=True):
+            with self._lock:
+                self.requests.append(request)
+            share = _shared(text, _plain(request))
+            found.append(TextScore(2 * (share - 1), max(1, self.count_tokens(text)), Usage(_size(request), 0)))
+        return found
+
+
+def _next(replies: Iterator[str], n: int) -> str:
+    try:
+        return next(replies)
+    except StopIteration:
+        raise EngineError(f"the script has {n} replies, and one more was asked for: give as many replies as requests") from None
+
+
+def _plain(request: Request) -> str:
+    return "".join(p["text"] for m in request.messages for p in m["content"] if p["type"] == "text")
+
+
+def _size(request: Request) -> int:
+    return len(_plain(request).split())
+
+
+def _shared(text: str, within: str) -> float:
+    wanted = set(terms(text))
+    return len(wanted & set(terms(within))) / len(wanted) if wanted else 0.0
+
+
+def _overlap(request: Request) -> float:
+    page, _, question = _plain(request).rpartition("\n\nQuestion: ")
+    return _shared(question.split("\n")[0], page)
+
+
+def _dry_reply(request: Request) -> str:
+    plain = _plain(request)
+    match = _N_PAGES.search(plain)
+    if match is None:
+        share = _overlap(request)
+        return format_verdict(share > 0.5, f"{share:.0%} of the question's words stand on this page.")
+    n = int(match[1])
+    if "<think>" not in plain:
+        return format_reply(range(n))
+    return format_reply(range(n), [f"a scripted engine does not look at pages; this is number {i + 1} of {n}." for i in range(n)])
+
+
+def _finish(text: str, request: Request, sampling: Sampling) -> Reply:
+    for stop in sampling.stop:
+        if stop in text:
+            text = text[: text.index(stop) + len(stop)]
+    pieces = re.findall(r"\s*\S+", text)
+    if len(pieces) > sampling.max_new_tokens:
+        return Reply("".join(pieces[: sampling.max_new_tokens]), "length", Usage(_size(request), sampling.max_new_tokens))
+    return Reply(text, "stop", Usage(_size(request), len(pieces)))

@@ -1,0 +1,49 @@
+"""Every page on its own: the mean log-likelihood of the question given the page; needs no training.
+
+Query likelihood with a language model: a page from which the question is easy to write is likely to answer it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmr5 import prompt
+from mmr5.engines.base import Engine, Request, require
+from mmr5.methods import inputs
+from mmr5.methods.settings import Settings
+from mmr5.types import Candidates, Page, Ranking, Usage
+
+SCORE_KIND = "mean_log_likelihood"
+
+
+def rank(engine: Engine, batch: Sequence[Candidates], settings: Settings) -> list[Ranking]:
+    """Rank by the mean natural log-probability per token of the question; every page in the same batch."""
+    require(engine, "score_text", "method 'likelihood'")
+    inputs.check(engine, settings, "likelihood")
+    requests = [request(engine, c.query, page, settings) for c in batch for page in c.pages]
+    queries = [c.query.strip() for c in batch for _ in c.pages]
+    scored = engine.score_text(requests, queries) if requests else []
+    rankings, start = [], 0
+    for candidates in batch:
+        part = scored[start : start + len(candidates)]
+        start += len(candidates)
+        scores = tuple(s.mean_logprob for s in part)
+        order = tuple(sorted(range(len(part)), key=lambda i: (-scores[i], i)))
+        rankings.append(Ranking(order, scores, SCORE_KIND, usage=sum((s.usage for s in part), Usage())))
+    return rankings
+
+
+def request(engine: Engine, query: str, page: Page, settings: Settings) -> Request:
+    """The prompt over one page after which the question is scored."""
+    overhead = inputs.prompt_tokens(engine, Request(prompt.likelihood(view="text", text=""))) + 2 * engine.count_tokens(query)
+    budget = inputs.single_budget(engine, settings, overhead) if settings.view != "image" else 1
+    pictures = inputs.images([page], settings.view)
+    texts = inputs.texts(query, [page], settings.view, budget, engine)
+    return Request(
+        prompt.likelihood(
+            view=settings.view,
+            image=pictures[0] if pictures else None,
+            text=texts[0] if texts else None,
+            reserved=engine.reserved,
+        )
+    )

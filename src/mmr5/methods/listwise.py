@@ -1,0 +1,223 @@
+"""List-wise methods: one prompt holds all candidates, and the reply holds their order (paper section 3.1).
+
+``reason`` thinks about every page before it answers; ``direct`` answers at once. Lists longer than the window are read in
+windows from the tail; K samples over shuffled candidates are merged by Borda count.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from mmr5 import prompt, windows
+from mmr5.answer import ANSWER_END, Parsed, parse
+from mmr5.engines.base import Engine, Reply, Request, Sampling, require
+from mmr5.methods import inputs
+from mmr5.methods.settings import Settings
+from mmr5.types import Candidates, Issue, Ranking, Usage
+
+DIRECT_TOKENS_PER_PAGE = 6
+"""Room for one id, comma and space in an answer without reasoning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """What one prompt told about its window: an order and, by window position, scores and notes."""
+
+    order: tuple[int, ...]
+    scores: tuple[float, ...] | None = None
+    notes: tuple[str | None, ...] | None = None
+    reasoning: str | None = None
+    reply: str | None = None
+    issues: tuple[Issue, ...] = ()
+    usage: Usage = Usage()
+
+
+Ask = Callable[[Sequence[Candidates]], list[Local]]
+"""Ranks windows, each small enough for one prompt."""
+
+
+def rank_reason(engine: Engine, batch: Sequence[Candidates], settings: Settings) -> list[Ranking]:
+    """Think about all pages, then answer with the order (the paper's method)."""
+    return _rank(engine, batch, settings, think=True)
+
+
+def rank_direct(engine: Engine, batch: Sequence[Candidates], settings: Settings) -> list[Ranking]:
+    """Answer with the order at once (the paper's baseline without chain of thought)."""
+    longest = max((min(len(c), settings.window) for c in batch), default=1)
+    short = min(settings.max_new_tokens, 16 + DIRECT_TOKENS_PER_PAGE * longest)
+    return _rank(engine, batch, replace(settings, max_new_tokens=short, think_tokens=None), think=False)
+
+
+def _rank(engine: Engine, batch: Sequence[Candidates], settings: Settings, *, think: bool) -> list[Ranking]:
+    require(engine, "generate", f"method {'reason' if think else 'direct'!r}")
+    if settings.think_tokens is not None:
+        require(engine, "prefill", "think_tokens")
+    inputs.check(engine, settings, "reason" if think else "direct")
+
+    def ask(parts: Sequence[Candidates], budget: int) -> list[Local]:
+        requests = [request(engine, c, settings, budget, think=think) for c in parts]
+        return [
+            _local(reply, opening, len(c), settings, think=think)
+            for (reply, opening), c in zip(_write(engine, requests, settings), parts, strict=True)
+        ]
+
+    return rank_windows(engine, batch, settings, ask, think=think, score_kind=None)
+
+
+def request(
+    engine: Engine, candidates: Candidates, settings: Settings, budget: int, *, think: bool, prefill: str = ""
+) -> Request:
+    """The list-wise prompt of one window.
+
+    Args:
+        engine: its tokenizer measures the excerpts.
+        candidates: at most a window of pages.
+        settings: the view.
+        budget: tokens of text a page.
+        think: ask for reasoning.
+        prefill: opening of the assistant's turn.
+    """
+    messages = prompt.listwise(
+        candidates.query,
+        view=settings.view,
+        think=think,
+        images=inputs.images(candidates.pages, settings.view),
+        texts=inputs.texts(candidates.query, candidates.pages, settings.view, budget, engine),
+        reserved=engine.reserved,
+    )
+    return Request(messages, prefill)
+
+
+def budgets(engine: Engine, batch: Sequence[Candidates], settings: Settings, *, think: bool) -> tuple[Settings, int]:
+    """Window and text budget a page for a batch: those of its longest list and longest question."""
+    n = max((len(c) for c in batch), default=1)
+    query = max((c.query for c in batch), key=len, default="")
+    bare = prompt.listwise(query, view="text", think=think, texts=[""] * min(n, settings.window), reserved=engine.reserved)
+    window, page_tokens = inputs.window_budget(engine, settings, inputs.prompt_tokens(engine, Request(bare)), n)
+    return inputs.fit(settings, window), page_tokens
+
+
+def rank_windows(
+    engine: Engine,
+    batch: Sequence[Candidates],
+    settings: Settings,
+    ask: Callable[[Sequence[Candidates], int], list[Local]],
+    *,
+    think: bool,
+    score_kind: str | None,
+) -> list[Ranking]:
+    """Rank lists of any length with a function that ranks windows.
+
+    All lists of the batch move through their windows together, so that each step is one call of ``ask``.
+
+    Args:
+        engine: for its context and tokenizer.
+        batch: the candidate lists; an empty one gives an empty ranking.
+        settings: window, overlap, samples, seed.
+        ask: ranks windows of at most ``settings.window`` pages within a text budget a page.
+        think: whether the prompt asks for reasoning (its words take room).
+        score_kind: what the scores of ``ask`` are; they are kept for a list that fits one window and one sample.
+    """
+    settings, budget = budgets(engine, batch, settings, think=think)
+    states = [
+        _State(candidates, _shuffled(len(candidates), sample, settings.seed))
+        for candidates in batch
+        for sample in range(settings.samples)
+    ]
+    longest = max((len(s.order) for s in states), default=0)
+    plans = {n: windows.spans(n, settings.window, settings.overlap) for n in {len(s.order) for s in states}}
+    for step in range(max((len(plan) for plan in plans.values()), default=0) if longest else 0):
+        moving = [s for s in states if step < len(plans[len(s.order)])]
+        parts = [s.candidates.subset(s.order[slice(*plans[len(s.order)][step])]) for s in moving]
+        for state, local in zip(moving, ask(parts, budget), strict=True):
+            state.take(plans[len(state.order)][step], local)
+    groups = [states[i : i + settings.samples] for i in range(0, len(states), settings.samples)]
+    return [_merge(group, score_kind) for group in groups]
+
+
+@dataclass(slots=True)
+class _State:
+    """One sample of one list on its way through the windows."""
+
+    candidates: Candidates
+    order: list[int]
+    locals: list[Local] = field(default_factory=list)
+    notes: dict[int, str] = field(default_factory=dict)
+    scores: dict[int, float] = field(default_factory=dict)
+
+    def take(self, span: tuple[int, int], local: Local) -> None:
+        """Apply what a prompt told about the pages at ``span``."""
+        here = self.order[slice(*span)]
+        for place, position in enumerate(here):
+            if local.notes is not None and local.notes[place] is not None:
+                self.notes[position] = local.notes[place] or ""
+            if local.scores is not None:
+                self.scores[position] = local.scores[place]
+        self.order = windows.reorder(self.order, span, local.order)
+        self.locals.append(local)
+
+
+def _shuffled(n: int, sample: int, seed: int) -> list[int]:
+    """First-stage order for sample 0, a seeded shuffle for every other."""
+    order = list(range(n))
+    if sample:
+        random.Random(f"{seed}/{sample}/{n}").shuffle(order)  # noqa: S311 - a seeded shuffle, not a secret
+    return order
+
+
+def _merge(group: Sequence[_State], score_kind: str | None) -> Ranking:
+    """One ranking out of the samples of one list."""
+    n = len(group[0].order)
+    locals_ = [local for state in group for local in state.locals]
+    usage = sum((local.usage for local in locals_), Usage())
+    notes: list[str | None] = [next((s.notes[i] for s in group if i in s.notes), None) for i in range(n)]
+    reasoning = "\n\n".join(local.reasoning for local in locals_ if local.reasoning) or None
+    reply = "\n\n".join(local.reply for local in locals_ if local.reply is not None) or None
+    found = {issue for local in locals_ for issue in local.issues}
+    if len(group) > 1:
+        scores: list[float] | None = windows.borda([s.order for s in group]) if n else []
+        order = sorted(range(n), key=lambda i: (-(scores or [])[i], i))
+        score_kind = "borda"
+    else:
+        order = group[0].order
+        single = len(locals_) == 1 and len(group[0].scores) == n
+        scores = [group[0].scores[i] for i in range(n)] if single else [1 / (order.index(i) + 1) for i in range(n)]
+        score_kind = score_kind if single else "reciprocal_rank"
+    return Ranking(
+        tuple(order),
+        tuple(scores or []),
+        score_kind,
+        tuple(notes),
+        reasoning,
+        reply,
+        tuple(i for i in Issue if i in found),
+        usage,
+    )
+
+
+def _write(engine: Engine, requests: Sequence[Request], settings: Settings) -> list[tuple[Reply, str]]:
+    """Replies, each with the opening that was put into the model's mouth."""
+    sampling = Sampling(settings.max_new_tokens, settings.temperature, seed=settings.seed, stop=(ANSWER_END,))
+    if settings.think_tokens is None:
+        return [(reply, "") for reply in engine.generate(requests, sampling)]
+    thinking = replace(sampling, max_new_tokens=settings.think_tokens, stop=("</think>", ANSWER_END))
+    first = engine.generate(requests, thinking)
+    openings = []
+    for reply in first:
+        thought = reply.text if "<think>" in reply.text else "<think>\n" + reply.text
+        closed = thought if "</think>" in thought else thought.rstrip() + "\n</think>"
+        openings.append(closed if ANSWER_END in closed else closed[: closed.index("</think>") + 8] + prompt.ANSWER_PREFILL)
+    unanswered = [i for i, opening in enumerate(openings) if ANSWER_END not in opening]
+    rest = engine.generate([replace(requests[i], prefill=openings[i]) for i in unanswered], sampling) if unanswered else []
+    done: list[tuple[Reply, str]] = [(Reply("", "stop", r.usage), o) for r, o in zip(first, openings, strict=True)]
+    for i, reply in zip(unanswered, rest, strict=True):
+        done[i] = (Reply(reply.text, reply.finish, first[i].usage + reply.usage), openings[i])
+    return done
+
+
+def _local(reply: Reply, opening: str, n: int, settings: Settings, *, think: bool) -> Local:
+    text = opening + reply.text
+    parsed: Parsed = parse(text, n, think=think, truncated=reply.finish == "length", strict=settings.strict)
+    return Local(parsed.order, None, parsed.notes, parsed.reasoning, text, parsed.issues, reply.usage)

@@ -1,0 +1,78 @@
+"""A model's name → what has to be loaded, and its recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from mmr5.cache import Cache
+from mmr5.errors import ModelNotFoundError
+from mmr5.models.recipes import FILE, Recipe, load_recipe, parse_recipe
+from mmr5.models.weights import MINI_BASE, obtain
+from mmr5.types import Progress
+
+MINI = "mini"
+NAMED = {MINI: "SmolLM2-135M-Instruct (Apache-2.0) with this project's recipe: no GPU, no account, no hub"}
+HUB_RECIPES = {"i2vec/MM-R5": Recipe(method="reason", view="image")}
+"""Known checkpoints of others that carry no ``recipe.json``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What has to be loaded.
+
+    Attributes:
+        name: how the model is called in results.
+        path: a folder, or a name on the hub.
+        gguf: a quantised file that has to be dequantised into ``path`` first, or None.
+        adapter: folder of a LoRA adapter for it, or None.
+        recipe: the settings it was made for, or None when it says none.
+    """
+
+    name: str
+    path: str
+    gguf: str | None = None
+    adapter: str | None = None
+    recipe: Recipe | None = None
+
+
+def resolve(name: str, *, cache: Cache | None = None, progress: Progress | None = None) -> Checkpoint:
+    """Find a model: ``mini``, a folder, or a name on the hub.
+
+    Args:
+        name: what the user said.
+        cache: where the base of ``mini`` is kept.
+        progress: told of downloads.
+
+    Raises:
+        ModelNotFoundError: the name looks like a path and there is nothing, or the weights cannot be obtained.
+    """
+    if name == MINI:
+        return _mini(cache, progress)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
+            raise ModelNotFoundError(f"{name!r} is a folder without config.json or adapter_config.json: it holds no checkpoint")
+        return Checkpoint(folder.name or str(folder), str(folder), recipe=load_recipe(folder))
+    if folder.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
+        known = ", ".join(repr(n) for n in NAMED)
+        raise ModelNotFoundError(
+            f"no model {name!r}: give {known}, a folder with a checkpoint, or a hub name such as 'i2vec/MM-R5'"
+        )
+    return Checkpoint(name, name, recipe=HUB_RECIPES.get(name))
+
+
+def mini_recipe() -> Recipe:
+    """The recipe of the embedded default."""
+    file = resources.files("mmr5.models") / MINI / FILE
+    return parse_recipe(file.read_text(encoding="utf-8"), str(file))
+
+
+def _mini(cache: Cache | None, progress: Progress | None) -> Checkpoint:
+    """``mini``: its base is fetched as a quantised file (:mod:`mmr5.models.weights`) unless it has been prepared before."""
+    store = cache or Cache()
+    (file, sha256), *_ = MINI_BASE.files.items()
+    prepared = store.directory("models") / f"mini-base-{sha256[:12]}"
+    gguf = None if (prepared / "config.json").is_file() else str(obtain(MINI_BASE, cache=store, progress=progress) / file)
+    return Checkpoint(MINI, str(prepared), gguf=gguf, recipe=mini_recipe())

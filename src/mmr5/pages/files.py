@@ -1,0 +1,151 @@
+"""Files that pages are read from: their kind by content, their digest, and the files of a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mmr5.errors import DocumentError, PageError, SourceNotFoundError
+
+Kind = Literal["pdf", "png", "jpeg", "webp", "tiff", "bmp", "gif"]
+
+KNOWN_KINDS = "PDF, PNG, JPEG, WebP, TIFF, BMP and GIF"
+"""The kinds as named in messages."""
+
+_SUFFIXES = frozenset({".pdf", ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
+_MAGIC: tuple[tuple[bytes, Kind], ...] = (
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"II*\0", "tiff"),
+    (b"MM\0*", "tiff"),
+    (b"II+\0", "tiff"),
+    (b"MM\0+", "tiff"),
+    (b"GIF87a", "gif"),
+    (b"GIF89a", "gif"),
+)
+_BMP_HEADER_SIZES = frozenset({12, 40, 52, 56, 64, 108, 124})
+_PDF_HEADER = re.compile(rb"%PDF-\d")
+HEAD_BYTES = 1024
+"""How much of a file its kind is read from; a PDF's header may be preceded by other bytes."""
+
+
+def kind_of(head: bytes) -> Kind | None:
+    """The kind of a file by its first :data:`HEAD_BYTES` bytes, never by its name; None when it is not a known one."""
+    for magic, kind in _MAGIC:
+        if head.startswith(magic):
+            return kind
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "webp"
+    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADER_SIZES:
+        return "bmp"
+    return "pdf" if _PDF_HEADER.search(head[:HEAD_BYTES]) else None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file and the content that it had when it was read.
+
+    Attributes:
+        path: absolute path.
+        digest: sha256 of the content, hex.
+        size: bytes.
+        mtime_ns: time of the last change, in nanoseconds since the epoch.
+    """
+
+    path: Path
+    digest: str
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, path: str | Path) -> StoredFile:
+        """Read a file's state; the content is streamed, never held.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        with open(path, "rb") as file:  # noqa: PTH123
+            status = os.fstat(file.fileno())
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return cls(Path(path).absolute(), digest, status.st_size, status.st_mtime_ns)
+
+    def check(self) -> None:
+        """Make sure that the file still holds the same content.
+
+        Raises:
+            PageError: it was deleted, changed, or cannot be read any more.
+        """
+        try:
+            status = self.path.stat()
+            same = (status.st_size, status.st_mtime_ns) == (self.size, self.mtime_ns)
+            same = same or StoredFile.of(self.path).digest == self.digest
+        except OSError as error:
+            raise PageError(f"the file cannot be read any more ({error.strerror or error})") from error
+        if not same:
+            raise PageError("the file was changed after its pages were read: read the pages again")
+
+
+def read_head(path: Path) -> bytes:
+    """The first bytes of a file.
+
+    Raises:
+        SourceNotFoundError: there is no such file.
+        DocumentError: it is no regular file, is empty, or cannot be read.
+    """
+    try:
+        if not path.exists():
+            raise SourceNotFoundError("no such file or folder: check the path")
+        if not path.is_file():
+            raise DocumentError("is neither a file nor a folder")
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError as error:
+        if isinstance(error, SourceNotFoundError):
+            raise
+        raise DocumentError(f"cannot be read ({error.strerror or error})") from error
+    if not head:
+        raise DocumentError("is empty (0 bytes): fetch or export it again")
+    return head
+
+
+def known_kind(path: Path) -> Kind:
+    """The kind of a file by its content.
+
+    Raises:
+        SourceNotFoundError: there is no such file.
+        DocumentError: it cannot be read, is empty, or is of no known kind.
+    """
+    kind = kind_of(read_head(path))
+    if kind is None:
+        named = f" although it is named {path.suffix}" if has_known_suffix(path) else ""
+        raise DocumentError(f"is of no known kind by its content{named}; known kinds: {KNOWN_KINDS}")
+    return kind
+
+
+def has_known_suffix(path: Path) -> bool:
+    """Whether the name claims one of the known kinds."""
+    return path.suffix.lower() in _SUFFIXES
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All files of a folder and its subfolders in natural order (``page 2`` before ``page 10``), without hidden ones."""
+    return sorted(_walk(folder), key=lambda path: natural_key(path.relative_to(folder).as_posix()))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for where, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(where, name) for name in names if not name.startswith("."))
+
+
+def natural_key(name: str) -> tuple[tuple[tuple[int, int, str], ...], ...]:
+    """Sort key: folder by folder, runs of digits by value, letters without case; equal ones by the name itself."""
+    parts = [*name.casefold().split("/"), name]
+    return tuple(
+        tuple((0, int(run), "") if run.isdecimal() else (1, 0, run) for run in re.split(r"(\d+)", part) if run) for part in parts
+    )

@@ -1,0 +1,162 @@
+"""Searcher: documents and a question → first stage → Reranker → fusion. What the command, the server and evaluation call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mmr5.cache import Cache
+from mmr5.errors import ConfigError, InputError
+from mmr5.reranker import Reranker, build_result
+from mmr5.retrieval import Retriever, open_retriever, standardise, top_candidates
+from mmr5.types import Candidates, Page, Problem, Progress, Ranking, RerankResult
+
+DEFAULT_CANDIDATES = 10
+
+
+class Searcher:
+    """A first stage and a reranker.
+
+    Args:
+        reranker: ranks the candidates.
+        retriever: name of the first stage: ``hybrid``, ``bm25``, ``dense``, ``none``.
+        candidates: how many of the first stage's best pages are reranked; None takes 10, or every page when there is
+            no first stage.
+        fusion: weight of the model against the first stage (see :func:`fuse`); None takes the recipe's for the method that it was
+            made for, and else the model's order alone; 0 is the first stage alone.
+        cache: where page embeddings are kept.
+        progress: told of long work.
+    """
+
+    def __init__(
+        self,
+        reranker: Reranker,
+        retriever: str = "hybrid",
+        *,
+        candidates: int | None = None,
+        fusion: float | None = None,
+        cache: Cache | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        if candidates is not None and candidates < 1:
+            raise ConfigError(f"candidates is {candidates}: give at least 1")
+        if fusion is not None and fusion < 0:
+            raise ConfigError(f"fusion is {fusion}: the weight of the model is at least 0")
+        self.reranker = reranker
+        self.retriever = retriever
+        self.candidates = candidates if candidates is not None or retriever == "none" else DEFAULT_CANDIDATES
+        self.fusion = fusion if fusion is not None else recipe_fusion(reranker)
+        self._cache = cache
+        self._progress = progress
+
+    def search(
+        self,
+        query: str,
+        pages: Sequence[Page],
+        *,
+        top_n: int | None = None,
+        read_ms: float = 0.0,
+        problems: Sequence[Problem] = (),
+    ) -> RerankResult:
+        """The pages that answer a question best.
+
+        Args:
+            query: the question.
+            pages: every page to look through.
+            top_n: keep only the best.
+            read_ms: time spent on reading them, for the result's timings.
+            problems: pages passed over while reading, for the result.
+
+        Raises:
+            InputError: an empty question, or no pages.
+        """
+        return self.search_many([query], pages, top_n=top_n, read_ms=read_ms, problems=problems)[0]
+
+    def search_many(
+        self,
+        queries: Sequence[str],
+        pages: Sequence[Page],
+        *,
+        top_n: int | None = None,
+        read_ms: float = 0.0,
+        problems: Sequence[Problem] = (),
+    ) -> list[RerankResult]:
+        """:meth:`search` for several questions about the same pages, in shared batches."""
+        if not pages:
+            raise InputError("there are no pages to look through")
+        if any(not q.strip() for q in queries):
+            raise InputError("the question is empty: say what to look for")
+        start = time.perf_counter()
+        index = open_retriever(self.retriever, pages, cache=self._cache, progress=self._progress)
+        batch = [self.first_stage(query, pages, index) for query in queries]
+        retrieved = time.perf_counter()
+        if self._progress is not None:
+            self._progress(f"reading {sum(len(c) for c in batch)} candidate pages with {self.reranker.model}", 0, None)
+        rankings = self.reranker.rank_many(batch)
+        ranked = time.perf_counter()
+        share = 1000 / max(1, len(queries))
+        timings = {"read": read_ms, "retrieve": (retrieved - start) * share, "model": (ranked - retrieved) * share}
+        return [self._result(c, r, len(pages), top_n, timings, problems) for c, r in zip(batch, rankings, strict=True)]
+
+    def first_stage(self, query: str, pages: Sequence[Page], index: Retriever) -> Candidates:
+        """The candidates for a question: exactly the first stage's best."""
+        return top_candidates(query, pages, index.scores(query), self.candidates, scored=self.retriever != "none")
+
+    def _result(
+        self,
+        candidates: Candidates,
+        ranking: Ranking,
+        n_pages: int,
+        top_n: int | None,
+        timings: dict[str, float],
+        problems: Sequence[Problem],
+    ) -> RerankResult:
+        start = time.perf_counter()
+        used = self.fusion if candidates.scores is not None else None
+        fused = ranking if used is None else fuse(candidates.scores, ranking, used)
+        result = build_result(
+            self.reranker,
+            candidates,
+            fused,
+            n_pages=n_pages,
+            retriever=self.retriever,
+            fusion=used,
+            top_n=top_n,
+            problems=problems,
+        )
+        return replace(result, timings_ms={**timings, "parse": (time.perf_counter() - start) * 1000})
+
+
+def recipe_fusion(reranker: Reranker) -> float | None:
+    """The recipe's fusion weight, where it applies: the method is the recipe's own, and is not list-wise decoding."""
+    same = reranker.method == reranker.recipe.method
+    return reranker.recipe.fusion if same and reranker.method not in ("reason", "direct") else None
+
+
+def fuse(first_stage: Sequence[float] | None, ranking: Ranking, weight: float) -> Ranking:
+    """First stage and model together: z(first stage) + weight × z(model), over the candidates.
+
+    The model's part is its scores, or, for list-wise decoding (whose scores only restate the order), minus the place.
+
+    Args:
+        first_stage: one score a candidate; None leaves the ranking alone.
+        ranking: the model's.
+        weight: at least 0; 0 gives the first stage's order.
+
+    Returns:
+        The same ranking with fused order and scores (kind ``fused``); notes, reply and issues are kept.
+    """
+    if first_stage is None:
+        return ranking
+    n = len(ranking.order)
+    if ranking.scores is None or ranking.score_kind == "reciprocal_rank":
+        model = [0.0] * n
+        for place, position in enumerate(ranking.order):
+            model[position] = -float(place)
+    else:
+        model = list(ranking.scores)
+    pairs = zip(standardise(first_stage), standardise(model), strict=True)
+    scores = tuple(first + weight * second for first, second in pairs)
+    order = tuple(sorted(range(n), key=lambda i: (-scores[i], i)))
+    return replace(ranking, order=order, scores=scores, score_kind="fused")

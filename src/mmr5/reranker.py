@@ -1,0 +1,242 @@
+"""Reranker: candidates → method → engine → ranking. It ranks exactly the pages that it is given."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from mmr5 import prompt
+from mmr5.cache import Cache
+from mmr5.engines.base import Engine
+from mmr5.errors import ConfigError, InputError
+from mmr5.excerpts import best_passage
+from mmr5.methods import Rank, Settings
+from mmr5.methods import method as find_method
+from mmr5.models import Checkpoint, Recipe, resolve
+from mmr5.types import Candidates, Page, Problem, Progress, RankedPage, Ranking, RerankResult, View
+
+EVIDENCE_WORDS = 45
+ENGINES = ("transformers", "openai", "scripted")
+
+
+class Reranker:
+    """A model with a method.
+
+    Args:
+        engine: what turns prompts into replies or scores.
+        method: one of ``reason``, ``direct``, ``logits``, ``pointwise``, ``likelihood``; ``auto`` takes the recipe's.
+        view: ``image``, ``text`` or ``both``; ``auto`` takes the recipe's.
+        recipe: what the checkpoint was made for; None takes list-wise reasoning over what the engine can see.
+        settings: further knobs of :class:`mmr5.methods.Settings`, by name.
+
+    Raises:
+        ConfigError: an unknown method, view or setting.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        method: str = "auto",
+        view: View | Literal["auto"] = "auto",
+        recipe: Recipe | None = None,
+        **settings: Any,
+    ) -> None:
+        self.engine = engine
+        self.recipe = recipe or Recipe(view="image" if engine.capabilities.images else "text")
+        self.method = self.recipe.method if method == "auto" else method
+        self.view: View = self.recipe.view if view == "auto" else view
+        self._rank: Rank = find_method(self.method)
+        if self.view not in prompt.VIEWS:
+            raise ConfigError(f"view {self.view!r} is unknown: use auto or one of {', '.join(prompt.VIEWS)}")
+        known = {f.name for f in dataclasses.fields(Settings)} - {"view"}
+        unknown = sorted(set(settings) - known)
+        if unknown:
+            raise ConfigError(f"unknown setting {', '.join(unknown)}: the settings are {', '.join(sorted(known))}")
+        own = {"page_tokens": self.recipe.page_tokens, "notes": self.recipe.notes}
+        given = {name: value for name, value in settings.items() if value is not None}
+        self.settings = Settings(view=self.view, **{**own, **given})
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str = "mini",
+        *,
+        engine: str = "transformers",
+        base_url: str | None = None,
+        method: str = "auto",
+        view: View | Literal["auto"] = "auto",
+        device: str = "auto",
+        dtype: str = "auto",
+        cache: Cache | None = None,
+        progress: Progress | None = None,
+        **settings: Any,
+    ) -> Reranker:
+        """Load a model by name.
+
+        Args:
+            model: ``mini`` (the embedded default), a folder with a checkpoint, or a hub name such as ``i2vec/MM-R5``.
+            engine: ``transformers`` (this process), ``openai`` (a server), ``scripted`` (a dry run without a model).
+            base_url: the server's address, for ``openai``.
+            method: how an order is won; ``auto`` takes the checkpoint's recipe.
+            view: how a page enters the prompt; ``auto`` takes the checkpoint's recipe.
+            device: ``auto``, ``cpu``, ``cuda``, ``mps``.
+            dtype: ``auto``, ``float32``, ``bfloat16``, ``float16``.
+            cache: where weights are kept.
+            progress: told of downloads.
+            settings: further knobs of :class:`mmr5.methods.Settings`.
+
+        Raises:
+            ModelNotFoundError: there is no such model.
+            ConfigError: an unknown engine, method, view or setting.
+            MissingExtraError: the extra that the engine needs is not installed.
+        """
+        if method != "auto":
+            find_method(method)
+        opened, checkpoint = _open_engine(model, engine, base_url, device, dtype, cache, progress)
+        return cls(opened, method=method, view=view, recipe=checkpoint.recipe if checkpoint else None, **settings)
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.engine.model
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the prompt in use; it changes when the prompt's words change."""
+        return prompt.fingerprint(self.method, self.view)
+
+    def rank_many(self, batch: Sequence[Candidates]) -> list[Ranking]:
+        """Rank many candidate lists at once; positions are within each list."""
+        for candidates in batch:
+            if not candidates.query.strip():
+                raise InputError("the question is empty: say what to look for")
+        return self._rank(self.engine, batch, self.settings)
+
+    def rerank(self, query: str, pages: Sequence[Page], *, top_n: int | None = None) -> RerankResult:
+        """Rank exactly these pages.
+
+        Args:
+            query: the question.
+            pages: any number of pages, as from :func:`mmr5.read_pages`.
+            top_n: keep only the best; None keeps all.
+
+        Raises:
+            InputError: an empty question.
+            ConfigError: a page lacks what the view needs.
+        """
+        return self.rerank_many([(query, pages)], top_n=top_n)[0]
+
+    def rerank_many(self, items: Sequence[tuple[str, Sequence[Page]]], *, top_n: int | None = None) -> list[RerankResult]:
+        """Rank many questions, each over its own pages, in shared batches; results in order."""
+        batch = [Candidates(query, tuple(pages)) for query, pages in items]
+        start = time.perf_counter()
+        rankings = self.rank_many(batch)
+        spent = (time.perf_counter() - start) * 1000 / max(1, len(batch))
+        return [
+            build_result(self, candidates, ranking, n_pages=len(candidates), top_n=top_n, timings_ms={"model": spent})
+            for candidates, ranking in zip(batch, rankings, strict=True)
+        ]
+
+    async def arerank(self, query: str, pages: Sequence[Page], *, top_n: int | None = None) -> RerankResult:
+        """:meth:`rerank` in a worker thread."""
+        return await asyncio.to_thread(self.rerank, query, pages, top_n=top_n)
+
+
+def build_result(
+    reranker: Reranker,
+    candidates: Candidates,
+    ranking: Ranking,
+    *,
+    n_pages: int,
+    retriever: str = "none",
+    fusion: float | None = None,
+    top_n: int | None = None,
+    timings_ms: dict[str, float] | None = None,
+    problems: Sequence[Problem] = (),
+) -> RerankResult:
+    """Put candidates and their ranking together.
+
+    Args:
+        reranker: what ranked.
+        candidates: in first-stage order.
+        ranking: over their positions.
+        n_pages: pages read in all.
+        retriever: the first stage's name.
+        fusion: weight used, or None.
+        top_n: keep only the best.
+        timings_ms: wall time by part.
+        problems: pages passed over.
+    """
+    if top_n is not None and top_n < 1:
+        raise ConfigError(f"top_n is {top_n}: give at least 1")
+    first_stage = retriever != "none"
+    lines = []
+    for rank, position in enumerate(ranking.order[:top_n], start=1):
+        page = candidates.pages[position]
+        lines.append(
+            RankedPage(
+                rank=rank,
+                index=candidates.index_of(position),
+                source=page.source,
+                page=page.number,
+                score=None if ranking.scores is None else ranking.scores[position],
+                score_kind=ranking.score_kind,
+                first_stage_rank=position + 1 if first_stage else None,
+                first_stage_score=candidates.scores[position] if first_stage and candidates.scores is not None else None,
+                reason=None if ranking.notes is None else ranking.notes[position],
+                evidence=best_passage(candidates.query, page.text, size=EVIDENCE_WORDS) if page.text else None,
+            )
+        )
+    parts = {"read": 0.0, "retrieve": 0.0, "model": 0.0, "parse": 0.0, **(timings_ms or {})}
+    settings = {
+        "view": reranker.view,
+        "page_tokens": None if reranker.view == "image" else reranker.settings.page_tokens,
+        "window": reranker.settings.window,
+        "fusion": fusion,
+    }
+    return RerankResult(
+        candidates.query, reranker.model, reranker.method, retriever, n_pages, tuple(lines), ranking.reasoning, ranking.reply,
+        ranking.issues, parts, ranking.usage, tuple(problems), settings,
+    )  # fmt: skip
+
+
+def _open_engine(
+    model: str, engine: str, base_url: str | None, device: str, dtype: str, cache: Cache | None, progress: Progress | None
+) -> tuple[Engine, Checkpoint | None]:
+    """The engine, and what is known of the checkpoint."""
+    if base_url is not None and engine != "openai":
+        raise ConfigError(f"base_url is {base_url!r} with engine {engine!r}: it goes with engine 'openai'")
+    if engine == "scripted":
+        from mmr5.engines.scripted import ScriptedEngine
+
+        return ScriptedEngine(), None
+    if engine == "openai":
+        from mmr5.engines.openai import OpenAIEngine
+        from mmr5.models.resolve import HUB_RECIPES
+
+        if base_url is None:
+            raise ConfigError(
+                "engine 'openai' needs the server's address: give base_url (--base-url), e.g. http://localhost:8000/v1"
+            )
+        return OpenAIEngine(model, base_url), Checkpoint(model, model, recipe=HUB_RECIPES.get(model))
+    if engine != "transformers":
+        raise ConfigError(f"engine {engine!r} is unknown: use one of {', '.join(ENGINES)}")
+    from mmr5.engines.loading import dequantise
+    from mmr5.engines.transformers import TransformersEngine
+
+    checkpoint = resolve(model, cache=cache, progress=progress)
+    if checkpoint.gguf is not None:
+        dequantise(checkpoint.gguf, checkpoint.path, lock=(cache or Cache()).lock("mini-base"))
+    options: dict[str, Any] = {}
+    if checkpoint.recipe is not None and checkpoint.recipe.max_pixels is not None:
+        options["max_pixels"] = checkpoint.recipe.max_pixels
+    if progress is not None:
+        progress(f"loading {checkpoint.name}", 0, None)
+    loaded = TransformersEngine.from_pretrained(
+        checkpoint.path, name=checkpoint.name, adapter=checkpoint.adapter, device=device, dtype=dtype, **options
+    )
+    return loaded, checkpoint

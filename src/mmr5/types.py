@@ -1,0 +1,281 @@
+"""The frozen data that crosses module borders.
+
+Numbers: ``index`` and positions are zero-based; ``number`` and ``page`` are the one-based page of a document as people
+count; "Image 3" is one-based too, and lives inside ``prompt.py`` and ``answer.py`` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+TextKind = Literal["layer", "ocr", "given"]
+View = Literal["image", "text", "both"]
+
+Progress = Callable[[str, int, int | None], None]
+"""Called as ``progress(stage, done, total)``; ``total`` is None while it is unknown."""
+
+
+@runtime_checkable
+class ImageSource(Protocol):
+    """The picture of a page, decoded only when it is asked for."""
+
+    @property
+    def key(self) -> str:
+        """A hex digest that is equal for equal pictures (content, not path)."""
+
+    def load(self, max_pixels: int | None = None) -> Image:
+        """Decode to an RGB image of at most ``max_pixels`` pixels (width times height), its aspect ratio kept.
+
+        Raises:
+            PageError: the picture cannot be decoded.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a document.
+
+    Attributes:
+        source: the document as the user named it, e.g. ``"report.pdf"``.
+        number: one-based page number within its document.
+        text: the page's text; ``""`` when it is known to have none, None when nobody has looked.
+        image: the page's picture, or None.
+        text_kind: where the text came from: the PDF's text ``layer``, ``ocr``, or ``given`` by the caller.
+    """
+
+    source: str
+    number: int = 1
+    text: str | None = None
+    image: ImageSource | None = field(default=None, repr=False)
+    text_kind: TextKind | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A page or a file that was passed over, and why.
+
+    Attributes:
+        source: the document or file.
+        page: one-based page, or None when the whole file is meant.
+        message: what is wrong and the way out.
+    """
+
+    source: str
+    page: int | None
+    message: str
+
+    def __str__(self) -> str:
+        where = self.source if self.page is None else f"{self.source}, page {self.page}"
+        return f"{where}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """A question with its candidate pages in first-stage order.
+
+    Attributes:
+        query: the question.
+        pages: N pages, the first stage's best first.
+        scores: their N first-stage scores, or None when there was no first stage.
+        indices: the N indices of these pages over all pages read; None stands for 0..N-1.
+    """
+
+    query: str
+    pages: tuple[Page, ...]
+    scores: tuple[float, ...] | None = None
+    indices: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("scores", "indices"):
+            values = getattr(self, name)
+            if values is not None and len(values) != len(self.pages):
+                raise ValueError(f"{len(values)} {name} for {len(self.pages)} pages: give one for each page")
+
+    def __len__(self) -> int:
+        return len(self.pages)
+
+    def index_of(self, position: int) -> int:
+        """Index over all pages read of the candidate at ``position``."""
+        return position if self.indices is None else self.indices[position]
+
+    def subset(self, positions: Sequence[int]) -> Candidates:
+        """The candidates at ``positions``, in that order."""
+        return Candidates(
+            self.query,
+            tuple(self.pages[i] for i in positions),
+            None if self.scores is None else tuple(self.scores[i] for i in positions),
+            tuple(self.index_of(i) for i in positions),
+        )
+
+
+class Issue(StrEnum):
+    """What was wrong with a model's reply. A bad reply is data, not a crash."""
+
+    NO_ANSWER = "NO_ANSWER"
+    """No answer could be found."""
+    NO_THINK = "NO_THINK"
+    """Reasoning was asked for and there is none."""
+    DUPLICATE = "DUPLICATE"
+    """A page was named twice; its first mention counts."""
+    OUT_OF_RANGE = "OUT_OF_RANGE"
+    """A page that does not exist was named; it was dropped."""
+    MISSING = "MISSING"
+    """Pages were not named; they follow in first-stage order."""
+    TRUNCATED = "TRUNCATED"
+    """The reply ended at the token limit or inside an open tag."""
+    NOT_A_NUMBER = "NOT_A_NUMBER"
+    """The answer held something that is no whole number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens read and written, summed over the requests behind a result."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(self.prompt_tokens + other.prompt_tokens, self.completion_tokens + other.completion_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """A full permutation of N candidates.
+
+    Attributes:
+        order: the N zero-based candidate positions, best first.
+        scores: N scores by candidate position (not by rank), or None when the method gives none.
+        score_kind: what the scores are, e.g. ``"mean_log_likelihood"``.
+        notes: N sentences of the model by candidate position; None where it wrote none.
+        reasoning: what the model wrote while thinking.
+        reply: all that the model wrote.
+        issues: what was wrong with the reply.
+        usage: tokens read and written.
+    """
+
+    order: tuple[int, ...]
+    scores: tuple[float, ...] | None = None
+    score_kind: str | None = None
+    notes: tuple[str | None, ...] | None = None
+    reasoning: str | None = None
+    reply: str | None = None
+    issues: tuple[Issue, ...] = ()
+    usage: Usage = Usage()
+
+    def __post_init__(self) -> None:
+        n = len(self.order)
+        if sorted(self.order) != list(range(n)):
+            raise ValueError(f"{list(self.order)} is not a permutation of 0..{n - 1}")
+        for name in ("scores", "notes"):
+            values = getattr(self, name)
+            if values is not None and len(values) != n:
+                raise ValueError(f"{len(values)} {name} for {n} candidates: give one for each")
+
+
+@dataclass(frozen=True, slots=True)
+class RankedPage:
+    """One line of a result; the fields are those of ``mmr5 rerank --json``.
+
+    Attributes:
+        rank: one-based place in the result.
+        index: zero-based index over all pages read.
+        source: the document.
+        page: one-based page within its document.
+        score: the score that the order follows (higher is better), or None.
+        score_kind: what that score is.
+        first_stage_rank: one-based place in the first stage, or None.
+        first_stage_score: the first stage's score, or None.
+        reason: the model's own sentence on this page, or None.
+        evidence: the page's best-matching passage, or None where there is no text.
+    """
+
+    rank: int
+    index: int
+    source: str
+    page: int
+    score: float | None = None
+    score_kind: str | None = None
+    first_stage_rank: int | None = None
+    first_stage_score: float | None = None
+    reason: str | None = None
+    evidence: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as plain JSON values."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class RerankResult:
+    """What a rerank gives: the pages in order, and how that order was won.
+
+    It is a sequence of :class:`RankedPage`, best first: ``result[0].page``, ``for page in result``.
+
+    Attributes:
+        query: the question.
+        model: the model's name.
+        method: the method that was used.
+        retriever: the first stage's name, ``"none"`` without one.
+        n_pages: how many pages were read.
+        ranking: the ranked pages, best first.
+        reasoning: what the model wrote while thinking.
+        reply: all that the model wrote.
+        issues: what was wrong with the reply; empty for a clean one.
+        timings_ms: wall time by part, in milliseconds.
+        usage: tokens read and written.
+        problems: pages and files that were passed over.
+        settings: how the pages entered the prompt: ``view``, ``page_tokens`` (text budget a page, or None), ``window``,
+            ``fusion`` (weight of the model against the first stage, or None).
+    """
+
+    query: str
+    model: str
+    method: str
+    retriever: str
+    n_pages: int
+    ranking: tuple[RankedPage, ...]
+    reasoning: str | None = None
+    reply: str | None = None
+    issues: tuple[Issue, ...] = ()
+    timings_ms: dict[str, float] = field(default_factory=dict)
+    usage: Usage = Usage()
+    problems: tuple[Problem, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """Zero-based indices over all pages read, best first."""
+        return tuple(page.index for page in self.ranking)
+
+    def __len__(self) -> int:
+        return len(self.ranking)
+
+    def __getitem__(self, place: int) -> RankedPage:
+        return self.ranking[place]
+
+    def __iter__(self) -> Iterator[RankedPage]:
+        return iter(self.ranking)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that ``mmr5 rerank --json`` prints."""
+        return {
+            "query": self.query,
+            "model": self.model,
+            "method": self.method,
+            "retriever": self.retriever,
+            "n_pages": self.n_pages,
+            "ranking": [page.to_dict() for page in self.ranking],
+            "reasoning": self.reasoning,
+            "reply": self.reply,
+            "issues": [issue.value for issue in self.issues],
+            "timings_ms": {name: round(value, 1) for name, value in self.timings_ms.items()},
+            "usage": {"prompt_tokens": self.usage.prompt_tokens, "completion_tokens": self.usage.completion_tokens},
+            "settings": dict(self.settings),
+            "problems": [{"source": p.source, "page": p.page, "message": p.message} for p in self.problems],
+        }
