@@ -7,20 +7,18 @@ from collections.abc import Sequence
 from mmr5.excerpts import passages, terms
 from mmr5.types import Page
 
-PASSAGE_WORDS = 90
-
 
 class BM25Retriever:
-    """BM25 (Lucene's variant, k1 = 1.5, b = 0.75) over passages of pages; a page scores as its best passage.
+    """BM25 (Lucene's variant, k1 = 1.5, b = 0.75) over pages.
 
     Args:
         pages: the pages; text None counts as empty.
-        passage_words: words in a passage; None takes whole pages.
+        passage_words: None takes a page whole, which ranks better than its best passage of 90 words (``results/LOG.md``).
     """
 
     name = "bm25"
 
-    def __init__(self, pages: Sequence[Page], *, passage_words: int | None = PASSAGE_WORDS) -> None:
+    def __init__(self, pages: Sequence[Page], *, passage_words: int | None = None) -> None:
         import bm25s
 
         self._n = len(pages)
@@ -38,7 +36,7 @@ class BM25Retriever:
             self._index.index(bags, show_progress=False)
 
     def scores(self, query: str) -> list[float]:
-        """BM25 of each page's best passage; 0 where no word is shared."""
+        """BM25 of each page; 0 where no word is shared."""
         found = [0.0] * self._n
         wanted = terms(query)
         if self._index is None or not wanted:

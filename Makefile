@@ -1,0 +1,48 @@
+# One verb a target. `make demo` and `make test` work on a fresh machine with Python >= 3.11.
+
+TORCH ?= torch==2.13.0
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
+
+.PHONY: help install demo test slow lint format types contracts coverage clean
+
+help:            ## list the targets
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+install: $(STAMP)  ## make .venv with every extra that runs on a CPU (GPU users: make install TORCH=torch)
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet "$(TORCH)"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[all,dev]"
+	rm -f $(VENV)/.installed-*
+	touch $@
+
+demo: install    ## rerank the example PDF with the embedded default
+	sh scripts/demo.sh
+
+test: install    ## the whole gate: format, lint, types, import contracts, tests with coverage
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest --cov --cov-report=
+	$(MAKE) --no-print-directory coverage
+
+coverage:
+	$(BIN)/coverage report --include="src/mmr5/types.py,src/mmr5/prompt.py,src/mmr5/answer.py,src/mmr5/rewards.py,src/mmr5/metrics.py,src/mmr5/windows.py,src/mmr5/excerpts.py" --fail-under=90
+
+slow: install    ## what does not fit the gate: killed processes, long proofs
+	$(BIN)/pytest -m slow --timeout=1800 --durations=0
+
+lint: install
+	$(BIN)/ruff check .
+
+format: install  ## put the code into its format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:           ## remove what was built
+	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

@@ -1,0 +1,116 @@
+"""Files of lines: JSON read with its line number in every complaint, written in one atomic step."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmr5.errors import CorpusError, OutputError
+
+Record = dict[str, Any]
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in a file.
+
+    Raises:
+        CorpusError: the file is missing, not UTF-8, or not JSON.
+    """
+    text = _read_text(path)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise CorpusError(f"{path}, line {error.lineno}: not valid JSON ({error.msg}): correct the file") from error
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[int, Record]]:
+    """The objects of a file with one JSON object a line; blank lines are passed over.
+
+    Yields:
+        ``(one-based line number, object)``.
+
+    Raises:
+        CorpusError: the file is missing, not UTF-8, or a line is no JSON object.
+    """
+    for number, line in enumerate(_read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise CorpusError(f"{path}, line {number}: not valid JSON ({error.msg}): correct or remove the line") from error
+        if not isinstance(record, dict):
+            raise CorpusError(f"{path}, line {number}: expected one JSON object, found {type(record).__name__}")
+        yield number, record
+
+
+def dumps(record: Mapping[str, Any]) -> str:
+    """One line of a JSONL file, without its line end."""
+    return json.dumps(record, ensure_ascii=False)
+
+
+def write_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> int:
+    """Write records, one a line; the file appears whole or not at all.
+
+    Returns:
+        How many were written.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    count = 0
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        for record in records:
+            file.write(dumps(record) + "\n")
+            count += 1
+    return count
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file in one atomic step.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside ``path`` that takes its place when the block ends without an error.
+
+    Raises:
+        OutputError: the file or its folder cannot be written.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        os.close(handle)
+        temporary = Path(name)
+        temporary.chmod(0o644)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}. Choose another place or free some space") from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise CorpusError(f"there is no file {path}") from error
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8") from error
+    except OSError as error:
+        raise CorpusError(f"{path} cannot be read: {error.strerror or error}") from error

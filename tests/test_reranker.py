@@ -1,0 +1,225 @@
+import asyncio
+
+import pytest
+
+from mmr5 import Recipe, Reranker, Searcher
+from mmr5.answer import format_reply
+from mmr5.engines.scripted import ScriptedEngine
+from mmr5.errors import ConfigError, InputError, ModelNotFoundError
+from mmr5.pipeline import fuse, recipe_fusion
+from mmr5.types import Candidates, Page, Problem, Ranking
+
+PAGES = [
+    Page("report.pdf", 1, text="Contents: fees, cargo, seals."),
+    Page("report.pdf", 2, text="The berthing fees for yachts rise to 31 euros a night in 2026."),
+    Page("report.pdf", 3, text="Cargo by terminal: north 12,000 tonnes."),
+    Page("letter.png", 1, text=""),
+]
+
+
+def scripted(reply, **options):
+    return Reranker(ScriptedEngine(reply), view="text", method="reason", **options)
+
+
+def test_a_result_holds_the_pages_in_order_with_reasons_and_evidence():
+    reply = format_reply([1, 0, 3, 2], ["lists topics", "states the fee", "cargo", "blank"], label="Page")
+    result = scripted([reply]).rerank("What are the berthing fees?", PAGES, top_n=2)
+    assert result.order == (1, 0)
+    assert len(result) == 2
+    first = result[0]
+    assert (first.rank, first.index, first.source, first.page) == (1, 1, "report.pdf", 2)
+    assert first.reason == "states the fee"
+    assert first.evidence == PAGES[1].text
+    assert (first.first_stage_rank, first.first_stage_score) == (None, None)
+    assert result.n_pages == 4
+    assert result.reasoning.startswith("Page 1: lists topics")
+    assert result.reply == reply
+    assert result.issues == ()
+
+
+def test_a_page_without_text_has_no_evidence():
+    result = scripted([format_reply([3, 0, 1, 2], ["a"] * 4, label="Page")]).rerank("q", PAGES)
+    assert result[0].evidence is None
+
+
+def test_the_json_object_has_the_promised_keys():
+    result = scripted([format_reply([0, 1, 2, 3], ["a"] * 4, label="Page")]).rerank("q", PAGES)
+    found = result.to_dict()
+    assert {"query", "model", "method", "retriever", "n_pages", "ranking", "reasoning", "reply", "issues", "timings_ms"} <= set(
+        found
+    )
+    assert set(found["timings_ms"]) == {"read", "retrieve", "model", "parse"}
+    keys = [
+        "rank",
+        "index",
+        "source",
+        "page",
+        "score",
+        "score_kind",
+        "first_stage_rank",
+        "first_stage_score",
+        "reason",
+        "evidence",
+    ]
+    assert list(found["ranking"][0]) == keys
+    assert found["settings"]["view"] == "text"
+
+
+def test_many_questions_equal_single_ones():
+    reranker = Reranker(ScriptedEngine(), view="text", method="pointwise")
+    items = [("berthing fees for yachts", PAGES), ("cargo by terminal", PAGES[:3])]
+    together = reranker.rerank_many(items)
+    assert [r.order for r in together] == [reranker.rerank(q, p).order for q, p in items]
+    assert together[0].order[0] == 1
+    assert together[1].order[0] == 2
+
+
+def test_async_gives_the_same():
+    reranker = Reranker(ScriptedEngine(), view="text", method="likelihood")
+    assert asyncio.run(reranker.arerank("cargo", PAGES)).order == reranker.rerank("cargo", PAGES).order
+
+
+def test_an_empty_question_is_refused_and_no_pages_give_an_empty_result():
+    reranker = Reranker(ScriptedEngine(), view="text", method="likelihood")
+    with pytest.raises(InputError, match="question is empty"):
+        reranker.rerank("  ", PAGES)
+    assert len(reranker.rerank("q", [])) == 0
+    with pytest.raises(InputError, match="no pages"):
+        Searcher(reranker, "bm25").search("q", [])
+
+
+def test_settings_come_from_the_recipe_and_flags_override_them():
+    recipe = Recipe(method="pointwise", view="text", page_tokens=99, notes=1, fusion=2.0)
+    reranker = Reranker(ScriptedEngine(), recipe=recipe)
+    assert (reranker.method, reranker.view, reranker.settings.page_tokens, reranker.settings.notes) == (
+        "pointwise",
+        "text",
+        99,
+        1,
+    )
+    other = Reranker(ScriptedEngine(), recipe=recipe, method="likelihood", page_tokens=7)
+    assert (other.method, other.settings.page_tokens) == ("likelihood", 7)
+    assert recipe_fusion(reranker) == 2.0
+    assert recipe_fusion(other) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"method": "guess"}, "method"),
+        ({"view": "smell"}, "view"),
+        ({"pages": 3}, "unknown setting pages"),
+        ({"window": 0}, "window"),
+    ],
+)
+def test_bad_settings_are_refused(options, said):
+    with pytest.raises(ConfigError, match=said):
+        Reranker(ScriptedEngine(), **{"view": "text", **options})
+
+
+def test_from_pretrained_refuses_what_it_does_not_know():
+    with pytest.raises(ConfigError, match="transformers, openai, scripted"):
+        Reranker.from_pretrained(engine="abacus")
+    with pytest.raises(ConfigError, match="--base-url"):
+        Reranker.from_pretrained("m", engine="openai")
+    with pytest.raises(ConfigError, match="goes with engine 'openai'"):
+        Reranker.from_pretrained("mini", base_url="http://localhost:1")
+    with pytest.raises(ModelNotFoundError, match="'mini'"):
+        Reranker.from_pretrained("no-such-model")
+    with pytest.raises(ConfigError, match="'guess' is unknown"):
+        Reranker.from_pretrained("mini", method="guess")
+
+
+def test_a_checkpoint_folder_with_its_recipe(tiny_text, tmp_path):
+    import shutil
+
+    folder = tmp_path / "mine"
+    shutil.copytree(tiny_text, folder)
+    (folder / "recipe.json").write_text(Recipe(method="likelihood", view="text", page_tokens=40, fusion=0.5).to_json())
+    reranker = Reranker.from_pretrained(str(folder), dtype="float32", device="cpu")
+    assert (reranker.model, reranker.method, reranker.settings.page_tokens) == ("mine", "likelihood", 40)
+    result = Searcher(reranker, "bm25").search("berthing fees", PAGES)
+    assert sorted(result.order) == [0, 1, 2, 3]
+    assert result[0].score_kind == "fused"
+    assert result.settings["fusion"] == 0.5
+
+
+def test_a_seeing_checkpoint_reads_pictures(tiny_vision):
+    from support.tiny import Picture
+
+    reranker = Reranker.from_pretrained(str(tiny_vision), dtype="float32", device="cpu", max_new_tokens=12)
+    assert (reranker.method, reranker.view) == ("reason", "image")
+    pages = [Page("a.png", 1, image=Picture("a")), Page("b.png", 1, image=Picture("b", mark="red"))]
+    assert sorted(reranker.rerank("which is red?", pages).order) == [0, 1]
+    assert Reranker(reranker.engine, method="logits").rerank("which is red?", pages)[0].score_kind == "choice_probability"
+    both = Reranker(reranker.engine, method="likelihood", view="image").rerank("which is red?", pages)
+    assert both[0].score < 0
+
+
+# --- Searcher ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_stage_picks_the_candidates():
+    searcher = Searcher(Reranker(ScriptedEngine(), view="text", method="likelihood"), "bm25", candidates=2)
+    result = searcher.search("berthing fees for yachts", PAGES)
+    assert len(result) == 2
+    assert result.n_pages == 4
+    assert result.retriever == "bm25"
+    assert result[0].index == 1
+    assert result[0].first_stage_rank == 1
+    assert result[0].first_stage_score > 0
+    assert result.timings_ms["model"] >= 0
+
+
+def test_without_a_first_stage_every_page_is_a_candidate():
+    result = Searcher(Reranker(ScriptedEngine(), view="text", method="likelihood"), "none").search("cargo", PAGES)
+    assert len(result) == 4
+    assert result[0].first_stage_rank is None
+    few = Searcher(Reranker(ScriptedEngine(), view="text", method="likelihood"), "none", candidates=2).search("cargo", PAGES)
+    assert sorted(few.order) == [0, 1]
+
+
+def test_search_many_equals_search():
+    searcher = Searcher(Reranker(ScriptedEngine(), view="text", method="likelihood"), "bm25")
+    queries = ["berthing fees", "cargo by terminal"]
+    assert [r.order for r in searcher.search_many(queries, PAGES)] == [searcher.search(q, PAGES).order for q in queries]
+
+
+def test_problems_travel_with_the_result():
+    searcher = Searcher(Reranker(ScriptedEngine(), view="text", method="likelihood"), "bm25")
+    problem = Problem("bad.png", None, "not an image")
+    assert searcher.search("cargo", PAGES, problems=[problem]).to_dict()["problems"] == [
+        {"source": "bad.png", "page": None, "message": "not an image"}
+    ]
+
+
+def test_fusion_by_hand():
+    ranking = Ranking((2, 0, 1), (0.0, -1.0, 1.0), "mean_log_likelihood")
+    fused = fuse([3.0, 2.0, 1.0], ranking, 1.0)
+    z = 1.224744871391589
+    assert fused.scores == pytest.approx((z, -z, 0.0))
+    assert fused.order == (0, 2, 1)
+    assert fused.score_kind == "fused"
+    assert fuse([3.0, 2.0, 1.0], ranking, 0.0).order == (0, 1, 2)
+    assert fuse([3.0, 2.0, 1.0], ranking, 9.0).order == (2, 0, 1)
+    assert fuse(None, ranking, 1.0) is ranking
+
+
+def test_list_wise_orders_are_fused_by_place():
+    ranking = Ranking((2, 1, 0), (1 / 3, 0.5, 1.0), "reciprocal_rank")
+    assert fuse([3.0, 2.0, 1.0], ranking, 1.0).scores == pytest.approx((0.0, 0.0, 0.0))
+
+
+@pytest.mark.parametrize(("options", "said"), [({"candidates": 0}, "candidates"), ({"fusion": -1}, "fusion")])
+def test_bad_searcher_settings_are_refused(options, said):
+    with pytest.raises(ConfigError, match=said):
+        Searcher(Reranker(ScriptedEngine(), view="text", method="likelihood"), **options)
+
+
+def test_frozen_types_check_themselves():
+    with pytest.raises(ValueError, match="permutation"):
+        Ranking((0, 0))
+    with pytest.raises(ValueError, match="scores"):
+        Ranking((0, 1), (1.0,))
+    with pytest.raises(ValueError, match="1 scores for 2 pages"):
+        Candidates("q", tuple(PAGES[:2]), (1.0,))

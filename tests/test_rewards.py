@@ -1,0 +1,72 @@
+import pytest
+
+from mmr5.answer import format_reply
+from mmr5.rewards import discounted_gain, format_reward, ranking_reward
+
+
+def reply(answer):
+    return f"<think>because</think><answer>{answer}</answer>"
+
+
+@pytest.mark.parametrize(("rank", "value"), [(1, 1.0), (2, 0.125), (3, 1 / 27), (4, 1 / 64), (5, 1 / 125)])
+def test_one_relevant_page_by_its_rank(rank, value):
+    order = [i for i in range(5) if i != 2]
+    order.insert(rank - 1, 2)
+    assert ranking_reward(format_reply(order, ["x"] * 5), [2], 5) == pytest.approx(value)
+
+
+def test_the_papers_worked_value():
+    assert ranking_reward(reply("[2, 1, 4, 3, 5]"), [1, 3], 5) == pytest.approx(0.9218, abs=5e-5)
+
+
+def test_gold_scores_one_and_an_empty_reply_nothing():
+    gold = format_reply([3, 1, 0, 2], ["x"] * 4)
+    assert ranking_reward(gold, [1, 3], 4) == 1
+    assert format_reward(gold, 4) == 1
+    assert ranking_reward("", [1], 4) == format_reward("", 4) == 0
+
+
+def test_repeating_the_relevant_page_is_not_rewarded():
+    assert ranking_reward(reply("[3, 3, 3, 3, 3]"), [2], 5) == 1
+    assert format_reward(reply("[3, 3, 3, 3, 3]"), 5) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [
+        ("[ 3, 1, 2, 4, 5]", 1.0),
+        ("[3,\n1, 2, 4, 5]", 1.0),
+        ("[3]", 0.2),
+        ("[1, 2, 3, 4]", 0.8),
+        ("[1, 2, 3, 4, 9]", 0.8),
+        ("[" + ", ".join(str(i) for i in range(1, 16)) + "]", 0.0),
+        ("[1.5, 2]", 0.0),
+    ],
+)
+def test_format_reward(answer, value):
+    assert format_reward(reply(answer), 5) == pytest.approx(value)
+
+
+def test_one_candidate_can_earn_the_format_reward():
+    assert format_reward(reply("[1]"), 1) == 1
+
+
+def test_nothing_is_appended_before_scoring():
+    assert ranking_reward(reply("[1]"), [1], 2) == 0
+    assert ranking_reward("no tags [2, 1]", [1], 2) == 0
+
+
+def test_strangers_do_not_hold_a_rank():
+    assert ranking_reward(reply("[9, 2, 1]"), [1], 2) == 1
+
+
+def test_direct_answers_have_a_format_too():
+    assert format_reward("<answer>[2, 1]</answer>", 2, think=False) == 1
+    assert format_reward("<answer>[2, 1]</answer>", 2) == 0
+
+
+def test_impossible_calls_are_refused():
+    with pytest.raises(ValueError, match="relevant is empty"):
+        discounted_gain([0], [])
+    with pytest.raises(ValueError, match="at least one candidate"):
+        format_reward("", 0)
