@@ -1,0 +1,1 @@
+"""The parts of the example document: facts, prose, style, drawings and the scanned letter."""
