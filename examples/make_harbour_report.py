@@ -15,7 +15,25 @@ from harbour import drawings, facts, prose
 from harbour.facts import thousands
 from harbour.scan import typed_letter
 from harbour.style import (
-    BRASS, CAPTION, DEEP, HEIGHT, INK, MARGIN, MEASURE, RULE, SAND, SEA, SMALL, SOFT, WIDTH, flow, heading, place, register_fonts, table,
+    BODY,
+    BRASS,
+    CAPTION,
+    DEEP,
+    HEIGHT,
+    INK,
+    MARGIN,
+    MEASURE,
+    RULE,
+    SAND,
+    SEA,
+    SMALL,
+    SOFT,
+    WIDTH,
+    flow,
+    heading,
+    place,
+    register_fonts,
+    table,
 )  # fmt: skip
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfbase.pdfmetrics import stringWidth
@@ -74,7 +92,7 @@ def contents(canvas: Canvas, number: int) -> None:
 
 def master(canvas: Canvas, number: int) -> None:
     y = heading(canvas, "From the harbour master", "A late harvest, a tired crane, and a night without sleep", number)
-    y = flow(canvas, prose.MASTER, y)
+    y = flow(canvas, prose.MASTER, y, BODY.clone("letter", fontSize=14.2, leading=20.6, spaceAfter=12))
     canvas.setFont("Serif-Italic", 19)
     canvas.setFillColor(DEEP)
     canvas.drawString(MARGIN, y - 22, "Marta Lindqvist")
@@ -93,13 +111,13 @@ def stories(canvas: Canvas, number: int) -> None:
             title, text = prose.STORIES[row + column]
             x = MARGIN + column * (width + gap)
             canvas.setFillColor(SEA)
-            canvas.setFont("Serif", 17)
+            canvas.setFont("Serif", 18)
             canvas.drawString(x, y - 14, title)
-            ends.append(flow(canvas, [text], y - 24, SMALL.clone("story", fontSize=11.6, leading=15.6), x, width))
+            ends.append(flow(canvas, [text], y - 24, SMALL.clone("story", fontSize=13.2, leading=18.2), x, width))
         canvas.setStrokeColor(RULE)
         canvas.setLineWidth(0.6)
         canvas.line(WIDTH / 2, y, WIDTH / 2, min(ends) + 6)
-        y = min(ends) - 20
+        y = min(ends) - 26
 
 
 def cargo(canvas: Canvas, number: int) -> None:
@@ -153,7 +171,7 @@ def staff(canvas: Canvas, number: int) -> None:
     y = flow(canvas, prose.STAFF[1:], y) - 26
     canvas.setFillColor(SAND)
     canvas.rect(MARGIN, y - 78, MEASURE, 78, stroke=0, fill=1)
-    quote = "“You do not throw the line to the ship. You throw it to the hand you know is there.”"
+    quote = "“You do not throw the line to the ship. <br/>You throw it to the hand you know is there.”"
     style = SMALL.clone("quote", fontName="Serif-Italic", fontSize=15, leading=20, textColor=DEEP, alignment=1)
     end = flow(canvas, [quote], y - 10, style, MARGIN + 22, MEASURE - 44)
     flow(canvas, ["Ingrid Solberg, linesman 1984 to 2025"], end + 2, CAPTION.clone("by", alignment=1))
@@ -169,7 +187,42 @@ def fees(canvas: Canvas, number: int) -> None:
     canvas.setLineWidth(0.8)
     canvas.line(MARGIN, y, MARGIN + 62, y)
     example = "An example: a ketch of 14 metres that stays three nights in July pays three times 48, or 144 crowns."
-    flow(canvas, [example], y - 8, CAPTION.clone("example", fontSize=12, leading=16))
+    y = flow(canvas, [example], y - 8, CAPTION.clone("example", fontSize=12, leading=16))
+    _hulls(canvas, y - 134)
+
+
+def _hulls(canvas: Canvas, y: float) -> None:
+    """Five hulls in proportion to the lengths of the fee table, afloat on one line."""
+    x = MARGIN + 6
+    for metres in (8, 12, 16, 24, 30):
+        long = metres * 4.1
+        canvas.setFillColor(DEEP)
+        hull = canvas.beginPath()
+        hull.moveTo(x, y + long * 0.10)
+        hull.lineTo(x + long, y + long * 0.13)
+        hull.curveTo(x + long * 0.93, y + long * 0.02, x + long * 0.9, y - 3, x + long * 0.84, y - 3)
+        hull.lineTo(x + long * 0.06, y - 3)
+        hull.close()
+        canvas.drawPath(hull, stroke=0, fill=1)
+        canvas.rect(x + long * 0.52, y + long * 0.1, 1.2, long * 0.72, stroke=0, fill=1)
+        for color, back in ((BRASS, 0.10), (SAND, 0.90)):
+            canvas.setFillColor(color)
+            canvas.setStrokeColor(BRASS)
+            canvas.setLineWidth(0.4)
+            sail = canvas.beginPath()
+            sail.moveTo(x + long * (0.5 if back < 0.5 else 0.56), y + long * 0.18)
+            sail.lineTo(x + long * (0.5 if back < 0.5 else 0.56), y + long * 0.78)
+            sail.lineTo(x + long * back, y + long * 0.2)
+            sail.close()
+            canvas.drawPath(sail, stroke=1, fill=1)
+        x += long + 16
+    canvas.setStrokeColor(SEA)
+    canvas.setLineWidth(1)
+    wave = canvas.beginPath()
+    wave.moveTo(MARGIN, y)
+    for step in range(0, int(MEASURE), 17):
+        wave.curveTo(MARGIN + step + 5, y + 3, MARGIN + step + 12, y - 3, MARGIN + step + 17, y)
+    canvas.drawPath(wave, stroke=1, fill=0)
 
 
 def tides(canvas: Canvas, number: int) -> None:
@@ -223,7 +276,9 @@ def works(canvas: Canvas, number: int) -> None:
     place(canvas, table(income, (half - 60, 60), total=True), y)
     y = place(canvas, table(spending, (half - 60, 60), total=True), y, MARGIN + half + 22) - 16
     left = thousands(facts.TOTAL_INCOME - facts.TOTAL_SPENDING)
-    y = flow(canvas, [f"What is left, {left} thousand crowns, goes to the fund for the outer mole, as the council decided in 2022."], y)
+    y = flow(
+        canvas, [f"What is left, {left} thousand crowns, goes to the fund for the outer mole, as the council decided in 2022."], y
+    )
     flow(canvas, [prose.COLOPHON], 128, CAPTION)
 
 

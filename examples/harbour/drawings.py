@@ -149,11 +149,14 @@ def chart() -> bytes:
     top.set_title("Boxes lifted, by month", fontproperties=italic, fontsize=13, loc="left", color="#123347")
     bottom.plot(places, facts.WAITING, color="#123347", lw=1.8, marker="o", ms=4.5, mfc="#f3ecdf", mec="#123347", zorder=3)
     for i, value in enumerate(facts.WAITING):
-        bottom.text(i, value + 1.0, f"{value:.1f}", ha="center", fontproperties=sans, fontsize=7.8, color="#1c2b33")
+        shift = {6: -0.3, 8: 0.36}.get(i, 0)
+        bottom.text(i + shift, value + 1.0, f"{value:.1f}", ha="center", fontproperties=sans, fontsize=7.8, color="#1c2b33")
     bottom.axhspan(4, 6, color="#e6eef1", zorder=0)
     bottom.text(11.45, 2.5, "promised: 4 to 6", ha="right", fontproperties=italic, fontsize=9, color="#6a7880")
     bottom.set_ylim(0, 18)
-    bottom.set_title("Hours at anchor before a berth was free, mean", fontproperties=italic, fontsize=13, loc="left", color="#123347")
+    bottom.set_title(
+        "Hours at anchor before a berth was free, mean", fontproperties=italic, fontsize=13, loc="left", color="#123347"
+    )
     bottom.set_xticks(list(places), [month[:3] for month in facts.MONTHS], fontproperties=sans, fontsize=8.6)
     for axes in (top, bottom):
         axes.spines[["top", "right", "left"]].set_visible(False)
@@ -204,7 +207,18 @@ def _curve(canvas: Canvas, points: list[tuple[float, float]], color: Color) -> N
     canvas.drawPath(path, stroke=0, fill=1)
 
 
-NORTH_SHORE = [(-60, 470), (520, 470), (520, 320), (430, 330), (352, 352), (262, 318), (196, 268), (116, 262), (40, 246), (-60, 262)]
+NORTH_SHORE = [
+    (-60, 470),
+    (520, 470),
+    (520, 320),
+    (430, 330),
+    (352, 352),
+    (262, 318),
+    (196, 268),
+    (116, 262),
+    (40, 246),
+    (-60, 262),
+]
 SOUTH_SHORE = [(-60, -60), (250, -60), (238, 40), (210, 84), (168, 128), (96, 150), (20, 172), (-60, 176)]
 SKERRY = [(318, 128), (344, 118), (360, 134), (348, 152), (322, 150)]
 BACK = [(262, 196), (302, 184), (330, 198), (300, 212)]
@@ -223,7 +237,7 @@ def _shallows_and_land(canvas: Canvas) -> None:
     _words(canvas, "Skerry Light, fog bell", 312, 101, "Serif-Italic", 10.5, RUST)
     _words(canvas, "Cat’s Back (dries)", 264, 216, "Serif-Italic", 9, SOFT)
     _words(canvas, "River Aske", 8, 205, "Serif-Italic", 12, SEA)
-    _words(canvas, "anchorage", 388, 228, "Serif-Italic", 11, SEA)
+    _words(canvas, "anchorage", 372, 212, "Serif-Italic", 11, SEA)
 
 
 def _channels(canvas: Canvas) -> None:
@@ -234,9 +248,18 @@ def _channels(canvas: Canvas) -> None:
     canvas.bezier(474, 246, 380, 244, 300, 246, 124, 196)
     canvas.bezier(474, 76, 380, 60, 300, 100, 214, 152)
     canvas.setDash()
-    _words(canvas, "East Channel  9.4", 320, 254, "Sans-Bold", 8.2, DEEP)
+    _words(canvas, "East Channel  9.4", 330, 251, "Sans-Bold", 8.2, DEEP)
     _words(canvas, "South Gut  4.1", 384, 56, "Sans-Bold", 8.2, DEEP)
-    for px, py, depth in ((236, 240, "8.8"), (160, 214, "7.2"), (252, 150, "3.6"), (410, 150, "12"), (414, 196, "14"), (232, 172, "2.9"), (290, 44, "3.0"), (70, 222, "5.5")):
+    for px, py, depth in (
+        (228, 228, "8.8"),
+        (160, 214, "7.2"),
+        (252, 150, "3.6"),
+        (396, 142, "12"),
+        (414, 182, "14"),
+        (232, 172, "2.9"),
+        (290, 44, "3.0"),
+        (70, 222, "5.5"),
+    ):
         _words(canvas, depth, px, py, "Sans", 7.4, SEA)
 
 

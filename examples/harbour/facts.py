@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 QUARTERS = ("Jan–Mar", "Apr–Jun", "Jul–Sep", "Oct–Dec")
-MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December")
+MONTHS = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
 
 CARGO = {  # thousand tonnes a quarter
     "Grain Quay": (212, 148, 301, 387),
@@ -15,7 +28,7 @@ CARGO_2024 = {"Grain Quay": 981, "Timber Wharf": 447, "Saltholm Terminal": 1242,
 CALLS = (298, 331, 362, 327)  # ships a quarter
 
 BOXES = (9140, 8870, 9410, 9620, 9380, 9050, 8760, 6120, 8930, 9870, 8240, 9560)  # containers (TEU) a month
-WAITING = (5.1, 5.4, 4.8, 4.6, 5.0, 5.3, 6.2, 14.6, 9.1, 6.0, 8.3, 5.5)  # mean hours a ship waited for a berth
+WAITING = (5.1, 5.4, 4.8, 4.6, 5.0, 5.3, 5.9, 14.6, 9.1, 6.0, 8.3, 5.5)  # mean hours a ship waited for a berth
 
 STAFF = (  # role, people, crowns a month
     ("Harbour master", 1, 6400),
@@ -66,7 +79,12 @@ INCOME = (
     ("Rents of sheds and land", 905),
     ("Levy on the sale of the catch", 118),
 )
-OTHER_SPENDING = (("Upkeep of quays and locks", 2240), ("Energy", 610), ("Lights and buoys", 385), ("Insurance, office, sundries", 497))
+OTHER_SPENDING = (
+    ("Upkeep of quays and locks", 2240),
+    ("Energy", 610),
+    ("Lights and buoys", 385),
+    ("Insurance, office, sundries", 497),
+)
 
 TOTAL_CARGO = sum(map(sum, CARGO.values()))
 TOTAL_2024 = sum(CARGO_2024.values())

@@ -99,7 +99,7 @@ STAFF = (
 )
 
 FEES = (
-    "Fees are crowns a night for one hull, by length overall. They include water, rubbish and the use of the showers behind the "
+    "Berthing fees are crowns a night for one hull, by length overall. They include water, rubbish and the use of the showers behind the "
     "sail loft. Power from the quay is 0.35 crowns a kilowatt-hour. The day begins at noon; a ship that waits at anchor pays nothing.",
     "<b>Free nights.</b> Ships carrying freight under sail. Any ship in distress. Every ship that lies here on Fog Bell Day, "
     "the third of May.",

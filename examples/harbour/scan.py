@@ -81,6 +81,8 @@ def _age(sheet: np.ndarray, random: np.random.Generator) -> np.ndarray:
         sheet = sheet - 26 * np.exp(-((distance / 2.2) ** 2)) + 7 * np.exp(-(((distance - 7) / 5) ** 2))
     rim = np.minimum.reduce([xs, width - 1 - xs, ys, height - 1 - ys])
     sheet = sheet - 46 * np.exp(-rim / 26.0)
-    clouds = Image.fromarray(random.normal(128, 55, (18, 13)).clip(0, 255).astype(np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
+    clouds = Image.fromarray(random.normal(128, 55, (18, 13)).clip(0, 255).astype(np.uint8)).resize(
+        (width, height), Image.Resampling.BICUBIC
+    )
     sheet = sheet + (np.asarray(clouds, dtype=np.float64) - 128) * 0.085
     return (sheet + random.normal(0, 4.2, sheet.shape)).clip(0, 255).astype(np.uint8)

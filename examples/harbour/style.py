@@ -19,7 +19,13 @@ MARGIN = 68
 MEASURE = WIDTH - 2 * MARGIN
 
 INK, SOFT, SEA, DEEP = HexColor("#1c2b33"), HexColor("#6a7880"), HexColor("#2f6f8f"), HexColor("#123347")
-BRASS, RUST, SAND, MIST, RULE = HexColor("#b1813c"), HexColor("#a4452c"), HexColor("#f3ecdf"), HexColor("#e6eef1"), HexColor("#cfd6d9")
+BRASS, RUST, SAND, MIST, RULE = (
+    HexColor("#b1813c"),
+    HexColor("#a4452c"),
+    HexColor("#f3ecdf"),
+    HexColor("#e6eef1"),
+    HexColor("#cfd6d9"),
+)
 
 FONT_FILES = {
     "Serif": "ebgaramond/EBGaramond12-Regular.ttf",
@@ -46,10 +52,14 @@ def register_fonts() -> None:
 BODY = ParagraphStyle("body", fontName="Serif", fontSize=12.4, leading=17.2, textColor=INK, alignment=TA_JUSTIFY, spaceAfter=8)
 SMALL = ParagraphStyle("small", parent=BODY, fontSize=11, leading=14.6, spaceAfter=6)
 LEAD = ParagraphStyle("lead", parent=BODY, fontName="Serif-Italic", fontSize=14, leading=19, textColor=SEA, alignment=0)
-CAPTION = ParagraphStyle("caption", parent=BODY, fontName="Serif-Italic", fontSize=10.5, leading=13.5, textColor=SOFT, alignment=0)
+CAPTION = ParagraphStyle(
+    "caption", parent=BODY, fontName="Serif-Italic", fontSize=10.5, leading=13.5, textColor=SOFT, alignment=0
+)
 
 
-def flow(canvas: Canvas, texts: Sequence[str], y: float, style: ParagraphStyle = BODY, x: float = MARGIN, width: float = MEASURE) -> float:
+def flow(
+    canvas: Canvas, texts: Sequence[str], y: float, style: ParagraphStyle = BODY, x: float = MARGIN, width: float = MEASURE
+) -> float:
     """Set paragraphs from ``y`` downwards; gives the y below the last."""
     for text in texts:
         paragraph = Paragraph(text, style)
@@ -65,7 +75,7 @@ def heading(canvas: Canvas, title: str, lead: str, number: int) -> float:
     canvas.setFont("Sans", 7.6)
     canvas.setFillColor(SOFT)
     canvas.drawString(MARGIN, HEIGHT - 46, "PORT OF LINDHOLM", charSpace=1.1)
-    canvas.drawRightString(WIDTH - MARGIN - 19, HEIGHT - 46, "HARBOUR REPORT 2025", charSpace=1.1)
+    canvas.drawRightString(WIDTH - MARGIN, HEIGHT - 46, "HARBOUR REPORT 2025", charSpace=1.1)
     canvas.setStrokeColor(BRASS)
     canvas.setLineWidth(0.7)
     canvas.line(MARGIN, HEIGHT - 54, WIDTH - MARGIN, HEIGHT - 54)
@@ -82,6 +92,7 @@ def table(rows: Sequence[Sequence[str]], widths: Sequence[float], *, total: bool
     made = Table([list(row) for row in rows], colWidths=list(widths), rowHeights=size + 10)
     style: list[tuple[object, ...]] = [
         ("FONT", (0, 0), (-1, -1), "Serif", size),
+        ("FONT", (1, 1), (-1, -1), "Sans", size - 1.8),
         ("FONT", (0, 0), (-1, 0), "Sans-Bold", 8.2),
         ("TEXTCOLOR", (0, 0), (-1, -1), INK),
         ("TEXTCOLOR", (0, 0), (-1, 0), SEA),
@@ -94,7 +105,11 @@ def table(rows: Sequence[Sequence[str]], widths: Sequence[float], *, total: bool
         ("RIGHTPADDING", (0, 0), (-1, -1), 5),
     ]
     if total:
-        style += [("FONT", (0, -1), (-1, -1), "Serif-Bold", size), ("BACKGROUND", (0, -1), (-1, -1), SAND)]
+        style += [
+            ("FONT", (0, -1), (0, -1), "Serif-Bold", size),
+            ("FONT", (1, -1), (-1, -1), "Sans-Bold", size - 1.8),
+            ("BACKGROUND", (0, -1), (-1, -1), SAND),
+        ]
     made.setStyle(TableStyle(style))
     return made
 

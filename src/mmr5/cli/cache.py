@@ -23,12 +23,14 @@ def show(context: typer.Context, as_json: options.Json = False, debug: options.D
     cache = Cache()
     stats = cache.stats()
     if as_json:
-        rows = [{"namespace": s.namespace, "entries": s.entries, "bytes": s.bytes} for s in stats]
+        rows = [{"namespace": s.namespace, "entries": s.entries, "bytes": s.bytes, "evictable": s.evictable} for s in stats]
         typer.echo(json.dumps({"root": str(cache.root), "max_bytes": cache.max_bytes, "namespaces": rows}, indent=2))
         return
     typer.echo(f"{cache.root} (at most {cache.max_bytes / 1e9:.1f} GB, weights and corpora apart)")
     for row in stats:
-        typer.echo(f"  {row.namespace:<12} {row.entries:>8} entries {row.bytes / 1e6:>10.1f} MB")
+        typer.echo(
+            f"  {row.namespace:<12} {row.entries:>8} entries {row.bytes / 1e6:>10.1f} MB{'' if row.evictable else '  (kept)'}"
+        )
     if not stats:
         typer.echo("  empty")
 

@@ -12,11 +12,13 @@ from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
-from click.exceptions import ClickException
 
 from mmr5 import __version__
-from mmr5.cli import cache, doctor, models, prompt, rerank
+from mmr5.cli import cache, doctor, evaluate, models, prompt, rerank
 from mmr5.errors import ConfigError, MMR5Error, MMR5Warning
+
+UsageProblem: type[Exception] = typer.BadParameter.__mro__[2]
+"""Parent of all of typer's usage errors: ClickException, whether typer brings its own click or uses the installed one."""
 
 app = typer.Typer(
     name="mmr5",
@@ -42,6 +44,7 @@ def root(
 
 
 app.command("rerank")(rerank.rerank)
+app.command("evaluate")(evaluate.evaluate)
 app.command("prompt")(prompt.prompt)
 app.command("models")(models.models)
 app.command("doctor")(doctor.doctor)
@@ -55,8 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     warnings.showwarning = _warn(warnings.showwarning)
     try:
         code = app(given, standalone_mode=False)
-    except ClickException as error:
-        error.show(sys.stderr)
+    except UsageProblem as error:
+        error.show(sys.stderr)  # type: ignore[attr-defined]
         raise SystemExit(2) from None
     except (KeyboardInterrupt, typer.Abort):
         typer.echo("interrupted", err=True)

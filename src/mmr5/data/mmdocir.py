@@ -10,11 +10,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 from mmr5.data.corpus import Corpus
-from mmr5.data.files import Record, read_jsonl
+from mmr5.data.files import Record, read_jsonl, replacing
 from mmr5.data.parquet_rows import ParquetImage, check_columns, has_large_groups, open_parquet, read_columns, read_range, repack
 from mmr5.data.records import Document, Layout, Question, qids
 from mmr5.errors import CorpusError, EngineError, OutputError, missing_extra
@@ -72,7 +73,7 @@ class EvaluationStore:
         for offset, row in enumerate(read_range(path, first, last + 1, columns)):
             where = f"{path}, row {first + offset}"
             _expect_document(row["doc_name"], document, where)
-            if _whole(row["passage_id"], "passage_id", where) != offset:
+            if whole_number(row["passage_id"], "passage_id", where) != offset:
                 raise CorpusError(f"{where}: passage_id is {row['passage_id']!r} at page {offset}: {_MISMATCH}")
             text = row[f"{self.text}_text"]
             picture = ParquetImage(path, "image_binary", first + offset)
@@ -92,7 +93,7 @@ class EvaluationStore:
         for offset, row in enumerate(read_range(path, first, last + 1, columns)):
             where = f"{path}, row {first + offset}"
             _expect_document(row["doc_name"], document, where)
-            page_id = _whole(row["page_id"], "page_id", where)
+            page_id = whole_number(row["page_id"], "page_id", where)
             text = row["text"] or row[f"{self.text}_text"] or None
             name = None if row["layout_id"] is None else str(row["layout_id"])
             found.append(
@@ -129,14 +130,14 @@ def load_evaluation(folder: Path, *, text: TextSource = "ocr") -> Corpus:
     layout_rows: dict[str, tuple[int, int]] = {}
     for number, record in read_jsonl(folder / ANNOTATIONS):
         where = f"{folder / ANNOTATIONS}, line {number}"
-        doc_name = plain_name(_string(record, "doc_name", where))
+        doc_name = plain_name(text_field(record, "doc_name", where))
         if doc_name in page_rows:
             raise CorpusError(f"{where}: doc_name {doc_name!r} is used twice")
         first, last = page_rows[doc_name] = _row_range(record, ("page_indices",), where)
         layout_rows[doc_name] = _row_range(record, ("layout_indices", "layout_indinces"), where)
         if last >= n_rows:
             raise CorpusError(f"{where}: page_indices is {[first, last]}, and {PAGES} has {n_rows} rows: {_MISMATCH}")
-        document = Document(doc_name, _string(record, "domain", where), last - first + 1, "test")
+        document = Document(doc_name, text_field(record, "domain", where), last - first + 1, "test")
         documents.append(document)
         questions += [
             _question(q, document, f"{where}, question {k}") for k, q in enumerate(record.get("questions") or [], start=1)
@@ -191,18 +192,14 @@ def _question(record: Any, document: Document, where: str) -> Question:
     page_ids = record.get("page_id")
     if not isinstance(page_ids, list) or not page_ids:
         raise CorpusError(f"{where}: page_id is {page_ids!r}: expected a list of at least one zero-based page")
-    relevant = tuple(_whole(value, "page_id", where) for value in page_ids)
+    relevant = tuple(whole_number(value, "page_id", where) for value in page_ids)
     if outside := [p for p in relevant if not 0 <= p < document.pages]:
         raise CorpusError(f"{where}: page_id holds {outside[0]}, and {document.doc_name} has {document.pages} pages")
-    mapping = record.get("layout_mapping") or []
-    layouts = tuple(
-        Layout(document.doc_name, _whole(m["page"], "page", where), _box(m["bbox"], where), _size(m.get("page_size")))
-        for m in mapping
-    )
+    layouts = tuple(_layout(mapping, document, where) for mapping in record.get("layout_mapping") or [])
     kind, answer = record.get("type"), record.get("A")
     return Question(
         doc_name=document.doc_name,
-        question=_string(record, "Q", where),
+        question=text_field(record, "Q", where),
         page_ids=relevant,
         qid="",
         type=None if kind is None else str(kind),
@@ -210,6 +207,13 @@ def _question(record: Any, document: Document, where: str) -> Question:
         split="test",
         layouts=layouts,
     )
+
+
+def _layout(mapping: Any, document: Document, where: str) -> Layout:
+    if not isinstance(mapping, dict):
+        raise CorpusError(f"{where}: layout_mapping holds {mapping!r}: expected objects with page and bbox")
+    page_id = whole_number(mapping.get("page"), "page", where)
+    return Layout(document.doc_name, page_id, _box(mapping.get("bbox"), where), _size(mapping.get("page_size")))
 
 
 def _row_range(record: Record, names: Sequence[str], where: str) -> tuple[int, int]:
@@ -222,7 +226,7 @@ def _row_range(record: Record, names: Sequence[str], where: str) -> tuple[int, i
 
 def _check_disjoint(rows: dict[str, tuple[int, int]], path: Path) -> None:
     ordered = sorted((span, name) for name, span in rows.items())
-    for ((_, last), before), ((first, _), name) in zip(ordered, ordered[1:], strict=False):
+    for ((_, last), before), ((first, _), name) in pairwise(ordered):
         if first <= last:
             raise CorpusError(f"{path}: page_indices of {before} and {name} overlap at row {first}: {_MISMATCH}")
 
@@ -254,8 +258,6 @@ def _from_hub(name: str) -> Path:
 
 
 def _copy(origin: Path, target: Path) -> None:
-    from mmr5.data.files import replacing
-
     try:
         with replacing(target) as temporary:
             shutil.copyfile(origin, temporary)
@@ -263,15 +265,24 @@ def _copy(origin: Path, target: Path) -> None:
         raise OutputError(f"cannot copy {origin} to {target}: {error}") from error
 
 
-def _string(record: Record, name: str, where: str) -> str:
+def text_field(record: Record, name: str, where: str) -> str:
+    """A field that holds text, not empty.
+
+    Raises:
+        CorpusError: it does not.
+    """
     value = record.get(name)
     if not isinstance(value, str) or not value.strip():
         raise CorpusError(f"{where}: {name} is {value!r}: expected a text that is not empty")
     return value
 
 
-def _whole(value: Any, name: str, where: str) -> int:
-    """A whole number, also when it is written as a string."""
+def whole_number(value: Any, name: str, where: str) -> int:
+    """A whole number, also when it is written as a string.
+
+    Raises:
+        CorpusError: it is none.
+    """
     try:
         return int(value)
     except (TypeError, ValueError):
@@ -279,11 +290,11 @@ def _whole(value: Any, name: str, where: str) -> int:
 
 
 def _box(value: Any, where: str) -> tuple[float, float, float, float]:
-    if value is None or len(value) != 4:
+    if not isinstance(value, list) or len(value) != 4:
         raise CorpusError(f"{where}: bbox is {value!r}: expected x1, y1, x2, y2")
     x1, y1, x2, y2 = (float(v) for v in value)
     return x1, y1, x2, y2
 
 
 def _size(value: Any) -> tuple[float, float] | None:
-    return None if value is None or len(value) != 2 else (float(value[0]), float(value[1]))
+    return (float(value[0]), float(value[1])) if isinstance(value, list) and len(value) == 2 else None

@@ -95,6 +95,8 @@ def read_range(path: Path, start: int, stop: int, columns: Sequence[str]) -> lis
         if low < high:
             rows += batch.slice(low, high - low).to_pylist()
         at += len(batch)
+        if at >= stop:
+            break
     return rows
 
 

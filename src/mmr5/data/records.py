@@ -68,6 +68,9 @@ class Question:
         why: page id → why this relevant page answers.
         near_misses: page id → why this page, which looks right, does not answer.
         layouts: the parts of pages that answer (MMDocIR's ``layout_mapping``).
+        negatives: pages that a retriever ranked high and that do not answer (MMDocIR's training set).
+        source: where the question comes from: ``annotations``, or ``heading``, ``caption``, ``index`` when it was made from
+            the document itself.
     """
 
     doc_name: str
@@ -80,6 +83,8 @@ class Question:
     why: Mapping[int, str] = field(default_factory=dict, hash=False)
     near_misses: Mapping[int, str] = field(default_factory=dict, hash=False)
     layouts: tuple[Layout, ...] = ()
+    negatives: tuple[int, ...] = ()
+    source: str = "annotations"
 
 
 def qids(doc_names: Iterable[str]) -> list[str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath
 
 from mmr5.render.html import environment, write_html
 from mmr5.render.thumbnails import page_uri
-from mmr5.render.words import ISSUES, SCORES, movement
+from mmr5.render.words import ISSUES, PARTS, SCORE_NAMES, SCORES, movement
 from mmr5.types import Page, RankedPage, RerankResult
 
 __all__ = ["result_html", "results_html", "write_html"]
@@ -29,18 +30,48 @@ def result_html(result: RerankResult, pages: Sequence[Page], *, thumbnail_pixels
 
 
 def results_html(results: Sequence[RerankResult], pages: Sequence[Page], *, thumbnail_pixels: int = THUMBNAIL_PIXELS) -> str:
-    """Several questions about the same pages as one HTML page; each page's picture is embedded once."""
+    """Several questions about the same pages as one HTML page; each page's picture is embedded once.
+
+    Args:
+        results: at least one.
+        pages: all pages read, by index.
+        thumbnail_pixels: pixels of each page picture (width times height).
+    """
     shown = sorted({line.index for result in results for line in result})
     pictures = {index: page_uri(pages[index], thumbnail_pixels) for index in shown}
+    names = _names({line.source for result in results for line in result})
+    embedded: set[int] = set()
+    blocks = [(result, [_card(line, pages[line.index], names, embedded) for line in result]) for result in results]
     title = results[0].query if len(results) == 1 else f"{len(results)} questions"
-    blocks = [(result, [_card(line) for line in result]) for result in results]
-    return environment().get_template("result.html").render(title=title, blocks=blocks, pictures=pictures, issue_words=ISSUES)
+    template = environment().get_template("result.html")
+    return template.render(title=title, blocks=blocks, pictures=pictures, issue_words=ISSUES, part_words=PARTS)
 
 
-def _card(line: RankedPage) -> dict[str, object]:
+def _names(sources: Iterable[str]) -> dict[str, str]:
+    """A short name a source: its last part where that tells the sources apart, else all of it."""
+    found = sorted(sources)
+    short = [PurePath(source.replace("\\", "/")).name or source for source in found]
+    return dict(zip(found, short if len(set(short)) == len(found) else found, strict=True))
+
+
+def _card(line: RankedPage, page: Page, names: dict[str, str], embedded: set[int]) -> dict[str, object]:
+    """What one ranked page shows; the first card of a page embeds its picture, and ``embedded`` remembers that."""
+    first = line.index not in embedded
+    embedded.add(line.index)
     return {
         "line": line,
+        "name": names[line.source],
+        "embeds": first,
+        "no_evidence": _why_no_evidence(page),
         "moved": movement(line.rank, line.first_stage_rank),
         "score": None if line.score is None else f"{line.score:.3f}",
+        "score_name": SCORE_NAMES.get(line.score_kind or "", line.score_kind or "score"),
         "score_words": SCORES.get(line.score_kind or "", line.score_kind or ""),
     }
+
+
+def _why_no_evidence(page: Page) -> str:
+    """Why a page has no passage to show, in words."""
+    if page.text is None:
+        return "Nobody has read this page's text, so there is nothing to quote."
+    return "No passage of this page is quoted." if page.text.strip() else "This page has no text to quote."

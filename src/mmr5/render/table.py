@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 REASON_LENGTH = 160
 
 
+def _plain(text: str) -> str:
+    """One line without control characters: page text must not be able to steer a terminal."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 def result_table(result: RerankResult) -> Table:
     """The ranked pages as a table that fits 80 columns: rank, page, how it moved, score, and the reason or the evidence."""
     from rich import box
@@ -22,7 +27,12 @@ def result_table(result: RerankResult) -> Table:
     several = len({line.source for line in result}) > 1
     has_reason = any(line.reason for line in result)
     table = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, expand=True, title=Text(result.query), title_justify="left", title_style="bold"
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        expand=True,
+        title=Text(_plain(result.query)),
+        title_justify="left",
+        title_style="bold",
     )
     table.add_column("#", justify="right", no_wrap=True)
     table.add_column("page", overflow="fold" if several else "ellipsis", no_wrap=not several, max_width=28)
@@ -33,8 +43,8 @@ def result_table(result: RerankResult) -> Table:
         where = f"{line.source} p. {line.page}" if several else f"p. {line.page}"
         was = "" if line.first_stage_rank is None else str(line.first_stage_rank)
         arrow = {"up": "↑", "do": "↓"}.get(movement(line.rank, line.first_stage_rank)[:2], "")
-        said = line.reason or line.evidence or "(no text)"
+        said = _plain(line.reason or line.evidence or "(no text)")
         said = said if len(said) <= REASON_LENGTH else said[: REASON_LENGTH - 1].rstrip() + "…"
         score = "" if line.score is None else f"{line.score:.2f}"
-        table.add_row(str(line.rank), Text(where), f"{was} {arrow}".strip(), score, Text(said))
+        table.add_row(str(line.rank), Text(_plain(where)), f"{was} {arrow}".strip(), score, Text(said))
     return table

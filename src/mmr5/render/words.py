@@ -24,6 +24,18 @@ SCORES = {
 }
 
 
+SCORE_NAMES = {
+    "fused": "fused score",
+    "mean_log_likelihood": "log-likelihood",
+    "choice_probability": "probability",
+    "relevance_probability": "relevance",
+    "reciprocal_rank": "1 / rank",
+    "borda": "Borda share",
+}
+
+PARTS = {"read": "reading", "retrieve": "first stage", "model": "model", "parse": "parsing"}
+
+
 def movement(rank: int, first_stage_rank: int | None) -> str:
     """How a page moved against the first stage, in words: ``"up 3"``, ``"down 1"``, ``"same"`` or ``""``."""
     if first_stage_rank is None:

@@ -1,0 +1,70 @@
+"""``mmr5 evaluate``: a first stage and a model on a corpus → scores with intervals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmr5.cli import options
+from mmr5.cli.console import note, progress_line
+
+
+def evaluate(
+    corpus: Annotated[str, typer.Argument(help="A corpus folder, opendocs or mmdocir.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the run, the scores and the report.", show_default=False)],
+    split: Annotated[str | None, typer.Option(help="Split of the corpus. [default: all questions]")] = None,
+    retriever: Annotated[
+        str, typer.Option(help="First stage: hybrid, bm25, dense, none, or a run file (TREC or run.jsonl).")
+    ] = "hybrid",
+    model: Annotated[str, typer.Option(help="A model as for rerank, or none, oracle, random.")] = "mini",
+    engine: options.EngineOption = options.Engine.TRANSFORMERS,
+    base_url: options.BaseUrl = None,
+    method: options.MethodOption = options.Method.AUTO,
+    view: options.ViewOption = options.View.AUTO,
+    candidates: Annotated[int, typer.Option(min=1, help="Pages that the first stage hands on.")] = 10,
+    fusion: options.Fusion = None,
+    samples: options.Samples = 1,
+    seed: options.Seed = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first questions.")] = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Measure a first stage and a model on a corpus.
+
+    Candidates are exactly the first stage's best; relevant pages are never added.
+    """
+    from mmr5.data.corpus import load_corpus
+    from mmr5.evaluation.benchmark import BASELINES, Setup
+    from mmr5.evaluation.benchmark import evaluate as run
+    from mmr5.reranker import Reranker
+
+    del debug
+    setup = Setup(corpus, split, retriever, model, method.value, view.value, candidates, fusion, samples, seed, limit)
+    with progress_line() as progress:
+        loaded = load_corpus(corpus).split(split)
+        reranker = None
+        if model not in BASELINES:
+            reranker = Reranker.from_pretrained(
+                model,
+                engine=engine.value,
+                base_url=base_url,
+                method=method.value,
+                view=view.value,
+                device=device,
+                dtype=dtype,
+                progress=progress,
+                samples=samples,
+                seed=seed,
+            )
+        scores = run(setup, loaded, out, reranker=reranker, resume=resume, progress=progress)
+    if as_json:
+        typer.echo(json.dumps(scores, indent=2))
+    else:
+        typer.echo((out / "report.md").read_text(encoding="utf-8"), nl=False)
+    note(f"wrote {out}")

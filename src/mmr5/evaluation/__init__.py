@@ -1,0 +1,1 @@
+"""Measuring rankings: runs, scores with intervals, reports."""

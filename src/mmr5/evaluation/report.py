@@ -1,0 +1,65 @@
+"""Scores as a report to read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmr5.metrics import METRICS
+
+
+def report_markdown(scores: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
+    """The scores as Markdown: the table with intervals, ceilings, breakdowns, replies, time."""
+    config = provenance["config"]
+    names = list(METRICS)
+    out = [
+        f"# {config['corpus']}{' ' + config['split'] if config.get('split') else ''}: {config['retriever']} + {config['model']}",
+        "",
+        f"{scores['n_questions']} questions on {scores['n_documents']} documents; method {config['method']}, "
+        f"{config['candidates']} candidates, fusion {config['fusion']}. Intervals: 95 %, paired bootstrap over documents.",
+        "",
+        _row(["", *names]),
+        _row(["---"] * (len(names) + 1)),
+    ]
+    for kind in ("macro", "micro"):
+        out += [
+            _row([f"{kind} {label}", *(f"{scores[key][kind][n]:.3f}" for n in names)])
+            for label, key in (("first stage", "retriever"), ("reranked", "reranked"))
+        ]
+        gains = (
+            f"{scores['delta'][kind][n]:+.3f} [{scores['ci95'][kind][n][0]:+.3f}, {scores['ci95'][kind][n][1]:+.3f}]"
+            for n in names
+        )
+        out.append(_row([f"{kind} gain", *gains]))
+        out.append(_row([f"{kind} oracle", *(f"{scores['oracle'][kind][n]:.3f}" for n in names)]))
+    recall = scores["candidate_recall"]
+    out += ["", f"Recall of the candidate lists: macro {recall['macro']:.3f}, micro {recall['micro']:.3f}.", ""]
+    for title, key in (
+        ("Domain", "by_domain"), ("Evidence", "by_type"), ("Relevant pages", "by_gold_count"),
+        ("Place of the first relevant page", "by_gold_position"),
+    ):  # fmt: skip
+        out += _breakdown(title, scores[key])
+    parse = scores["parse"]
+    if parse["n_replies"]:
+        issues = ", ".join(f"{n} {v:.1%}" for n, v in parse.items() if n not in ("n_replies", "clean") and v)
+        out += [f"Replies: {parse['n_replies']}, clean {parse['clean']:.1%}{'; ' + issues if issues else ''}.", ""]
+    times = ", ".join(f"{part} {v['p50']:.0f} / {v['p95']:.0f}" for part, v in scores["latency_ms"].items())
+    out += [f"Milliseconds a question, p50 / p95: {times}.", ""]
+    commit = (provenance.get("commit") or "none")[:12]
+    out.append(
+        f"mmr5 {provenance['mmr5']}, commit {commit}, prompt {provenance['prompt_fingerprint']}, {provenance['hardware']}."
+    )
+    return "\n".join(out) + "\n"
+
+
+def _breakdown(title: str, groups: Mapping[str, Any]) -> list[str]:
+    rows = [_row([title, "questions", "recall@1 before", "after", "mrr before", "after"]), _row(["---"] * 6)]
+    for name, group in groups.items():
+        before, after = group["retriever"], group["reranked"]
+        values = (before["recall@1"], after["recall@1"], before["mrr"], after["mrr"])
+        rows.append(_row([name, str(group["n"]), *(f"{v:.3f}" for v in values)]))
+    return [*rows, ""]
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

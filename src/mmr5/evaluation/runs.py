@@ -1,0 +1,181 @@
+"""Runs: rankings of many questions, as JSONL that can be continued after a kill, and as TREC files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+from mmr5.errors import CorpusError, OutputError
+
+RUN = "run.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class RunLine:
+    """One question of a run.
+
+    Attributes:
+        qid: ``doc_name#k``.
+        doc_name: the document.
+        domain: its domain.
+        question: the words.
+        relevant: zero-based relevant page ids.
+        candidates: page ids in first-stage order.
+        ranking: the same page ids, best first.
+        scores: one score a page of ``ranking``, or None.
+        first_stage_scores: one score a page of ``candidates``, or None.
+        reply: all that the model wrote, or None.
+        notes: one sentence (or None) a page of ``ranking``, or None.
+        issues: what was wrong with the reply.
+        latency_ms: wall time by part.
+        tokens: tokens read and written.
+        type: kind of evidence, or None.
+    """
+
+    qid: str
+    doc_name: str
+    domain: str
+    question: str
+    relevant: tuple[int, ...]
+    candidates: tuple[int, ...]
+    ranking: tuple[int, ...]
+    scores: tuple[float, ...] | None = None
+    first_stage_scores: tuple[float, ...] | None = None
+    reply: str | None = None
+    notes: tuple[str | None, ...] | None = None
+    issues: tuple[str, ...] = ()
+    latency_ms: Mapping[str, float] = field(default_factory=dict)
+    tokens: Mapping[str, int] = field(default_factory=dict)
+    type: str | None = None
+
+    def to_json(self) -> str:
+        """One line of ``run.jsonl``."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+
+
+class RunWriter:
+    """Appends lines that survive a kill: each is flushed to the disk before the next question is asked.
+
+    Args:
+        path: the file; what it holds is kept, and a half last line is dropped.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.lines: list[RunLine] = []
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists():
+                whole = _whole_lines(path.read_bytes())
+                self.lines = [
+                    parse_line(text, f"{path}:{i}") for i, text in enumerate(whole.decode("utf-8").splitlines(), start=1)
+                ]
+                with path.open("r+b") as file:
+                    file.truncate(len(whole))
+            self._file = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {str(path)!r}: {error.strerror or error}. Name a folder that you may write to."
+            ) from error
+
+    def write(self, lines: Iterable[RunLine]) -> None:
+        """Append lines and flush them to the disk."""
+        found = list(lines)
+        self._file.write("".join(line.to_json() + "\n" for line in found))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self.lines += found
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def parse_line(text: str, where: str) -> RunLine:
+    """Read one line of ``run.jsonl``.
+
+    Raises:
+        CorpusError: it is no such line.
+    """
+    try:
+        values: dict[str, Any] = json.loads(text)
+        names = {f.name for f in dataclasses.fields(RunLine)}
+        known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in names}
+        line = RunLine(**{"domain": "none", **known})
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CorpusError(f"{where} is no line of a run: {error}") from error
+    if sorted(line.ranking) != sorted(line.candidates):
+        raise CorpusError(f"{where}: the ranking {list(line.ranking)} does not hold the candidates {list(line.candidates)}")
+    return line
+
+
+def read_run(path: str | Path) -> list[RunLine]:
+    """All lines of a run folder or ``run.jsonl``.
+
+    Raises:
+        CorpusError: there is none, or a line is broken.
+    """
+    file = Path(path)
+    file = file / RUN if file.is_dir() else file
+    if not file.is_file():
+        raise CorpusError(f"no run at {str(path)!r}: give a folder that holds {RUN}, or that file")
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return [parse_line(text, f"{file}:{i}") for i, text in enumerate(lines, start=1)]
+
+
+def read_first_stage(path: str | Path) -> dict[str, list[tuple[int, float]]]:
+    """A first stage from a file: a TREC run, or a ``run.jsonl`` (its rankings).
+
+    Returns:
+        qid → (page id, score), best first.
+
+    Raises:
+        CorpusError: the file is missing or of neither form.
+    """
+    file = Path(path)
+    if file.is_dir() or file.suffix == ".jsonl":
+        return {x.qid: [(p, -float(rank)) for rank, p in enumerate(x.ranking)] for x in read_run(file)}
+    if not file.is_file():
+        raise CorpusError(f"no run at {str(path)!r}: give a TREC run or a {RUN}")
+    found: dict[str, list[tuple[int, float]]] = {}
+    for number, text in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        parts = text.split()
+        if not parts:
+            continue
+        try:
+            qid, _, docid, _, score, _ = parts
+            page = int(unquote(docid).rpartition(":")[2])
+            found.setdefault(unquote(qid), []).append((page, float(score)))
+        except ValueError as error:
+            raise CorpusError(
+                f"{file}:{number} is no line of a TREC run (qid Q0 doc_name:page_id rank score tag): {text!r}"
+            ) from error
+    return {qid: sorted(pages, key=lambda p: -p[1]) for qid, pages in found.items()}
+
+
+def trec_run(lines: Sequence[RunLine], tag: str) -> str:
+    """The rankings as a TREC run; docid is ``doc_name:page_id``, and white space in names is percent-encoded."""
+    out = []
+    for line in lines:
+        scores = line.scores or tuple(-float(rank) for rank in range(len(line.ranking)))
+        for rank, (page, score) in enumerate(zip(line.ranking, scores, strict=True), start=1):
+            out.append(f"{_word(line.qid)} Q0 {_word(f'{line.doc_name}:{page}')} {rank} {score:.6f} {tag}")
+    return "\n".join(out) + "\n"
+
+
+def trec_qrels(lines: Sequence[RunLine]) -> str:
+    """The relevant pages as TREC qrels."""
+    return "".join(f"{_word(x.qid)} 0 {_word(f'{x.doc_name}:{page}')} 1\n" for x in lines for page in x.relevant)
+
+
+def _word(text: str) -> str:
+    return quote(text, safe="#:/._-+()[],&'!@=~$")
+
+
+def _whole_lines(data: bytes) -> bytes:
+    return data[: data.rfind(b"\n") + 1]

@@ -1,0 +1,167 @@
+"""Scores of a run with what lets a reader decide: intervals, ceilings, breakdowns."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from mmr5.evaluation.runs import RunLine
+from mmr5.metrics import METRICS, macro, micro, score
+from mmr5.types import Issue
+
+RESAMPLES = 4_000
+Table = dict[str, dict[str, float]]
+
+
+def summarise(
+    lines: Sequence[RunLine], *, domains: Sequence[str] | None = None, seed: int = 0, resamples: int = RESAMPLES
+) -> dict[str, Any]:
+    """Everything of ``scores.json``.
+
+    Args:
+        lines: one a question.
+        domains: the domains of the macro average where the benchmark fixes them.
+        seed: of the bootstrap.
+        resamples: of the bootstrap.
+    """
+    before = [score(x.candidates, x.relevant) for x in lines]
+    after = [score(x.ranking, x.relevant) for x in lines]
+    first, second = averages(lines, before, domains), averages(lines, after, domains)
+    best = [score([p for p in x.candidates if p in x.relevant], x.relevant) for x in lines]
+    found = [{"recall": len(set(x.candidates) & set(x.relevant)) / max(1, len(set(x.relevant)))} for x in lines]
+    return {
+        "n_questions": len(lines),
+        "n_documents": len({x.doc_name for x in lines}),
+        "retriever": first,
+        "reranked": second,
+        "delta": {kind: {name: second[kind][name] - first[kind][name] for name in METRICS} for kind in ("macro", "micro")},
+        "ci95": intervals(lines, before, after, domains, seed=seed, resamples=resamples),
+        "oracle": averages(lines, best, domains),
+        "candidate_recall": {
+            "macro": macro(_by(lines, [f["recall"] for f in found], lambda x: x.domain), domains),
+            "micro": micro(f["recall"] for f in found),
+        },
+        "by_domain": breakdown(lines, before, after, lambda x: x.domain),
+        "by_type": breakdown(lines, before, after, lambda x: x.type or "unknown"),
+        "by_gold_count": breakdown(lines, before, after, lambda x: str(len(set(x.relevant)))),
+        "by_gold_position": breakdown(lines, before, after, gold_position),
+        "parse": parse_shares(lines),
+        "latency_ms": latencies(lines),
+        "tokens": tokens(lines),
+    }
+
+
+def averages(lines: Sequence[RunLine], values: Sequence[Mapping[str, float]], domains: Sequence[str] | None) -> Table:
+    """Macro and micro means of every metric."""
+    columns = {name: [v[name] for v in values] for name in METRICS}
+    return {
+        "macro": {name: macro(_by(lines, column, lambda x: x.domain), domains) for name, column in columns.items()},
+        "micro": {name: micro(column) for name, column in columns.items()},
+    }
+
+
+def intervals(
+    lines: Sequence[RunLine],
+    before: Sequence[Mapping[str, float]],
+    after: Sequence[Mapping[str, float]],
+    domains: Sequence[str] | None,
+    *,
+    seed: int,
+    resamples: int,
+) -> dict[str, dict[str, list[float]]]:
+    """95 % intervals of the gain by paired bootstrap: whole documents are drawn with replacement.
+
+    Returns:
+        kind (macro, micro) → metric → [2.5 %, 97.5 %]. A domain that a resample does not hold is left out of its macro mean,
+        unless the benchmark fixes the domains.
+    """
+    import numpy as np
+
+    if not lines:
+        return {kind: {name: [0.0, 0.0] for name in METRICS} for kind in ("macro", "micro")}
+    documents = sorted({x.doc_name for x in lines})
+    groups = sorted({x.domain for x in lines})
+    row = {name: i for i, name in enumerate(documents)}
+    column = {name: i for i, name in enumerate(groups)}
+    counts = np.zeros((len(documents), len(groups)))
+    for x in lines:
+        counts[row[x.doc_name], column[x.domain]] += 1
+    draws = np.random.default_rng(seed).multinomial(len(documents), [1 / len(documents)] * len(documents), size=resamples)
+    asked = draws @ counts
+    out: dict[str, dict[str, list[float]]] = {"macro": {}, "micro": {}}
+    for name in METRICS:
+        gains = np.zeros_like(counts)
+        for x, old, new in zip(lines, before, after, strict=True):
+            gains[row[x.doc_name], column[x.domain]] += new[name] - old[name]
+        summed = draws @ gains
+        means = np.divide(summed, asked, out=np.zeros_like(summed), where=asked > 0)
+        held = np.full(resamples, len(domains)) if domains is not None else (asked > 0).sum(1)
+        for kind, drawn in (("macro", means.sum(1) / held), ("micro", summed.sum(1) / asked.sum(1))):
+            out[kind][name] = [float(q) for q in np.quantile(drawn, [0.025, 0.975])]
+    return out
+
+
+def breakdown(
+    lines: Sequence[RunLine],
+    before: Sequence[Mapping[str, float]],
+    after: Sequence[Mapping[str, float]],
+    key: Callable[[RunLine], str],
+) -> dict[str, dict[str, Any]]:
+    """Micro means before and after for each group, groups in order."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    for i, x in enumerate(lines):
+        groups[key(x)].append(i)
+    return {
+        name: {
+            "n": len(members),
+            "retriever": {m: micro(before[i][m] for i in members) for m in METRICS},
+            "reranked": {m: micro(after[i][m] for i in members) for m in METRICS},
+        }
+        for name, members in sorted(groups.items())
+    }
+
+
+def gold_position(line: RunLine) -> str:
+    """Where the first relevant page stands among the candidates: ``"1"``, ``"2"``, ..., or ``"absent"``."""
+    places = [i for i, page in enumerate(line.candidates, start=1) if page in line.relevant]
+    return f"{places[0]:02d}" if places else "absent"
+
+
+def parse_shares(lines: Sequence[RunLine]) -> dict[str, float]:
+    """Share of clean replies, and of replies with each issue, among the questions that a model answered in words."""
+    replies = [x for x in lines if x.reply is not None]
+    n = max(1, len(replies))
+    shares = {issue.value: sum(issue.value in x.issues for x in replies) / n for issue in Issue}
+    return {"n_replies": len(replies), "clean": sum(not x.issues for x in replies) / n if replies else 1.0, **shares}
+
+
+def latencies(lines: Sequence[RunLine]) -> dict[str, dict[str, float]]:
+    """Median and 95th percentile of the wall time by part, in milliseconds a question."""
+    parts: dict[str, list[float]] = defaultdict(list)
+    for x in lines:
+        for name, value in x.latency_ms.items():
+            parts[name].append(value)
+        parts["total"].append(sum(x.latency_ms.values()))
+    return {name: {"p50": _quantile(values, 0.5), "p95": _quantile(values, 0.95)} for name, values in parts.items()}
+
+
+def tokens(lines: Sequence[RunLine]) -> dict[str, float]:
+    """Mean tokens a question, read and written."""
+    return {name: micro(x.tokens.get(name, 0) for x in lines) for name in ("prompt_tokens", "completion_tokens")}
+
+
+def _by(lines: Sequence[RunLine], values: Sequence[float], key: Callable[[RunLine], str]) -> dict[str, list[float]]:
+    groups: dict[str, list[float]] = defaultdict(list)
+    for x, value in zip(lines, values, strict=True):
+        groups[key(x)].append(value)
+    return groups
+
+
+def _quantile(values: Sequence[float], share: float) -> float:
+    """Linear interpolation between order statistics."""
+    found = sorted(values)
+    place = share * (len(found) - 1)
+    low = int(place)
+    high = min(low + 1, len(found) - 1)
+    return found[low] + (found[high] - found[low]) * (place - low)

@@ -1,0 +1,88 @@
+"""Rankings → scores, pure. Definitions follow MMDocIR's own code where it has one (arXiv 2501.08828, ``metric_eval.py``).
+
+Conventions: a ranking is a sequence of distinct page ids, best first; it may hold fewer pages than exist. Relevance is binary. A
+question without a ranking scores 0: pass an empty sequence. Ties have been broken before: first stages break them in page order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+Box = tuple[float, float, float, float]
+
+
+def recall(ranking: Sequence[int], relevant: Collection[int], k: int) -> float:
+    """Share of the relevant pages among the first ``k``: |top-k ∩ relevant| / |relevant| (MMDocIR section 5.1), in [0, 1].
+
+    It is not a hit rate: with several relevant pages recall@1 cannot reach 1. No relevant page gives 0, as MMDocIR's code does.
+    """
+    wanted = set(relevant)
+    return len(set(ranking[:k]) & wanted) / len(wanted) if wanted else 0.0
+
+
+def reciprocal_rank(ranking: Sequence[int], relevant: Collection[int]) -> float:
+    """One over the rank of the first relevant page; 0 when there is none (``RR`` of ir_measures)."""
+    wanted = set(relevant)
+    return next((1 / rank for rank, page in enumerate(ranking, start=1) if page in wanted), 0.0)
+
+
+def ndcg(ranking: Sequence[int], relevant: Collection[int], k: int) -> float:
+    """Normalised discounted cumulative gain at ``k`` (``nDCG@k`` of ir_measures): binary gains, log₂ discount, in [0, 1]."""
+    wanted = set(relevant)
+    ideal = sum(1 / math.log2(rank + 1) for rank in range(1, min(len(wanted), k) + 1))
+    gained = sum(1 / math.log2(rank + 1) for rank, page in enumerate(ranking[:k], start=1) if page in wanted)
+    return gained / ideal if ideal else 0.0
+
+
+METRICS: dict[str, Callable[[Sequence[int], Collection[int]], float]] = {
+    "recall@1": lambda ranking, relevant: recall(ranking, relevant, 1),
+    "recall@3": lambda ranking, relevant: recall(ranking, relevant, 3),
+    "recall@5": lambda ranking, relevant: recall(ranking, relevant, 5),
+    "mrr": reciprocal_rank,
+    "ndcg@5": lambda ranking, relevant: ndcg(ranking, relevant, 5),
+}
+"""The metrics that evaluation reports, by name."""
+
+
+def score(ranking: Sequence[int], relevant: Collection[int]) -> dict[str, float]:
+    """Every metric of :data:`METRICS` for one question."""
+    return {name: metric(ranking, relevant) for name, metric in METRICS.items()}
+
+
+def micro(values: Iterable[float]) -> float:
+    """Mean over questions; 0 for none."""
+    found = list(values)
+    return sum(found) / len(found) if found else 0.0
+
+
+def macro(values: Mapping[str, Sequence[float]], domains: Sequence[str] | None = None) -> float:
+    """Mean over domains of the mean over a domain's questions.
+
+    Args:
+        values: domain → one value a question.
+        domains: the domains to average over, where a benchmark fixes them: one without questions counts 0, as in MMDocIR's
+            code; None averages over the domains present.
+    """
+    names = list(domains) if domains is not None else list(values)
+    return sum(micro(values.get(name, ())) for name in names) / len(names) if names else 0.0
+
+
+def overlap(a: Box, b: Box) -> float:
+    """Area that two boxes (x1, y1, x2, y2) share."""
+    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+
+
+def layout_recall(retrieved: Sequence[tuple[int, Box]], relevant: Sequence[tuple[int, Box]], k: int) -> float:
+    """Share of the relevant layouts' area that the first ``k`` retrieved layouts cover (MMDocIR, ``recall_layout``).
+
+    Areas are summed over pairs on the same page and not united: overlapping layouts count twice, and the value can exceed 1.
+
+    Args:
+        retrieved: (page id, box), best first.
+        relevant: (page id, box).
+        k: how many retrieved layouts count.
+    """
+    total = sum((box[2] - box[0]) * (box[3] - box[1]) for _, box in relevant)
+    shared = sum(overlap(a, b) for page, a in retrieved[:k] for other, b in relevant if page == other)
+    return shared / total if total else 0.0

@@ -1,0 +1,262 @@
+import base64
+import io
+import json
+import threading
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from PIL import Image
+
+from mmr5 import Page, Reranker, prompt
+from mmr5.engines import openai
+from mmr5.engines.base import Reply, Request, Sampling
+from mmr5.engines.openai import OpenAIEngine
+from mmr5.errors import CapabilityError, ConfigError, ContextLengthError, EngineError
+from support.tiny import Picture
+
+SAMPLING = Sampling(64, stop=("</answer>",))
+
+
+def completion(text, finish="stop", **message):
+    return {
+        "choices": [{"message": {"role": "assistant", "content": text, **message}, "finish_reason": finish}],
+        "usage": {"prompt_tokens": 11, "completion_tokens": 7},
+    }
+
+
+@contextmanager
+def server(answer):
+    """A server whose ``answer(body, seen)`` gives (status, JSON or bytes, headers)."""
+    seen, active, lock = [], [0, 0], threading.Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            with lock:
+                seen.append({"path": self.path, "body": body, "auth": self.headers.get("authorization")})
+                active[0] += 1
+                active[1] = max(active)
+            status, content, headers = answer(body, len(seen))
+            with lock:
+                active[0] -= 1
+            data = content if isinstance(content, bytes) else json.dumps(content).encode()
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("content-length", str(len(data)))
+            self.end_headers()
+            try:
+                self.wfile.write(data)
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+
+        def log_message(self, *args):
+            pass
+
+    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    running.daemon_threads = True
+    threading.Thread(target=running.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{running.server_port}", seen, active
+    finally:
+        running.shutdown()
+        running.server_close()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(openai, "BACKOFF_SECONDS", 0.01)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("MMR5_API_KEY", raising=False)
+
+
+def ask(text="q"):
+    return Request([{"role": "user", "content": [{"type": "text", "text": text}]}])
+
+
+def echo(body, _):
+    return 200, completion("re: " + body["messages"][-1]["content"]), {}
+
+
+def test_replies_come_back_in_order_with_usage():
+    with server(echo) as (url, seen, _):
+        replies = OpenAIEngine("m", url).generate([ask(str(i)) for i in range(20)], SAMPLING)
+    assert [r.text for r in replies] == [f"re: {i}" for i in range(20)]
+    assert (replies[0].usage.prompt_tokens, replies[0].usage.completion_tokens) == (11, 7)
+    body = seen[0]["body"]
+    assert seen[0]["path"] == "/v1/chat/completions"
+    assert (body["model"], body["max_tokens"], body["temperature"], body["seed"], body["stop"]) == (
+        "m",
+        64,
+        0.0,
+        0,
+        ["</answer>"],
+    )
+    assert seen[0]["auth"] is None
+
+
+def test_pictures_travel_unchanged_in_page_order():
+    pictures = [Picture("a", (30, 40), mark="red"), Picture("b", (50, 20), mark="blue")]
+    with server(lambda body, _: (200, completion("<answer>[1]"), {})) as (url, seen, _):
+        OpenAIEngine("m", url + "/v1/").generate(
+            [Request(prompt.listwise("q", view="image", think=True, images=pictures))], SAMPLING
+        )
+    content = seen[0]["body"]["messages"][1]["content"]
+    sent = [part["image_url"]["url"] for part in content if part["type"] == "image_url"]
+    decoded = [Image.open(io.BytesIO(base64.b64decode(uri.split(",", 1)[1]))) for uri in sent]
+    assert [d.tobytes() for d in decoded] == [p.load().tobytes() for p in pictures]
+    assert content[1] == {"type": "text", "text": "\nImage 1: "}
+    assert content[2]["type"] == "image_url"
+
+
+def test_the_stop_string_that_a_server_drops_is_put_back():
+    texts = ["<think>a</think><answer>[2, 1]", "<think>a</think><answer>[2, 1]</answer>", "no answer"]
+    with server(lambda body, n: (200, completion(texts[int(body["messages"][0]["content"])]), {})) as (url, _, _):
+        replies = OpenAIEngine("m", url).generate([ask(str(i)) for i in range(3)], SAMPLING)
+    assert [r.text for r in replies] == [texts[1], texts[1], "no answer"]
+
+
+def test_a_reply_at_the_token_limit_is_marked_and_left_open():
+    with server(lambda body, n: (200, completion("<answer>[2,", "length"), {})) as (url, _, _):
+        reply = OpenAIEngine("m", url).generate([ask()], SAMPLING)[0]
+    assert (reply.text, reply.finish) == ("<answer>[2,", "length")
+
+
+def test_reasoning_that_a_server_split_off_is_put_back():
+    with server(lambda body, n: (200, completion("\n<answer>[1]", reasoning_content="hm "), {})) as (url, _, _):
+        reply = OpenAIEngine("m", url).generate([ask()], SAMPLING)[0]
+    assert reply.text == "<think>\nhm\n</think><answer>[1]</answer>"
+
+
+def test_retry_after_is_honoured_on_429():
+    def answer(body, n):
+        return (429, {"error": {"message": "slow down"}}, {"retry-after": "0.3"}) if n == 1 else echo(body, n)
+
+    with server(answer) as (url, seen, _):
+        start = time.perf_counter()
+        assert OpenAIEngine("m", url).generate([ask("x")], SAMPLING)[0].text == "re: x"
+    assert time.perf_counter() - start >= 0.3
+    assert len(seen) == 2
+
+
+def test_a_server_that_recovers_loses_nothing():
+    def answer(body, n):
+        return (500, b"boom", {}) if n <= 3 else echo(body, n)
+
+    with server(answer) as (url, _, _):
+        replies = OpenAIEngine("m", url, concurrency=2).generate([ask(str(i)) for i in range(5)], SAMPLING)
+    assert [r.text for r in replies] == [f"re: {i}" for i in range(5)]
+
+
+def test_tries_are_bounded_and_the_error_says_so():
+    with server(lambda body, n: (503, {"error": {"message": "loading"}}, {})) as (url, seen, _):
+        with pytest.raises(EngineError, match=r"503 \(try 3\): loading") as caught:
+            OpenAIEngine("m", url, retries=2).generate([ask()], SAMPLING)
+    assert len(seen) == 3
+    assert caught.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said", "kind"),
+    [
+        (401, {"error": {"message": "bad key"}}, "bad key — set MMR5_API_KEY", EngineError),
+        (404, {"detail": "no model m"}, "no model m — is 'm' the name", EngineError),
+        (400, {"error": {"message": "maximum context length is 4096"}}, "too long", ContextLengthError),
+        (422, b"what?", "what", EngineError),
+    ],
+)
+def test_other_refusals_are_final(status, body, said, kind):
+    with server(lambda b, n: (status, body, {})) as (url, seen, _), pytest.raises(kind, match=said):
+        OpenAIEngine("m", url).generate([ask()], SAMPLING)
+    assert len(seen) == 1
+
+
+def test_what_is_no_completion_is_an_error():
+    for content in (b"<html>", {"choices": []}, [1], {"choices": [{"message": None}]}):
+        with server(lambda b, n, c=content: (200, c, {})) as (url, _, _), pytest.raises(EngineError, match="no chat completion"):
+            OpenAIEngine("m", url).generate([ask()], SAMPLING)
+
+
+def test_a_time_out_is_retried_and_named():
+    def slow(body, n):
+        time.sleep(0.5)
+        return echo(body, n)
+
+    with server(slow) as (url, seen, _), pytest.raises(EngineError, match=r"within 0\.1 s \(try 2\)"):
+        OpenAIEngine("m", url, timeout_s=0.1, retries=1).generate([ask()], SAMPLING)
+    assert len(seen) == 2
+
+
+def test_a_server_that_is_not_there():
+    with pytest.raises(EngineError, match="cannot be reached") as caught:
+        OpenAIEngine("m", "http://127.0.0.1:9", retries=1).generate([ask()], SAMPLING)
+    assert caught.value.retryable
+
+
+def test_concurrency_is_bounded_and_used():
+    def slow(body, n):
+        time.sleep(0.05)
+        return echo(body, n)
+
+    with server(slow) as (url, _, active):
+        OpenAIEngine("m", url, concurrency=3).generate([ask(str(i)) for i in range(12)], SAMPLING)
+    assert active[1] == 3
+
+
+def test_one_failure_does_not_lose_the_other_replies():
+    def answer(body, n):
+        return (400, {"error": "bad page"}, {}) if body["messages"][0]["content"] == "1" else echo(body, n)
+
+    with server(answer) as (url, _, _):
+        engine = OpenAIEngine("m", url)
+        found = engine.generate_each([ask(str(i)) for i in range(3)], SAMPLING)
+        assert [isinstance(f, Reply) for f in found] == [True, False, True]
+        with pytest.raises(EngineError, match="bad page"):
+            engine.generate([ask(str(i)) for i in range(3)], SAMPLING)
+
+
+def test_the_key_is_sent_and_never_told(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    with server(lambda b, n: (500, {"error": {"message": "no"}}, {})) as (url, seen, _), pytest.raises(EngineError) as caught:
+        OpenAIEngine("m", url, retries=0).generate([ask()], SAMPLING)
+    assert seen[0]["auth"] == "Bearer sk-secret"
+    assert "sk-secret" not in str(caught.value) + repr(vars(caught.value))
+
+
+def test_prefill_only_where_the_server_can():
+    request = Request(ask().messages, "<answer>[")
+    with server(lambda b, n: (200, completion("1]"), {})) as (url, seen, _):
+        with pytest.raises(CapabilityError, match="prefill"):
+            OpenAIEngine("m", url).generate([request], SAMPLING)
+        OpenAIEngine("m", url, prefill=True).generate([request], SAMPLING)
+    assert seen[0]["body"]["messages"][-1] == {"role": "assistant", "content": "<answer>["}
+    assert seen[0]["body"]["continue_final_message"] is True
+
+
+def test_a_rerank_over_a_server():
+    reply = "<think>\nImage 1: a pier.\nImage 2: the fees.\n</think><answer>[2, 1]"
+    pages = [Page("a.png", 1, image=Picture("a")), Page("b.png", 1, image=Picture("b"))]
+    with server(lambda b, n: (200, completion(reply), {})) as (url, _, _):
+        reranker = Reranker.from_pretrained("i2vec/MM-R5", engine="openai", base_url=url)
+        result = reranker.rerank("fees?", pages)
+    assert (reranker.method, reranker.view) == ("reason", "image")
+    assert result.order == (1, 0)
+    assert result[0].reason == "the fees."
+    assert result.issues == ()
+
+
+@pytest.mark.parametrize("bad", [{"base_url": "localhost:8000"}, {"concurrency": 0}, {"retries": -1}, {"timeout_s": 0}])
+def test_impossible_settings_are_refused(bad):
+    with pytest.raises(ConfigError):
+        OpenAIEngine("m", **{"base_url": "http://x", **bad})
+
+
+def test_scores_are_refused_with_the_engines_that_have_them():
+    engine = OpenAIEngine("m", "http://x")
+    with pytest.raises(CapabilityError, match="transformers"):
+        engine.score_choices([], [])
+    with pytest.raises(CapabilityError, match="transformers"):
+        engine.score_text([], [])
+    assert engine.count_tokens("a" * 35) == 10

@@ -1,0 +1,51 @@
+import io
+from dataclasses import replace
+
+from rich.console import Console
+
+from mmr5.render.table import result_table
+
+
+def printed(result, width=80):
+    console = Console(width=width, record=True, force_terminal=False, file=io.StringIO())
+    console.print(result_table(result))
+    return console.export_text()
+
+
+def test_it_fits_80_columns_and_holds_every_page(result):
+    text = printed(result)
+    assert max(map(len, text.splitlines())) <= 80
+    for words in ("What are the fees?", "notes.txt p. 1", "0.93", "3 ↑", "1 ↓", "It lists the fees."):
+        assert words in text
+
+
+def test_one_document_is_named_by_its_pages_only(result):
+    text = printed(replace(result, ranking=result.ranking[:3]))
+    assert "p. 1" in text
+    assert "a.pdf" not in text
+
+
+def test_a_long_reason_is_cut(result):
+    text = printed(replace(result, ranking=(replace(result[0], reason="word " * 200),)))
+    assert "…" in text
+    assert len(text.splitlines()) < 15
+
+
+def test_without_reasons_the_column_is_evidence(result):
+    text = printed(replace(result, ranking=(replace(result[0], reason=None), replace(result[1], rank=2))))
+    assert "evidence" in text
+    assert "48 crowns" in text
+    assert "(no text)" in text
+
+
+def test_page_text_cannot_steer_the_terminal(result):
+    line = replace(result[0], reason="\x1b[2J\x9b31m[bold red]x[/bold red]\nnew line\r\u202e", source="\x1b]0;title\x07a.pdf")
+    text = printed(replace(result, query="q\x1b[2J[/nope]", ranking=(line, replace(result[3], source="\x1b[1mb"))))
+    assert not any(c in text for c in "\x1b\x9b\x07\r\u202e")
+    assert "[bold red]x[/bold red]" in text
+    assert "[/nope]" in text
+
+
+def test_a_narrow_terminal_and_an_empty_result(result):
+    assert max(map(len, printed(result, 50).splitlines())) <= 50
+    assert "What are the fees?" in printed(replace(result, ranking=()))
