@@ -4,15 +4,15 @@ import math
 import pickle
 
 import pytest
-from engines.test_openai import completion, server
-from support.tiny import Picture
 
+from engines.test_openai import completion, server
 from mmr5 import prompt
 from mmr5.engines.base import CAPABILITY_ENGINES, Capabilities, Engine, Reply, Request, Sampling, require
 from mmr5.engines.openai import OpenAIEngine
 from mmr5.engines.scripted import ScriptedEngine
 from mmr5.engines.transformers import TransformersEngine
 from mmr5.errors import CapabilityError, EngineError
+from support.tiny import Picture
 
 
 @pytest.fixture(params=["scripted", "transformers-text", "transformers-vision", "openai"])

@@ -83,11 +83,17 @@ def test_a_short_layer_is_kept_when_recognition_says_no_more(folder, make_pdf, c
     assert (page.text, page.text_kind) == ("Chapter 3: outlets", "layer")
 
 
-def test_ocr_never_looks_at_no_picture(folder, make_pdf, make_picture, prose, cache, no_rendering):
+def test_ocr_never_renders_no_page_and_still_finds_a_damaged_image(folder, make_pdf, make_picture, prose, cache, monkeypatch):
+    monkeypatch.setattr("mmr5.pages.pdf.render_page", lambda *args: pytest.fail("a page was rendered"))
+    problems = []
     (folder / "a.pdf").write_bytes(make_pdf([prose, "12"]))
     make_picture(LINES).save(folder / "b.png")
-    pages = read_pages(folder, ocr="never", cache=cache)
+    (folder / "c.png").write_bytes((folder / "b.png").read_bytes()[:200])
+    pages = read_pages(folder, ocr="never", cache=cache, on_problem=problems.append)
     assert [(page.text, page.text_kind) for page in pages] == [(prose, "layer"), ("12", "layer"), (None, None)]
+    assert [(problem.source, problem.page) for problem in problems] == [("c.png", 1)]
+    with pytest.raises(PageError):
+        read_pages(folder, ocr="never", cache=cache, strict=True)
 
 
 def test_ocr_always_recognises_every_page(folder, make_pdf, prose, cache, fake_ocr):

@@ -31,6 +31,9 @@ from mmr5.types import Page, Problem, Progress, TextKind
 
 OcrMode = Literal["auto", "never", "always"]
 
+CHECK_PIXELS = 4096
+"""A picture is decoded to this size to see whether it can be: a JPEG is then decoded reduced, and fast."""
+
 
 def read_pages(
     sources: str | Path | Sequence[str | Path],
@@ -245,6 +248,18 @@ def _settle_texts(drafts: Sequence[_Draft], ocr: OcrMode, cache: Cache, problems
             _take_recognised(draft, recognised, ocr)
     if progress is not None and waiting:
         progress("ocr", len(waiting), len(waiting))
+    if ocr == "never":
+        _drop_undecodable([draft for draft in drafts if draft.layer is None], problems)
+
+
+def _drop_undecodable(drafts: Sequence[_Draft], problems: _Problems) -> None:
+    """Decode the images that nothing has looked at yet, so that a damaged one is found now and not by a model."""
+    for draft in drafts:
+        try:
+            draft.image.load(CHECK_PIXELS)
+        except (DocumentError, PageError) as error:
+            problems.add(error, draft.name, draft.number)
+            draft.dropped = True
 
 
 def _needs_ocr(draft: _Draft, ocr: OcrMode) -> bool:
@@ -276,6 +291,7 @@ def _go_without_ocr(drafts: Sequence[_Draft], error: MissingExtraError, problems
     """Keep the pages without text, and say so once a document."""
     for draft in drafts:
         draft.text = draft.text or ""
+    _drop_undecodable([draft for draft in drafts if draft.layer is None], problems)
     for name, count in Counter(draft.name for draft in drafts).items():
         what = "1 page stays" if count == 1 else f"{count} pages stay"
         problems.add(MissingExtraError(f"{what} without recognised text: {error}"), name)
