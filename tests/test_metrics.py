@@ -2,7 +2,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmr5.metrics import METRICS, layout_recall, macro, micro, ndcg, overlap, recall, reciprocal_rank, score
+from mmr5.metrics import (
+    METRICS,
+    layout_recall,
+    layout_share,
+    macro,
+    micro,
+    ndcg,
+    overlap,
+    recall,
+    reciprocal_rank,
+    score,
+    score_layouts,
+)
 
 
 def test_recall_is_a_share_and_not_a_hit_rate():
@@ -12,7 +24,7 @@ def test_recall_is_a_share_and_not_a_hit_rate():
     assert recall([2], [2, 9], 5) == 0.5
     assert recall([2, 9], [], 1) == 0
     assert recall([], [1], 3) == 0
-    assert recall([3, 1], [1, 1], 2) == 1
+    assert recall([3, 1], [1, 1], 2) == 0.5
 
 
 def test_reciprocal_rank():
@@ -56,3 +68,12 @@ def test_layouts_are_scored_by_area_and_may_count_twice():
     assert layout_recall([(0, (0, 0, 10, 10)), (0, (0, 0, 10, 10))], gold, 5) == 2
     assert layout_recall([(1, (0, 0, 10, 10))], gold, 5) == 0
     assert layout_recall([], [], 5) == 0
+
+
+def test_shares_of_layouts_add_up_to_recall():
+    gold = [(0, (0.0, 0.0, 10.0, 10.0)), (1, (0.0, 0.0, 10.0, 10.0))]
+    found = [(0, (0.0, 0.0, 10.0, 5.0)), (1, (5.0, 5.0, 20.0, 20.0)), (2, (0.0, 0.0, 10.0, 10.0))]
+    shares = {i: layout_share(page, box, gold) for i, (page, box) in enumerate(found)}
+    assert shares == {0: 0.25, 1: 0.125, 2: 0}
+    assert score_layouts([2, 0, 1], shares) == {"recall@1": 0, "recall@5": 0.375, "recall@10": 0.375}
+    assert layout_share(0, (0, 0, 1, 1), [(0, (3, 3, 3, 9))]) == 0

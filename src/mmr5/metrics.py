@@ -1,7 +1,10 @@
 """Rankings → scores, pure. Definitions follow MMDocIR's own code where it has one (arXiv 2501.08828, ``metric_eval.py``).
 
 Conventions: a ranking is a sequence of distinct page ids, best first; it may hold fewer pages than exist. Relevance is binary. A
-question without a ranking scores 0: pass an empty sequence. Ties have been broken before: first stages break them in page order.
+question without a ranking scores 0: pass an empty sequence. Ties have been broken before: a first stage breaks them in page
+order (as ``top_k_indices`` there does), a reranker in first-stage order.
+
+The numbers are held to those of MMDocIR's code and of ir_measures by ``tests/evaluation/test_parity.py``.
 """
 
 from __future__ import annotations
@@ -15,10 +18,10 @@ Box = tuple[float, float, float, float]
 def recall(ranking: Sequence[int], relevant: Collection[int], k: int) -> float:
     """Share of the relevant pages among the first ``k``: |top-k ∩ relevant| / |relevant| (MMDocIR section 5.1), in [0, 1].
 
-    It is not a hit rate: with several relevant pages recall@1 cannot reach 1. No relevant page gives 0, as MMDocIR's code does.
+    It is not a hit rate: with several relevant pages recall@1 cannot reach 1. No relevant page gives 0, and a label that is
+    repeated counts in the denominator each time, as in MMDocIR's code (its published labels hold no such case).
     """
-    wanted = set(relevant)
-    return len(set(ranking[:k]) & wanted) / len(wanted) if wanted else 0.0
+    return len(set(ranking[:k]) & set(relevant)) / len(relevant) if relevant else 0.0
 
 
 def reciprocal_rank(ranking: Sequence[int], relevant: Collection[int]) -> float:
@@ -42,12 +45,25 @@ METRICS: dict[str, Callable[[Sequence[int], Collection[int]], float]] = {
     "mrr": reciprocal_rank,
     "ndcg@5": lambda ranking, relevant: ndcg(ranking, relevant, 5),
 }
-"""The metrics that evaluation reports, by name."""
+"""The metrics that evaluation reports for pages, by name."""
+
+LAYOUT_DEPTHS = (1, 5, 10)
+"""The depths at which MMDocIR reports the recall of layouts."""
 
 
 def score(ranking: Sequence[int], relevant: Collection[int]) -> dict[str, float]:
     """Every metric of :data:`METRICS` for one question."""
     return {name: metric(ranking, relevant) for name, metric in METRICS.items()}
+
+
+def score_layouts(ranking: Sequence[int], shares: Mapping[int, float]) -> dict[str, float]:
+    """Layout recall at :data:`LAYOUT_DEPTHS` for one question.
+
+    Args:
+        ranking: layout ids, best first.
+        shares: layout id → its share of the relevant area (:func:`layout_share`); 0 where it is missing.
+    """
+    return {f"recall@{k}": sum(shares.get(layout, 0.0) for layout in ranking[:k]) for k in LAYOUT_DEPTHS}
 
 
 def micro(values: Iterable[float]) -> float:
@@ -73,16 +89,26 @@ def overlap(a: Box, b: Box) -> float:
     return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
 
 
+def layout_share(page_id: int, box: Box, relevant: Sequence[tuple[int, Box]]) -> float:
+    """How much of the relevant layouts' area one layout covers; what lies on another page covers nothing.
+
+    Args:
+        page_id: the layout's page.
+        box: the layout's box.
+        relevant: (page id, box) of the relevant layouts; without any area among them the share is 0.
+    """
+    total = sum((other[2] - other[0]) * (other[3] - other[1]) for _, other in relevant)
+    return sum(overlap(box, other) for page, other in relevant if page == page_id) / total if total else 0.0
+
+
 def layout_recall(retrieved: Sequence[tuple[int, Box]], relevant: Sequence[tuple[int, Box]], k: int) -> float:
     """Share of the relevant layouts' area that the first ``k`` retrieved layouts cover (MMDocIR, ``recall_layout``).
 
-    Areas are summed over pairs on the same page and not united: overlapping layouts count twice, and the value can exceed 1.
+    Shares are summed and areas not united: layouts that overlap count twice, and the value can exceed 1.
 
     Args:
         retrieved: (page id, box), best first.
         relevant: (page id, box).
-        k: how many retrieved layouts count.
+        k: how many retrieved layouts count, at least 0.
     """
-    total = sum((box[2] - box[0]) * (box[3] - box[1]) for _, box in relevant)
-    shared = sum(overlap(a, b) for page, a in retrieved[:k] for other, b in relevant if page == other)
-    return shared / total if total else 0.0
+    return sum(layout_share(page, box, relevant) for page, box in retrieved[:k])

@@ -1,11 +1,18 @@
+import asyncio
 import base64
 import io
 import json
+import signal
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import httpx
 import pytest
 from PIL import Image
 
@@ -13,7 +20,8 @@ from mmr5 import Page, Reranker, prompt
 from mmr5.engines import openai
 from mmr5.engines.base import Reply, Request, Sampling
 from mmr5.engines.openai import OpenAIEngine
-from mmr5.errors import CapabilityError, ConfigError, ContextLengthError, EngineError
+from mmr5.engines.wire import retry_after
+from mmr5.errors import CapabilityError, ConfigError, ContextLengthError, EngineError, PageError
 from support.tiny import Picture
 
 SAMPLING = Sampling(64, stop=("</answer>",))
@@ -260,3 +268,133 @@ def test_scores_are_refused_with_the_engines_that_have_them():
     with pytest.raises(CapabilityError, match="transformers"):
         engine.score_text([], [])
     assert engine.count_tokens("a" * 35) == 10
+
+
+def test_an_answer_that_opened_in_the_prefill_is_closed():
+    request = Request(ask().messages, "<think>ok</think><answer>[")
+    with server(lambda b, n: (200, completion("2, 1]"), {})) as (url, _, _):
+        assert OpenAIEngine("m", url, prefill=True).generate([request], SAMPLING)[0].text == "2, 1]</answer>"
+
+
+def test_an_answer_quoted_and_closed_before_does_not_hide_the_open_one():
+    said = "<answer>[1]</answer> no, <answer>[2, 1]"
+    with server(lambda b, n: (200, completion(said), {})) as (url, _, _):
+        assert OpenAIEngine("m", url).generate([ask()], SAMPLING)[0].text == said + "</answer>"
+
+
+def test_content_as_a_list_of_parts_is_read():
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    with server(lambda b, n: (200, completion(parts), {})) as (url, _, _):
+        assert OpenAIEngine("m", url).generate([ask()], SAMPLING)[0].text == "ab"
+
+
+def test_a_retry_after_date_is_honoured_and_bounded():
+    def wait(value):
+        return retry_after(httpx.Response(429, headers={"retry-after": value}), 7.0)
+
+    assert wait("2") == 2
+    assert wait("900") == 30
+    assert wait("soon") == 7
+    assert wait(format_datetime(datetime.now(UTC) + timedelta(hours=1))) == 30
+    assert 3 < wait(format_datetime(datetime.now(UTC) + timedelta(seconds=5))) <= 5
+    assert wait(format_datetime(datetime.now(UTC) - timedelta(hours=1))) == 0
+    assert retry_after(httpx.Response(429), 7.0) == 7
+
+
+@pytest.mark.parametrize(
+    ("base", "path"),
+    [
+        ("http://x", "http://x/v1/chat/completions"),
+        ("http://x/v1/", "http://x/v1/chat/completions"),
+        ("http://x/llm", "http://x/llm/v1/chat/completions"),
+        ("http://x/v1beta/openai", "http://x/v1beta/openai/chat/completions"),
+        ("http://me:secret@x/v1", "http://x/v1/chat/completions"),
+    ],
+)
+def test_addresses(base, path):
+    assert OpenAIEngine("m", base).url == path
+
+
+def test_a_key_that_the_server_repeats_is_not_told_on():
+    with server(lambda b, n: (401, {"error": {"message": "Incorrect API key sk-secret"}}, {})) as (url, _, _):
+        with pytest.raises(EngineError, match=r"key \*\*\*") as caught:
+            OpenAIEngine("m", url, api_key="sk-secret").generate([ask()], SAMPLING)
+    assert "sk-secret" not in str(caught.value)
+
+
+class Damaged:
+    key = "d"
+
+    def load(self, max_pixels=None):
+        raise PageError("page 3 of a.pdf cannot be decoded")
+
+
+def test_a_page_that_cannot_be_decoded_fails_alone():
+    bad = Request(prompt.listwise("q", view="image", think=True, images=[Damaged()]))
+    with server(echo) as (url, _, _):
+        found = OpenAIEngine("m", url).generate_each([ask("0"), bad, ask("2")], SAMPLING)
+        with pytest.raises(PageError, match="page 3"):
+            OpenAIEngine("m", url).generate([ask("0"), bad], SAMPLING)
+    assert [getattr(f, "text", type(f)) for f in found] == ["re: 0", PageError, "re: 2"]
+
+
+def test_several_failures_are_counted_and_passing_ones_may_be_tried_again():
+    def answer(body, n):
+        return (400 if body["messages"][0]["content"] == "1" else 503, {"error": "no"}, {})
+
+    with server(answer) as (url, _, _), pytest.raises(EngineError, match="3 of 3 requests failed; the first: ") as caught:
+        OpenAIEngine("m", url, retries=0).generate([ask("1"), ask("2"), ask("3")], SAMPLING)
+    assert caught.value.retryable
+
+
+def test_a_picture_is_encoded_once_for_several_questions():
+    class Counted(Picture):
+        loads = 0
+
+        def load(self, max_pixels=None):
+            Counted.loads += 1
+            return super().load(max_pixels)
+
+    page = Counted("a")
+    requests = [Request(prompt.listwise(f"q{i}", view="image", think=True, images=[page])) for i in range(3)]
+    with server(lambda b, n: (200, completion("x"), {})) as (url, _, _):
+        engine = OpenAIEngine("m", url, concurrency=1)
+        engine.generate(requests, SAMPLING)
+        engine.generate(requests, SAMPLING)
+    assert Counted.loads == 1
+
+
+def test_it_works_inside_a_running_event_loop():
+    async def main(url):
+        return OpenAIEngine("m", url).generate([ask("x")], SAMPLING)
+
+    with server(echo) as (url, _, _):
+        assert asyncio.run(main(url))[0].text == "re: x"
+
+
+def test_ctrl_c_drops_what_is_under_way():
+    """A process that waits for a slow server ends at once when it is interrupted."""
+    program = (
+        "import sys\nfrom mmr5.engines.base import Request, Sampling\nfrom mmr5.engines.openai import OpenAIEngine\n"
+        "ask = Request([{'role': 'user', 'content': [{'type': 'text', 'text': 'q'}]}])\n"
+        "try: OpenAIEngine('m', sys.argv[1]).generate([ask] * 3, Sampling())\n"
+        "except KeyboardInterrupt: sys.exit(130)\n"
+    )
+    started, release = threading.Event(), threading.Event()
+
+    def slow(body, n):
+        started.set()
+        release.wait(20)
+        return echo(body, n)
+
+    with server(slow) as (url, _, _):
+        process = subprocess.Popen([sys.executable, "-c", program, url], stderr=subprocess.PIPE)
+        assert started.wait(20)
+        time.sleep(0.1)
+        start = time.perf_counter()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+        assert time.perf_counter() - start < 3
+        release.set()
+        assert process.stderr.read() == b""
+        process.stderr.close()

@@ -1,30 +1,31 @@
 """Any OpenAI-compatible server: vLLM, SGLang, llama.cpp, or a hosted model.
 
-Requests go out concurrently, each with a time-out and a bounded number of retries (exponential back-off with jitter) on
-time-outs, lost connections and the statuses that pass (408, 409, 425, 429, 5xx); a server's Retry-After is honoured within
-bounds. Every request is finished before an error is raised, and no reply is lost: see :meth:`OpenAIEngine.generate_each`.
+Requests go out concurrently, each try with a time-out, and each request with a bounded number of tries: time-outs, lost
+connections and the statuses that pass (408, 409, 425, 429, 5xx) are tried again after an exponential back-off with jitter, or
+after the server's Retry-After (within bounds); any other refusal is final. All requests are finished before an error is raised,
+and no reply is lost: see :meth:`OpenAIEngine.generate_each`. An interrupt (Ctrl-C) drops what is under way at once.
 """
 
 from __future__ import annotations
 
-import base64
-import io
+import asyncio
 import os
 import random
-import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+import re
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 import httpx
 
-from mmr5.engines.base import Capabilities, ChoiceScores, Message, Reply, Request, Sampling, TextScore, require
-from mmr5.errors import ConfigError, ContextLengthError, EngineError
-from mmr5.types import ImageSource, Usage
+from mmr5.engines.base import Capabilities, ChoiceScores, Reply, Request, Sampling, TextScore, require
+from mmr5.engines.wire import LONGEST_WAIT_SECONDS, Pictures, read_reply, retry_after, server_message, wire_message
+from mmr5.errors import ConfigError, ContextLengthError, EngineError, MMR5Error
 
-PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+PASSING = frozenset({408, 409, 425, 429})
+"""Statuses below 500 after which another try may help; every 5xx is one too."""
 BACKOFF_SECONDS = 0.5
-LONGEST_WAIT_SECONDS = 30.0
 CHARACTERS_PER_TOKEN = 3.5
 DEFAULT_MAX_PIXELS = 1_003_520
 
@@ -35,16 +36,20 @@ RESERVED = (
 )  # fmt: skip
 """Special tokens of the families that are usually served; which one is served is not known here."""
 
+_VERSIONED = re.compile(r"/v\d\w*(/|$)")
+T = TypeVar("T")
+
 
 class OpenAIEngine:
     """An engine behind HTTP.
 
     Args:
         model: the served model's name.
-        base_url: the server's address, with or without ``/v1``.
-        api_key: sent as a bearer token; by default ``MMR5_API_KEY``, else ``OPENAI_API_KEY``, else none.
+        base_url: the server's address; ``/v1`` is added unless its path names a version already.
+        api_key: sent as a bearer token; by default ``MMR5_API_KEY``, else ``OPENAI_API_KEY``, else none. It appears in no
+            message, not even where the server repeats it.
         concurrency: requests under way at once, at least 1.
-        timeout_s: seconds for one try of one request.
+        timeout_s: seconds for one try of one request, as a whole.
         retries: further tries of one request, at least 0.
         max_pixels: pixel budget of a page image.
         prefill: whether the server goes on from an opening of the assistant's turn (vLLM's ``continue_final_message``).
@@ -72,16 +77,20 @@ class OpenAIEngine:
     ) -> None:
         if not base_url.startswith(("http://", "https://")):
             raise ConfigError(f"base_url is {base_url!r}: give an address such as http://localhost:8000/v1")
-        if concurrency < 1 or retries < 0 or timeout_s <= 0:
+        if concurrency < 1 or retries < 0 or timeout_s <= 0 or max_pixels < 1:
             raise ConfigError(
-                f"concurrency {concurrency}, retries {retries}, timeout_s {timeout_s}: need at least 1, 0 and more than 0"
+                f"concurrency {concurrency}, retries {retries}, timeout_s {timeout_s}, max_pixels {max_pixels}: "
+                "need at least 1, at least 0, more than 0 and at least 1"
             )
-        root = base_url.rstrip("/")
+        root = httpx.URL(base_url.rstrip("/"))
+        path = root.path.rstrip("/") + ("" if _VERSIONED.search(root.path) else "/v1") + "/chat/completions"
         self.model = model
-        self.url = (root if root.endswith("/v1") else f"{root}/v1") + "/chat/completions"
         self.capabilities = Capabilities(images=True, prefill=prefill, context_tokens=context_tokens)
+        self._url = root.copy_with(path=path)
+        self.url = str(self._url.copy_with(username=None, password=None))
         self._key = api_key or os.environ.get("MMR5_API_KEY") or os.environ.get("OPENAI_API_KEY")
-        self._concurrency, self._timeout, self._retries, self._max_pixels = concurrency, timeout_s, retries, max_pixels
+        self._concurrency, self._timeout, self._retries = concurrency, timeout_s, retries
+        self._pictures = Pictures(max_pixels)
 
     def count_tokens(self, text: str) -> int:
         """An estimate: the server's tokenizer is out of reach; 3.5 characters count as one token."""
@@ -92,30 +101,26 @@ class OpenAIEngine:
 
         Raises:
             EngineError: a request failed for good; all others were finished first.
+            ContextLengthError: a prompt is too long for the served model.
+            PageError: a page's picture cannot be decoded.
         """
         found = self.generate_each(requests, sampling)
-        failures = [f for f in found if not isinstance(f, Reply)]
+        failures = [f for f in found if isinstance(f, MMR5Error)]
         if failures:
-            if isinstance(failures[0], ContextLengthError):
-                raise failures[0]
             first = failures[0]
-            said = str(first) if len(failures) == 1 else f"{len(failures)} of {len(requests)} requests failed; the first: {first}"
-            raise EngineError(said, retryable=isinstance(first, EngineError) and first.retryable)
+            if len(failures) == 1 or not isinstance(first, EngineError):
+                raise first
+            raise EngineError(
+                f"{len(failures)} of {len(requests)} requests failed; the first: {first}",
+                retryable=any(isinstance(f, EngineError) and f.retryable for f in failures),
+            )
         return [f for f in found if isinstance(f, Reply)]
 
-    def generate_each(self, requests: Sequence[Request], sampling: Sampling) -> list[Reply | EngineError | ContextLengthError]:
-        """One reply or one error a request, in order; never raises for a request that failed."""
+    def generate_each(self, requests: Sequence[Request], sampling: Sampling) -> list[Reply | MMR5Error]:
+        """One reply or one error a request, in order; a request that fails takes no other with it."""
         if any(r.prefill for r in requests):
             require(self, "prefill", "a request with an opening of the assistant's turn")
-        bodies = [self._body(r, sampling) for r in requests]
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        limits = httpx.Limits(max_connections=self._concurrency)
-        pool = ThreadPoolExecutor(min(self._concurrency, max(1, len(bodies))))
-        with httpx.Client(timeout=self._timeout, headers=headers, limits=limits) as client:
-            try:
-                return list(pool.map(lambda body: self._ask(client, body, sampling), bodies))
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+        return _run(lambda: self._all(requests, sampling)) if requests else []
 
     def score_choices(self, requests: Sequence[Request], choices: Sequence[Sequence[str]]) -> list[ChoiceScores]:
         """Not to be had over this protocol."""
@@ -129,8 +134,25 @@ class OpenAIEngine:
         require(self, "score_text", "scoring a text")
         return []
 
+    async def _all(self, requests: Sequence[Request], sampling: Sampling) -> list[Reply | MMR5Error]:
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        limits = httpx.Limits(max_connections=self._concurrency, max_keepalive_connections=self._concurrency)
+        gate = asyncio.Semaphore(self._concurrency)
+
+        async with httpx.AsyncClient(timeout=self._timeout, headers=headers, limits=limits) as client:
+
+            async def one(request: Request) -> Reply | MMR5Error:
+                async with gate:
+                    try:
+                        body = await asyncio.to_thread(self._body, request, sampling)
+                    except MMR5Error as error:
+                        return error
+                    return await self._ask(client, body, request, sampling)
+
+            return list(await asyncio.gather(*(one(r) for r in requests)))
+
     def _body(self, request: Request, sampling: Sampling) -> dict[str, Any]:
-        messages = [_wire(m, self._max_pixels) for m in request.messages]
+        messages = [wire_message(m, self._pictures) for m in request.messages]
         body: dict[str, Any] = {
             "model": self.model,
             "messages": messages,
@@ -146,36 +168,43 @@ class OpenAIEngine:
             body.update(continue_final_message=True, add_generation_prompt=False)
         return body
 
-    def _ask(self, client: httpx.Client, body: dict[str, Any], sampling: Sampling) -> Reply | EngineError | ContextLengthError:
+    async def _ask(
+        self, client: httpx.AsyncClient, body: dict[str, Any], request: Request, sampling: Sampling
+    ) -> Reply | MMR5Error:
         """Try one request until it succeeds, fails for good, or the tries are spent."""
         tries = self._retries + 1
         failure = EngineError("no try was made")
         for number in range(1, tries + 1):
             wait = min(LONGEST_WAIT_SECONDS, BACKOFF_SECONDS * 2 ** (number - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
             try:
-                response = client.post(self.url, json=body)
-            except httpx.TimeoutException:
+                async with asyncio.timeout(self._timeout):
+                    response = await client.post(self._url, json=body)
+            except (TimeoutError, httpx.TimeoutException):
                 failure = EngineError(
                     f"{self.url} gave no answer within {self._timeout:g} s ({_tries(number)}): raise timeout_s or lower the load",
                     retryable=True,
                 )
             except httpx.HTTPError as error:
                 failure = EngineError(
-                    f"{self.url} cannot be reached ({_tries(number)}): {error}. Is the server running there?", retryable=True
+                    f"{self.url} cannot be reached ({_tries(number)}): {error or type(error).__name__}. "
+                    "Is the server running there?",
+                    retryable=True,
                 )
             else:
                 if response.status_code == httpx.codes.OK:
-                    return _read(response, sampling, self.url)
+                    return read_reply(response, request, sampling, self.url)
                 failed = self._refused(response, number)
                 if not isinstance(failed, EngineError) or not failed.retryable:
                     return failed
-                failure, wait = failed, _retry_after(response, wait)
+                failure, wait = failed, retry_after(response, wait)
             if number < tries:
-                time.sleep(wait)
+                await asyncio.sleep(wait)
         return failure
 
     def _refused(self, response: httpx.Response, number: int) -> EngineError | ContextLengthError:
-        said = _server_message(response)
+        said = server_message(response)
+        if self._key:
+            said = said.replace(self._key, "***")
         status = response.status_code
         if status == httpx.codes.BAD_REQUEST and "context" in said.lower():
             return ContextLengthError(f"{self.url} refused the prompt as too long: {said}. Use fewer candidates or smaller pages")
@@ -186,64 +215,36 @@ class OpenAIEngine:
             413: "the pages are too large: lower max_pixels or the number of candidates",
             429: "the server is busy: lower the concurrency",
         }.get(status, "see the server's log")
-        return EngineError(f"{self.url} answered {status} ({_tries(number)}): {said} — {way_out}", retryable=status in PASSING)
+        passing = status in PASSING or status >= httpx.codes.INTERNAL_SERVER_ERROR
+        return EngineError(f"{self.url} answered {status} ({_tries(number)}): {said} — {way_out}", retryable=passing)
 
 
-def _wire(message: Message, max_pixels: int) -> dict[str, Any]:
-    """A message as the protocol writes it; pictures become PNG data URIs, in place."""
-    parts = [
-        _picture(p["image"], max_pixels) if p["type"] == "image" else {"type": "text", "text": p["text"]}
-        for p in message["content"]
-    ]
-    if all(p["type"] == "text" for p in parts):
-        return {"role": message["role"], "content": "".join(p["text"] for p in parts)}
-    return {"role": message["role"], "content": parts}
+def _run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run to the end in a thread with an event loop of its own (the caller may be inside one); an interrupt cancels the work."""
+    result: Future[T] = Future()
+    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
 
+    async def main() -> T:
+        task = asyncio.current_task()
+        if task is not None:
+            running.append((asyncio.get_running_loop(), task))
+        return await work()
 
-def _picture(image: ImageSource, max_pixels: int) -> dict[str, Any]:
-    buffer = io.BytesIO()
-    image.load(max_pixels).save(buffer, "PNG")
-    return {
-        "type": "image_url",
-        "image_url": {"url": "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")},
-    }
+    def target() -> None:
+        try:
+            result.set_result(asyncio.run(main()))
+        except BaseException as error:  # handed to the thread that waits
+            result.set_exception(error)
 
-
-def _read(response: httpx.Response, sampling: Sampling, url: str) -> Reply | EngineError:
-    """A reply from a 200; reasoning that the server split off is put back, and so is the stop string that it dropped."""
+    thread = threading.Thread(target=target, name="mmr5-openai", daemon=True)
+    thread.start()
     try:
-        found = response.json()
-        choice = found["choices"][0]
-        message = choice["message"]
-        text = message.get("content") or ""
-        reasoning = message.get("reasoning_content") or message.get("reasoning")
-        usage = found.get("usage") or {}
-        spent = Usage(int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0))
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        return EngineError(f"{url} answered 200 with something that is no chat completion ({error!r}): {response.text[:200]!r}")
-    if reasoning and "<think>" not in text:
-        text = f"<think>\n{reasoning.strip()}\n</think>{text.lstrip()}"
-    stopped = choice.get("finish_reason") != "length"
-    for stop in sampling.stop:
-        if stopped and stop.startswith("</") and stop not in text and text.rfind(f"<{stop[2:]}") >= 0:
-            text += stop
-    return Reply(text, "stop" if stopped else "length", spent)
-
-
-def _server_message(response: httpx.Response) -> str:
-    """What the server says went wrong, in whatever shape it says it."""
-    try:
-        found = response.json()
-    except ValueError:
-        return response.text.strip()[:300] or "(no message)"
-    error = found.get("error", found) if isinstance(found, dict) else found
-    said = error.get("message") or error.get("detail") if isinstance(error, dict) else error
-    return str(said or found)[:300]
-
-
-def _retry_after(response: httpx.Response, fallback: float) -> float:
-    value = response.headers.get("retry-after", "")
-    return min(LONGEST_WAIT_SECONDS, float(value)) if value.replace(".", "", 1).isdigit() else fallback
+        return result.result()
+    finally:
+        if not result.done():
+            for loop, task in running:
+                loop.call_soon_threadsafe(task.cancel)
+            thread.join(2)
 
 
 def _tries(number: int) -> str:

@@ -1,0 +1,201 @@
+"""``mmr5 serve``: the rerank server."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmr5.cli import options
+from mmr5.cli.console import note, progress_line
+from mmr5.errors import ConfigError, missing_extra
+
+if TYPE_CHECKING:
+    from mmr5.server.settings import ServerSettings
+
+KEYS_VARIABLE = "MMR5_API_KEYS"
+"""Environment variable with API keys, separated by commas."""
+
+LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
+_MEBI = 1024 * 1024
+
+
+def serve(
+    model: options.Model = "mini",
+    engine: options.EngineOption = options.Engine.TRANSFORMERS,
+    base_url: options.BaseUrl = None,
+    method: options.MethodOption = options.Method.AUTO,
+    view: options.ViewOption = options.View.AUTO,
+    retriever: options.Retriever = "hybrid",
+    candidates: Annotated[int, typer.Option(min=1, help="Pages that /v1/search hands to the model.")] = 10,
+    samples: options.Samples = 1,
+    seed: options.Seed = 0,
+    think_tokens: options.ThinkTokens = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    strict: options.Strict = False,
+    host: Annotated[str, typer.Option(help="Address to listen on; beyond this machine it needs an API key.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
+    api_key_file: Annotated[
+        Path | None, typer.Option(help=f"File with one API key a line; {KEYS_VARIABLE} adds keys, separated by commas.")
+    ] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond this machine without an API key.")] = False,
+    max_body_mb: Annotated[int, typer.Option(min=1, help="Most MiB of a JSON body.")] = 32,
+    max_documents: Annotated[int, typer.Option(min=1, help="Most documents of a request.")] = 100,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Most pixels of a picture, read before it is decoded.")] = 40_000_000,
+    max_inflight: Annotated[int, typer.Option(min=1, help="Most requests in the house; more get a 429.")] = 64,
+    queue_size: Annotated[int, typer.Option(min=1, help="Most requests that wait for the model; more get a 429.")] = 32,
+    queue_wait: Annotated[float, typer.Option(min=0.001, help="Longest wait for the model, in seconds; then a 503.")] = 30.0,
+    deadline: Annotated[float, typer.Option(min=0.001, help="Longest time for a request, in seconds; then a 504.")] = 120.0,
+    batch_requests: Annotated[int, typer.Option(min=1, help="Most requests that are ranked together.")] = 8,
+    batch_pages: Annotated[int, typer.Option(min=1, help="Most pages that are ranked together.")] = 64,
+    batch_wait_ms: Annotated[float, typer.Option(min=0.0, help="How long a request waits for company, in milliseconds.")] = 5.0,
+    grace: Annotated[float, typer.Option(min=0.001, help="How long a stopping server finishes its work, in seconds.")] = 30.0,
+    allow_urls: Annotated[bool, typer.Option("--allow-urls", help="Fetch documents that are http(s) addresses.")] = False,
+    url_host: Annotated[list[str] | None, typer.Option(help="Fetch from this host only; may be repeated.")] = None,
+    local_root: Annotated[Path | None, typer.Option(help="Folder below which file:// documents may lie.")] = None,
+    max_upload_mb: Annotated[int, typer.Option(min=1, help="Most MiB of an upload to /v1/search.")] = 64,
+    max_upload_pages: Annotated[int, typer.Option(min=1, help="Most pages of an upload.")] = 500,
+    store: Annotated[Path | None, typer.Option(help="Folder of the uploads. [default: a temporary one]")] = None,
+    store_mb: Annotated[int, typer.Option(min=1, help="Most MiB of all uploads together.")] = 1024,
+    debug: options.Debug = False,
+) -> None:
+    """Serve POST /rerank, /v1/rerank, /v2/rerank and /v1/search over HTTP.
+
+    For example:
+
+    mmr5 serve --model mini --port 8000
+    """
+    del debug
+    try:
+        import python_multipart  # noqa: F401 - FastAPI asks for it only when it reads an upload
+        import uvicorn
+
+        from mmr5.server.app import create_app
+        from mmr5.server.settings import ServerSettings
+    except ImportError as error:
+        raise missing_extra(error.name or "fastapi", "server", "serve over HTTP") from error
+    from mmr5.reranker import Reranker
+    from mmr5.retrieval import RETRIEVERS
+
+    if retriever not in RETRIEVERS:
+        raise typer.BadParameter(f"{retriever!r} is not one of {', '.join(RETRIEVERS)}", param_hint="--retriever")
+    keys = read_keys(api_key_file, os.environ.get(KEYS_VARIABLE, ""))
+    check_exposure(host, keys=bool(keys), insecure=insecure)
+    settings = ServerSettings(
+        api_keys=keys,
+        hosts=() if not is_loopback(host) else LOOPBACK_NAMES if host in LOOPBACK_NAMES else (*LOOPBACK_NAMES, host),
+        max_body_bytes=max_body_mb * _MEBI,
+        max_documents=max_documents,
+        max_pixels=max_pixels,
+        max_inflight=max_inflight,
+        queue_size=queue_size,
+        queue_wait_s=queue_wait,
+        deadline_s=deadline,
+        batch_requests=batch_requests,
+        batch_pages=batch_pages,
+        batch_wait_ms=batch_wait_ms,
+        grace_s=grace,
+        allow_urls=allow_urls,
+        url_hosts=tuple(url_host or ()),
+        local_root=local_root,
+        max_upload_bytes=max_upload_mb * _MEBI,
+        max_upload_pages=max_upload_pages,
+        store_root=store,
+        store_bytes=store_mb * _MEBI,
+        retriever=retriever,
+        candidates=candidates,
+    )
+    with progress_line() as progress:
+        reranker = Reranker.from_pretrained(
+            model,
+            engine=engine.value,
+            base_url=base_url,
+            method=method.value,
+            view=view.value,
+            device=device,
+            dtype=dtype,
+            progress=progress,
+            samples=samples,
+            seed=seed,
+            think_tokens=think_tokens,
+            strict=strict,
+        )
+    _log_to_stderr()
+    note(f"mmr5 serves {reranker.model} ({reranker.method}) on http://{_shown(host)}:{port}; stop it with Ctrl-C")
+    uvicorn.run(create_app(reranker, settings), **uvicorn_options(host, port, settings))  # type: ignore[arg-type]
+
+
+def read_keys(file: Path | None, variable: str) -> tuple[str, ...]:
+    """The API keys of a file (one a line, ``#`` begins a comment line) and of the environment (separated by commas).
+
+    Raises:
+        ConfigError: the file cannot be read or holds no key.
+    """
+    keys = [key.strip() for key in variable.split(",")]
+    if file is not None:
+        try:
+            lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"the API keys in {file} cannot be read ({error}): give a text file with one key a line") from error
+        found = [line for line in lines if line and not line.startswith("#")]
+        if not found:
+            raise ConfigError(f"{file} holds no API key: give one a line, or leave the flag out")
+        keys += found
+    return tuple(dict.fromkeys(key for key in keys if key))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def check_exposure(host: str, *, keys: bool, insecure: bool) -> None:
+    """Refuse to listen beyond this machine without a key, unless that is asked for.
+
+    Raises:
+        ConfigError: it would.
+    """
+    if not is_loopback(host) and not keys and not insecure:
+        raise ConfigError(
+            f"host is {host!r}, which others can reach, and there is no API key: set {KEYS_VARIABLE}, "
+            "give --api-key-file, or accept it with --insecure"
+        )
+
+
+def uvicorn_options(host: str, port: int, settings: ServerSettings) -> dict[str, object]:
+    """How uvicorn runs the application: no access log of its own, no version in its headers, an end to slow connections."""
+    return {
+        "host": host,
+        "port": port,
+        "access_log": False,
+        "server_header": False,
+        "log_level": "warning",
+        "log_config": None,
+        "timeout_keep_alive": 30,
+        "timeout_graceful_shutdown": int(settings.grace_s) + 1,
+    }
+
+
+def _log_to_stderr() -> None:
+    """One JSON object a line on stderr."""
+    from mmr5.server.limits import JsonLines
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    for name, level in (("mmr5.server", logging.INFO), ("uvicorn", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(level)
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

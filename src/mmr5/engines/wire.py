@@ -1,0 +1,131 @@
+"""The chat-completions protocol: messages and pictures as it writes them, replies and refusals as servers send them.
+
+Two habits of servers are undone, so that a reply reads as the model wrote it:
+
+- a server drops the stop string that ended a reply. It is put back when the reply ended by itself (``finish_reason`` is not
+  ``length``) and the tag that it closes is still open. A model that ends its turn inside ``<answer>`` cannot be told apart from
+  one that was stopped there; its answer counts as closed.
+- a server with a reasoning parser moves the thinking to ``reasoning_content``. It is put back, inside ``<think>`` tags.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import threading
+from collections import OrderedDict
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+
+from mmr5.engines.base import Message, Reply, Request, Sampling
+from mmr5.errors import EngineError
+from mmr5.types import ImageSource, Usage
+
+LONGEST_WAIT_SECONDS = 30.0
+KEPT_PICTURES = 48
+"""Encoded pictures that are kept for the next question about the same pages (about 1 MB each)."""
+
+
+class Pictures:
+    """Pictures as PNG data URIs (nothing of a page is lost on the way); the last ones are kept."""
+
+    def __init__(self, max_pixels: int) -> None:
+        self._max_pixels = max_pixels
+        self._kept: OrderedDict[str, str] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def uri(self, image: ImageSource) -> str:
+        """A picture, encoded once while it is kept.
+
+        Raises:
+            PageError: it cannot be decoded.
+        """
+        with self._lock:
+            found = self._kept.get(image.key)
+        if found is None:
+            buffer = io.BytesIO()
+            image.load(self._max_pixels).save(buffer, "PNG")
+            found = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+        with self._lock:
+            self._kept[image.key] = found
+            self._kept.move_to_end(image.key)
+            while len(self._kept) > KEPT_PICTURES:
+                self._kept.popitem(last=False)
+        return found
+
+
+def wire_message(message: Message, pictures: Pictures) -> dict[str, Any]:
+    """A message as the protocol writes it; pictures become data URIs, in place."""
+    parts = [
+        {"type": "image_url", "image_url": {"url": pictures.uri(p["image"])}}
+        if p["type"] == "image"
+        else {"type": "text", "text": p["text"]}
+        for p in message["content"]
+    ]
+    if all(p["type"] == "text" for p in parts):
+        return {"role": message["role"], "content": "".join(str(p["text"]) for p in parts)}
+    return {"role": message["role"], "content": parts}
+
+
+def read_reply(response: httpx.Response, request: Request, sampling: Sampling, url: str) -> Reply | EngineError:
+    """A reply from a 200; what the server took out of it is put back (see the module's text). Else an error, not raised."""
+    try:
+        found = response.json()
+        choice = found["choices"][0]
+        message = choice["message"]
+        text = _plain(message.get("content"))
+        reasoning = _plain(message.get("reasoning_content") or message.get("reasoning"))
+        usage = found.get("usage") or {}
+        spent = Usage(int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0))
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        return EngineError(f"{url} answered 200 with something that is no chat completion ({error!r}): {response.text[:200]!r}")
+    if reasoning and "<think>" not in text:
+        opening = "" if request.prefill.rstrip().endswith("<think>") else "<think>\n"
+        text = f"{opening}{reasoning.strip()}\n</think>{text.lstrip()}"
+    stopped = choice.get("finish_reason") != "length"
+    for stop in sampling.stop:
+        if stopped and stop.startswith("</") and _open(request.prefill + text, stop):
+            text += stop
+    return Reply(text, "stop" if stopped else "length", spent)
+
+
+def _plain(content: object) -> str:
+    """The text of a message's content, which some servers send as a list of parts."""
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "".join(_plain(part.get("text")) for part in content)
+    raise TypeError(f"content is a {type(content).__name__}")
+
+
+def _open(text: str, closing: str) -> bool:
+    """Whether the tag that ``closing`` closes was opened and not closed since."""
+    return text.rfind(f"<{closing[2:]}") > text.rfind(closing)
+
+
+def server_message(response: httpx.Response) -> str:
+    """What the server says went wrong, in whatever shape it says it."""
+    try:
+        found = response.json()
+    except ValueError:
+        return response.text.strip()[:300] or "(no message)"
+    error = found.get("error", found) if isinstance(found, dict) else found
+    said = error.get("message") or error.get("detail") if isinstance(error, dict) else error
+    return str(said or found)[:300]
+
+
+def retry_after(response: httpx.Response, fallback: float) -> float:
+    """Seconds to wait: the server's Retry-After (seconds or a date), at most ``LONGEST_WAIT_SECONDS``."""
+    value = response.headers.get("retry-after", "").strip()
+    if value.replace(".", "", 1).isdigit():
+        return min(LONGEST_WAIT_SECONDS, float(value))
+    try:
+        seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+    except (TypeError, ValueError):
+        return fallback
+    return min(LONGEST_WAIT_SECONDS, max(0.0, seconds))

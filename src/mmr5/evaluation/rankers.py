@@ -1,0 +1,39 @@
+"""What orders the candidates: a model, or a baseline that needs none."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+
+from mmr5.errors import ConfigError
+from mmr5.reranker import Reranker
+from mmr5.types import Candidates, Ranking
+
+BASELINES = ("none", "oracle", "random")
+"""``none`` keeps the first stage's order, ``oracle`` puts the relevant candidates first, ``random`` shuffles by seed."""
+
+Task = tuple[str, Candidates, Mapping[int, float]]
+"""A question's id, its candidates, and the gain of each relevant unit (by id), which the oracle alone may see."""
+Rank = Callable[[Sequence[Task]], list[Ranking]]
+
+
+def ranker(model: str, reranker: Reranker | None, seed: int) -> Rank:
+    """What ranks for a setup.
+
+    Raises:
+        ConfigError: the model is no baseline, and no reranker is given.
+    """
+    if model in BASELINES:
+        return lambda tasks: [Ranking(_baseline(model, seed, *task)) for task in tasks]
+    if reranker is None:
+        raise ConfigError(f"model {model!r} is no baseline ({', '.join(BASELINES)}): open a Reranker for it")
+    return lambda tasks: reranker.rank_many([candidates for _, candidates, _ in tasks])
+
+
+def _baseline(model: str, seed: int, qid: str, candidates: Candidates, gains: Mapping[int, float]) -> tuple[int, ...]:
+    order = list(range(len(candidates)))
+    if model == "oracle":
+        order.sort(key=lambda i: -gains.get(candidates.index_of(i), 0.0))
+    elif model == "random":
+        random.Random(f"{seed}/{qid}").shuffle(order)  # noqa: S311 - a seeded baseline
+    return tuple(order)

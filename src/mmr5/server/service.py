@@ -1,0 +1,288 @@
+"""What a rerank request goes through: documents → pages → queue → ranking → answer. No route lives here."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, TypeVar
+
+from mmr5.cache import Cache
+from mmr5.errors import EngineError, MissingExtraError, PageError
+from mmr5.pages import ImageBytes
+from mmr5.pages import ocr as recognition
+from mmr5.reranker import Reranker
+from mmr5.server import documents, scores
+from mmr5.server.batching import Batcher
+from mmr5.server.documents import Draft
+from mmr5.server.fetching import Fetcher
+from mmr5.server.metrics import Metrics
+from mmr5.server.problems import WireError
+from mmr5.server.protocol import RerankRequest, RerankResponse, Result, TeiResult, Usage
+from mmr5.server.settings import ServerSettings
+from mmr5.types import Candidates, Page, Ranking, View
+
+T = TypeVar("T")
+
+PREPARING_THREADS = 2
+"""Threads that decode pictures; each holds one picture at a time."""
+FETCHES = 4
+"""Fetches of one request at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A request whose pages are in the queue.
+
+    Attributes:
+        request: as it was sent.
+        drafts: its documents as they were sent.
+        view: how they enter the prompt.
+        future: gets the ranking.
+        started: ``time.monotonic()`` of its arrival.
+        queued: that of its being queued.
+    """
+
+    request: RerankRequest
+    drafts: list[Draft]
+    view: View
+    future: Future[Ranking]
+    started: float
+    queued: float = field(default_factory=time.monotonic)
+
+
+class Service:
+    """The reranker behind its queue.
+
+    Args:
+        reranker: ranks; its engine is called from one thread only.
+        settings: limits and times.
+        metrics: told of what happens.
+        cache: where recognised texts are kept.
+    """
+
+    def __init__(self, reranker: Reranker, settings: ServerSettings, metrics: Metrics, cache: Cache | None = None) -> None:
+        self.reranker = reranker
+        self.settings = settings
+        self.metrics = metrics
+        self.cache = Cache() if cache is None else cache
+        self.fetcher = Fetcher(settings.max_fetch_bytes, settings.fetch_timeout_s, settings.url_hosts)
+        self.pool = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="mmr5-prepare")
+        self._by_view: dict[View, Reranker] = {reranker.view: reranker}
+        self.batcher = Batcher(
+            lambda view, batch: self.for_view(view).rank_many(batch),
+            queue_size=settings.queue_size,
+            batch_requests=settings.batch_requests,
+            batch_pages=settings.batch_pages,
+            batch_wait_s=settings.batch_wait_ms / 1000,
+            queue_wait_s=settings.queue_wait_s,
+            metrics=metrics,
+        )
+
+    def close(self) -> None:
+        """Finish what was accepted, within the grace."""
+        self.batcher.close(self.settings.grace_s)
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
+    def for_view(self, view: View) -> Reranker:
+        """The reranker, over the same engine, for another view of the pages."""
+        if view not in self._by_view:
+            base = self.reranker
+            knobs = {name: value for name, value in asdict(base.settings).items() if name != "view"}
+            self._by_view[view] = Reranker(base.engine, method=base.method, view=view, recipe=base.recipe, **knobs)
+        return self._by_view[view]
+
+    def check(self, request: RerankRequest) -> None:
+        """Refuse what is too much or nothing at all.
+
+        Raises:
+            WireError: 413 or 422.
+        """
+        n = len(request.items)
+        if n == 0:
+            raise WireError(422, "documents is empty: send at least one")
+        if n > self.settings.max_documents:
+            raise WireError(413, f"{n} documents were sent, and at most {self.settings.max_documents} are taken: send fewer")
+        check_question(request.question, self.settings.max_query_chars)
+
+    async def accept(self, request: RerankRequest, started: float) -> Accepted:
+        """Read a request's documents and queue it.
+
+        Raises:
+            WireError: 413, 422, 429, 503.
+        """
+        self.check(request)
+        drafts = documents.drafts(request.items, self.settings.max_document_chars)
+        pages = await self._pages(drafts)
+        view = choose_view(self.reranker.view, pages)
+        if view != "image":
+            for i, page in enumerate(pages):
+                pages[i] = page if page.text is not None else await self.run(self._recognised, i, page, view)
+        future = self.submit(Candidates(request.question, tuple(pages)), view, started)
+        return Accepted(request, drafts, view, future, started)
+
+    def submit(self, candidates: Candidates, view: View, started: float) -> Future[Ranking]:
+        """Queue a list with what is left of its time.
+
+        Raises:
+            WireError: 429, 503.
+        """
+        return self.batcher.submit(candidates, view, self.settings.deadline_s - (time.monotonic() - started))
+
+    async def run(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call a function in one of the few preparing threads."""
+        return await asyncio.get_running_loop().run_in_executor(self.pool, function, *arguments)
+
+    async def _pages(self, drafts: Sequence[Draft]) -> list[Page]:
+        """The pages of documents; the first that cannot be read stops the others."""
+        if not any(sent.picture is not None for sent in drafts):
+            return [documents.page_of(i, sent, None, 1) for i, sent in enumerate(drafts)]
+        fetches = asyncio.Semaphore(FETCHES)
+        pages = []
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._page(i, sent, fetches)) for i, sent in enumerate(drafts)]
+            pages = [task.result() for task in tasks]
+        except BaseExceptionGroup as failed:
+            raise next(e for e in failed.exceptions if isinstance(e, Exception)) from None
+        return pages
+
+    async def _page(self, index: int, sent: Draft, fetches: asyncio.Semaphore) -> Page:
+        limits = self.settings
+        if sent.picture is None:
+            return documents.page_of(index, sent, None, limits.max_pixels)
+        try:
+            if documents.is_address(sent.picture):
+                if not limits.allow_urls:
+                    raise PageError("this server does not fetch addresses: send the picture itself, or {'text': …} if it is text")
+                async with fetches:
+                    data = await self.fetcher.fetch(sent.picture.strip())
+            else:
+                data = await self.run(documents.embedded_bytes, sent.picture, limits.local_root, limits.max_fetch_bytes)
+        except PageError as error:
+            raise documents.refusal(index, str(error)) from error
+        return await self.run(documents.page_of, index, sent, data, limits.max_pixels)
+
+    def _recognised(self, index: int, page: Page, view: View) -> Page:
+        """The page with the text in its picture; a model that also sees the picture goes without where OCR is not installed."""
+        if not isinstance(page.image, ImageBytes):
+            return replace(page, text="")
+        try:
+            text = recognition.read_picture(page.image, self.cache)
+        except MissingExtraError:
+            if view == "both":
+                return replace(page, text="")
+            raise
+        except (PageError, EngineError) as error:
+            raise documents.refusal(index, f"the text in its picture cannot be read: {error}") from error
+        return replace(page, text=text, text_kind="ocr")
+
+    def answer(self, accepted: Accepted, ranking: Ranking) -> RerankResponse:
+        """The answer in the superset of shapes."""
+        request = accepted.request
+        values, kind = scores.raw(ranking) if request.raw_scores else scores.relevance(ranking)
+        count(self.metrics, ranking)
+        usage = ranking.usage
+        total = usage.prompt_tokens + usage.completion_tokens
+        notes = ranking.notes if request.reasoning else None
+        results = [
+            Result(
+                index=position,
+                relevance_score=values[position],
+                document=accepted.drafts[position].echo() if request.echo else None,
+                reasoning=None if notes is None else notes[position],
+            )
+            for position in ranking.order[: request.limit]
+        ]
+        return RerankResponse(
+            id=f"rerank-{uuid.uuid4().hex}",
+            created=int(time.time()),
+            model=self.reranker.model,
+            results=results,
+            data=[Result(index=r.index, relevance_score=r.relevance_score) for r in results],
+            usage=Usage(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens, total_tokens=total),
+            meta={"api_version": {"version": "2"}, "billed_units": {"search_units": 1}},
+            score_kind=kind,
+            reasoning=ranking.reasoning if request.reasoning else None,
+            diagnostics=self.diagnostics(accepted, ranking) if request.diagnostics else None,
+        )
+
+    def diagnostics(self, accepted: Accepted, ranking: Ranking) -> dict[str, Any]:
+        """How the order was won."""
+        now = time.monotonic()
+        used = self.for_view(accepted.view)
+        return {
+            "method": used.method,
+            "view": used.view,
+            "prompt_fingerprint": used.fingerprint,
+            "issues": [issue.value for issue in ranking.issues],
+            "fallback": "NO_ANSWER" in ranking.issues,
+            "window": used.settings.window,
+            "documents": len(accepted.drafts),
+            "raw_score_kind": ranking.score_kind,
+            "timings_ms": {
+                "read": round((accepted.queued - accepted.started) * 1000, 1),
+                "queue_and_model": round((now - accepted.queued) * 1000, 1),
+            },
+        }
+
+
+def tei_answer(answer: RerankResponse, request: RerankRequest) -> list[TeiResult]:
+    """TEI's bare array."""
+    texts = request.texts or []
+    return [
+        TeiResult(index=r.index, score=r.relevance_score, text=texts[r.index] if request.echo else None) for r in answer.results
+    ]
+
+
+def choose_view(configured: View, pages: Sequence[Page]) -> View:
+    """The server's view, or ``text`` when a page has no picture to be looked at."""
+    return configured if all(page.image is not None for page in pages) else "text"
+
+
+def check_question(question: str, max_chars: int) -> None:
+    """Refuse an empty or overlong question.
+
+    Raises:
+        WireError: 422 or 413.
+    """
+    if not question.strip():
+        raise WireError(422, "the question is empty: say what to look for")
+    if len(question) > max_chars:
+        raise WireError(413, f"the question has {len(question):,} characters, and at most {max_chars:,} are taken")
+
+
+def count(metrics: Metrics, ranking: Ranking) -> None:
+    """Count a ranking's tokens and issues."""
+    metrics.tokens.labels("read").inc(ranking.usage.prompt_tokens)
+    metrics.tokens.labels("written").inc(ranking.usage.completion_tokens)
+    for issue in ranking.issues:
+        metrics.issues.labels(issue.value).inc()
+
+
+async def while_wanted(work: Coroutine[Any, Any, T], gone: Awaitable[Any], seconds: float) -> T:
+    """The result of some work, unless its client leaves or its time ends first; it is then cancelled.
+
+    Args:
+        work: what is done.
+        gone: completes when the client is gone.
+        seconds: what is left of the request's time.
+
+    Raises:
+        WireError: 499 for a client that is gone (nobody reads it), 504 when the time is over.
+    """
+    task, left = asyncio.ensure_future(work), asyncio.ensure_future(gone)
+    try:
+        done, _ = await asyncio.wait({task, left}, timeout=max(0.0, seconds), return_when=asyncio.FIRST_COMPLETED)
+        if task in done:
+            return task.result()
+        if done:
+            raise WireError(499, "the client is gone", reason="client_gone")
+        raise WireError(504, "the deadline is over: send fewer documents, or try again later", retry_after=5, reason="deadline")
+    finally:
+        for open_task in (task, left):
+            open_task.cancel()
+        await asyncio.gather(task, left, return_exceptions=True)
