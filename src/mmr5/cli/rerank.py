@@ -42,6 +42,7 @@ def rerank(
     mmr5 rerank "Which region grew fastest?" report.pdf
     """
     from mmr5.errors import InputError
+    from mmr5.models.resolve import check_name
     from mmr5.pages import read_pages
     from mmr5.pipeline import Searcher
     from mmr5.reranker import Reranker
@@ -51,6 +52,8 @@ def rerank(
         raise InputError("the question is empty: say what to look for")
     if retriever not in RETRIEVERS:
         raise typer.BadParameter(f"{retriever!r} is not one of {', '.join(RETRIEVERS)}", param_hint="--retriever")
+    if engine is options.Engine.TRANSFORMERS:
+        check_name(model)
     problems: list[Any] = []
     with progress_line() as progress:
         start = time.perf_counter()

@@ -48,19 +48,32 @@ def resolve(name: str, *, cache: Cache | None = None, progress: Progress | None 
     Raises:
         ModelNotFoundError: the name looks like a path and there is nothing, or the weights cannot be obtained.
     """
+    check_name(name)
     if name == MINI:
         return _mini(cache, progress)
     folder = Path(name).expanduser()
     if folder.is_dir():
+        return Checkpoint(folder.name or str(folder), str(folder), recipe=load_recipe(folder))
+    return Checkpoint(name, name, recipe=HUB_RECIPES.get(name))
+
+
+def check_name(name: str) -> None:
+    """Refuse what can be no model, without fetching anything.
+
+    Raises:
+        ModelNotFoundError: the name looks like a path and there is nothing, or a folder that holds no checkpoint.
+    """
+    folder = Path(name).expanduser()
+    if name == MINI:
+        return
+    if folder.is_dir():
         if not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
             raise ModelNotFoundError(f"{name!r} is a folder without config.json or adapter_config.json: it holds no checkpoint")
-        return Checkpoint(folder.name or str(folder), str(folder), recipe=load_recipe(folder))
-    if folder.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
+    elif folder.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
         known = ", ".join(repr(n) for n in NAMED)
         raise ModelNotFoundError(
             f"no model {name!r}: give {known}, a folder with a checkpoint, or a hub name such as 'i2vec/MM-R5'"
         )
-    return Checkpoint(name, name, recipe=HUB_RECIPES.get(name))
 
 
 def mini_recipe() -> Recipe:
