@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 
-.PHONY: help install demo test slow lint format types contracts coverage clean
+.PHONY: help install demo test slow browser lint format types contracts coverage clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -34,7 +34,10 @@ test: install    ## the whole gate: format, lint, types, import contracts, tests
 coverage:
 	$(BIN)/coverage report --include="src/mmr5/types.py,src/mmr5/prompt.py,src/mmr5/answer.py,src/mmr5/rewards.py,src/mmr5/metrics.py,src/mmr5/windows.py,src/mmr5/excerpts.py" --fail-under=90
 
-slow: install    ## what does not fit the gate: killed processes, long proofs
+browser:         ## Chromium for the tests of the web page, from Debian's packages where it is missing
+	command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
+
+slow: install browser  ## what does not fit the gate: the browser, killed processes, long proofs
 	$(BIN)/pytest -m slow --timeout=1800 --durations=0
 
 lint: install
