@@ -182,7 +182,7 @@ def line(qid="d#0", domain="x", relevant=(1,), candidates=(0, 1, 2), ranking=Non
 def test_names_with_white_space_survive_trec(tmp_path):
     lines = [line("my doc: a#0", relevant=(2,))]
     (tmp_path / "r.trec").write_text(trec_run(lines, "t"))
-    assert read_first_stage(tmp_path / "r.trec") == {"my doc: a#0": [(0, 0.0), (1, -1.0), (2, -2.0)]}
+    assert read_first_stage(tmp_path / "r.trec").rankings == {"my doc: a#0": [(0, 0.0), (1, -1.0), (2, -2.0)]}
     assert trec_qrels(lines).split() == ["my%20doc:%20a#0", "0", "my%20doc:%20a:2", "1"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,13 @@ import typer
 
 from mmr5.cli import options
 from mmr5.cli.console import note, progress_line
+
+
+class Level(StrEnum):
+    """Values of ``--level``."""
+
+    PAGE = "page"
+    LAYOUT = "layout"
 
 
 def evaluate(
@@ -28,6 +36,7 @@ def evaluate(
     fusion: options.Fusion = None,
     samples: options.Samples = 1,
     seed: options.Seed = 0,
+    level: Annotated[Level, typer.Option(help="What is ranked: pages, or the layouts on them (mmdocir).")] = Level.PAGE,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first questions.")] = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
@@ -42,12 +51,28 @@ def evaluate(
     from mmr5.data.corpus import load_corpus
     from mmr5.evaluation.benchmark import BASELINES, Setup
     from mmr5.evaluation.benchmark import evaluate as run
+    from mmr5.models.resolve import check_name
     from mmr5.reranker import Reranker
 
     del debug
-    setup = Setup(corpus, split, retriever, model, method.value, view.value, candidates, fusion, samples, seed, limit)
+    setup = Setup(
+        corpus,
+        split=split,
+        retriever=retriever,
+        model=model,
+        method=method.value,
+        view=view.value,
+        candidates=candidates,
+        fusion=fusion,
+        samples=samples,
+        seed=seed,
+        limit=limit,
+        level=level.value,
+    )
+    if model not in BASELINES and engine is options.Engine.TRANSFORMERS:
+        check_name(model)
     with progress_line() as progress:
-        loaded = load_corpus(corpus).split(split)
+        loaded = load_corpus(corpus, progress=progress).split(split)
         reranker = None
         if model not in BASELINES:
             reranker = Reranker.from_pretrained(
@@ -62,7 +87,8 @@ def evaluate(
                 samples=samples,
                 seed=seed,
             )
-        scores = run(setup, loaded, out, reranker=reranker, resume=resume, progress=progress)
+        command = setup.command(out, engine=engine.value, base_url=base_url, device=device, dtype=dtype)
+        scores = run(setup, loaded, out, reranker=reranker, resume=resume, progress=progress, command=command)
     if as_json:
         typer.echo(json.dumps(scores, indent=2))
     else:

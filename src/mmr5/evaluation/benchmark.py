@@ -75,13 +75,21 @@ class Setup:
         if self.level not in LEVELS:
             raise ConfigError(f"level is {self.level!r}: use one of {', '.join(LEVELS)}")
 
-    def command(self, out: Path | str) -> str:
-        """The command that measures this."""
+    def command(self, out: Path | str, **how: str | None) -> str:
+        """The command that measures this.
+
+        Args:
+            out: the folder.
+            how: flags that say how the model runs, e.g. ``base_url``; those left at their default are not shown.
+        """
         words = ["mmr5", "evaluate", self.corpus]
         for field in dataclasses.fields(self)[1:]:
             value = getattr(self, field.name)
             if value != field.default or field.name in ("retriever", "model"):
                 words += [f"--{field.name}", str(value)]
+        for name, value in how.items():
+            if value not in (None, "auto", "transformers"):
+                words += [f"--{name.replace('_', '-')}", str(value)]
         return shlex.join([*words, "--out", str(out)])
 
 
@@ -94,6 +102,7 @@ def evaluate(
     resume: bool = False,
     cache: Cache | None = None,
     progress: Progress | None = None,
+    command: str | None = None,
 ) -> dict[str, Any]:
     """Measure, and write ``run.jsonl``, ``scores.json``, ``report.md``, ``report.html``, TREC files and ``provenance.json``.
 
@@ -105,6 +114,7 @@ def evaluate(
         resume: go on with the run in ``out``; refused when its settings differ.
         cache: where page embeddings are kept.
         progress: told of the questions done.
+        command: what provenance says was run; None takes :meth:`Setup.command`.
 
     Returns:
         The content of ``scores.json``.
@@ -118,7 +128,7 @@ def evaluate(
     rank = ranker(setup.model, reranker, setup.seed)
     given = None if setup.retriever in RETRIEVERS else read_first_stage(setup.retriever)
     config = _config(setup, reranker, fusion)
-    facts = provenance(config, setup.command(out), corpus, None if given is None else given.path, reranker)
+    facts = provenance(config, command or setup.command(out), corpus, None if given is None else given.path, reranker)
     facts = claim(out, facts, resume=resume)
     todo = _todo(corpus, setup.limit)
     total = sum(len(questions) for _, questions in todo)

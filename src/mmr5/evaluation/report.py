@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mmr5.metrics import METRICS
+BREAKDOWNS = (
+    ("Domain", "by_domain"),
+    ("Evidence", "by_type"),
+    ("Relevant pages", "by_gold_count"),
+    ("First relevant page among the candidates", "by_gold_position"),
+)
+"""Titles and keys of the breakdowns in ``scores.json``."""
 
 
 def report_markdown(scores: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
     """The scores as Markdown: the table with intervals, ceilings, breakdowns, replies, time."""
     config = provenance["config"]
-    names = list(METRICS)
+    names = list(scores["retriever"]["micro"])
     out = [
         f"# {config['corpus']}{' ' + config['split'] if config.get('split') else ''}: {config['retriever']} + {config['model']}",
         "",
@@ -34,29 +40,31 @@ def report_markdown(scores: Mapping[str, Any], provenance: Mapping[str, Any]) ->
         out.append(_row([f"{kind} oracle", *(f"{scores['oracle'][kind][n]:.3f}" for n in names)]))
     recall = scores["candidate_recall"]
     out += ["", f"Recall of the candidate lists: macro {recall['macro']:.3f}, micro {recall['micro']:.3f}.", ""]
-    for title, key in (
-        ("Domain", "by_domain"), ("Evidence", "by_type"), ("Relevant pages", "by_gold_count"),
-        ("Place of the first relevant page", "by_gold_position"),
-    ):  # fmt: skip
+    for title, key in BREAKDOWNS:
         out += _breakdown(title, scores[key])
     parse = scores["parse"]
     if parse["n_replies"]:
         issues = ", ".join(f"{n} {v:.1%}" for n, v in parse.items() if n not in ("n_replies", "clean") and v)
         out += [f"Replies: {parse['n_replies']}, clean {parse['clean']:.1%}{'; ' + issues if issues else ''}.", ""]
     times = ", ".join(f"{part} {v['p50']:.0f} / {v['p95']:.0f}" for part, v in scores["latency_ms"].items())
-    out += [f"Milliseconds a question, p50 / p95: {times}.", ""]
+    read, written = (scores["tokens"][name] for name in ("prompt_tokens", "completion_tokens"))
+    out += [f"Milliseconds a question, p50 / p95: {times}. Tokens a question: {read:.0f} read, {written:.0f} written.", ""]
     commit = (provenance.get("commit") or "none")[:12]
-    out.append(
-        f"mmr5 {provenance['mmr5']}, commit {commit}, prompt {provenance['prompt_fingerprint']}, {provenance['hardware']}."
-    )
+    hardware = ", ".join(f"{name} {value}" for name, value in provenance["hardware"].items() if value)
+    out += [
+        f"mmr5 {provenance['mmr5']}, commit {commit}, prompt {provenance['prompt_fingerprint'] or 'none'}; {hardware}.",
+        "",
+        f"    {provenance['command']}",
+    ]
     return "\n".join(out) + "\n"
 
 
 def _breakdown(title: str, groups: Mapping[str, Any]) -> list[str]:
-    rows = [_row([title, "questions", "recall@1 before", "after", "mrr before", "after"]), _row(["---"] * 6)]
+    names = [name for name in ("recall@1", "mrr") if all(name in group["retriever"] for group in groups.values())]
+    head = [cell for name in names for cell in (f"{name} before", "after")]
+    rows = [_row([title, "questions", *head]), _row(["---"] * (len(head) + 2))]
     for name, group in groups.items():
-        before, after = group["retriever"], group["reranked"]
-        values = (before["recall@1"], after["recall@1"], before["mrr"], after["mrr"])
+        values = (group[when][metric] for metric in names for when in ("retriever", "reranked"))
         rows.append(_row([name, str(group["n"]), *(f"{v:.3f}" for v in values)]))
     return [*rows, ""]
 

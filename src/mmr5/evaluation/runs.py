@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote, unquote
 
 from mmr5.errors import CorpusError, OutputError
@@ -25,7 +27,7 @@ class RunLine:
         doc_name: the document.
         domain: its domain.
         question: the words.
-        relevant: zero-based relevant page ids.
+        relevant: zero-based ids of the relevant pages (or layouts, throughout).
         candidates: page ids in first-stage order.
         ranking: the same page ids, best first.
         scores: one score a page of ``ranking``, or None.
@@ -36,6 +38,7 @@ class RunLine:
         latency_ms: wall time by part.
         tokens: tokens read and written.
         type: kind of evidence, or None.
+        areas: one share of the labelled area a layout of ``candidates``; None where pages are ranked.
     """
 
     qid: str
@@ -53,6 +56,7 @@ class RunLine:
     latency_ms: Mapping[str, float] = field(default_factory=dict)
     tokens: Mapping[str, int] = field(default_factory=dict)
     type: str | None = None
+    areas: tuple[float, ...] | None = None
 
     def to_json(self) -> str:
         """One line of ``run.jsonl``."""
@@ -61,6 +65,8 @@ class RunLine:
 
 class RunWriter:
     """Appends lines that survive a kill: each is flushed to the disk before the next question is asked.
+
+    It is a context manager that closes the file.
 
     Args:
         path: the file; what it holds is kept, and a half last line is dropped.
@@ -82,6 +88,12 @@ class RunWriter:
             raise OutputError(
                 f"cannot write {str(path)!r}: {error.strerror or error}. Name a folder that you may write to."
             ) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     def write(self, lines: Iterable[RunLine]) -> None:
         """Append lines and flush them to the disk."""
@@ -109,6 +121,9 @@ def parse_line(text: str, where: str) -> RunLine:
         line = RunLine(**{"domain": "none", **known})
     except (ValueError, TypeError, AttributeError) as error:
         raise CorpusError(f"{where} is no line of a run: {error}") from error
+    for name, value in (("scores", line.scores), ("notes", line.notes), ("areas", line.areas)):
+        if value is not None and len(value) != len(line.candidates):
+            raise CorpusError(f"{where}: {len(value)} {name} for {len(line.candidates)} candidates")
     if sorted(line.ranking) != sorted(line.candidates):
         raise CorpusError(f"{where}: the ranking {list(line.ranking)} does not hold the candidates {list(line.candidates)}")
     return line
@@ -128,41 +143,74 @@ def read_run(path: str | Path) -> list[RunLine]:
     return [parse_line(text, f"{file}:{i}") for i, text in enumerate(lines, start=1)]
 
 
-def read_first_stage(path: str | Path) -> dict[str, list[tuple[int, float]]]:
-    """A first stage from a file: a TREC run, or a ``run.jsonl`` (its rankings).
+@dataclass(frozen=True, slots=True)
+class FirstStage:
+    """A first stage that was run elsewhere.
 
-    Returns:
-        qid → (page id, score), best first.
+    Attributes:
+        path: the file that it was read from.
+        rankings: qid → (page id, score), best first, every page at most once.
+    """
+
+    path: Path
+    rankings: Mapping[str, Sequence[tuple[int, float]]]
+
+
+def read_first_stage(path: str | Path) -> FirstStage:
+    """A first stage from a file: a TREC run, or a ``run.jsonl`` (its rankings), or a folder that holds one.
+
+    A ranking of ``run.jsonl`` without scores gets minus its places (0, -1, ...).
 
     Raises:
         CorpusError: the file is missing or of neither form.
     """
     file = Path(path)
     if file.is_dir() or file.suffix == ".jsonl":
-        return {x.qid: [(p, -float(rank)) for rank, p in enumerate(x.ranking)] for x in read_run(file)}
+        found = {x.qid: list(zip(x.ranking, _ranking_scores(x), strict=True)) for x in read_run(file)}
+        return FirstStage(file / RUN if file.is_dir() else file, found)
     if not file.is_file():
-        raise CorpusError(f"no run at {str(path)!r}: give a TREC run or a {RUN}")
-    found: dict[str, list[tuple[int, float]]] = {}
+        raise CorpusError(f"no run at {str(path)!r}: give a TREC run, a {RUN}, or a folder that holds one")
+    pages: dict[str, dict[int, float]] = {}
     for number, text in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-        parts = text.split()
-        if not parts:
+        if not text.strip():
             continue
-        try:
-            qid, _, docid, _, score, _ = parts
-            page = int(unquote(docid).rpartition(":")[2])
-            found.setdefault(unquote(qid), []).append((page, float(score)))
-        except ValueError as error:
-            raise CorpusError(
-                f"{file}:{number} is no line of a TREC run (qid Q0 doc_name:page_id rank score tag): {text!r}"
-            ) from error
-    return {qid: sorted(pages, key=lambda p: -p[1]) for qid, pages in found.items()}
+        qid, page, score = _trec_line(text, f"{file}:{number}")
+        ranked = pages.setdefault(qid, {})
+        if page in ranked:
+            raise CorpusError(f"{file}:{number} ranks page {page} for {qid!r} a second time: keep one line a page")
+        ranked[page] = score
+    return FirstStage(file, {qid: sorted(ranked.items(), key=lambda p: -p[1]) for qid, ranked in pages.items()})
+
+
+def _trec_line(text: str, where: str) -> tuple[str, int, float]:
+    """Question id, page id and score of a line of a TREC run."""
+    try:
+        asked, _, docid, _, value, _ = text.split()
+        qid, (doc_name, _, page_id) = unquote(asked), unquote(docid).rpartition(":")
+        page, score = int(page_id), float(value)
+    except ValueError as error:
+        raise CorpusError(f"{where} is no line of a TREC run (qid Q0 doc_name:page_id rank score tag): {text!r}") from error
+    if not math.isfinite(score):
+        raise CorpusError(f"{where}: the score is {value}: give a finite number")
+    if doc_name != qid.rpartition("#")[0]:
+        raise CorpusError(f"{where} ranks a page of {doc_name!r} for {qid!r}: candidates come from the question's own document")
+    return qid, page, score
+
+
+def _ranking_scores(line: RunLine) -> tuple[float, ...]:
+    return line.scores if line.scores is not None else tuple(-float(place) for place in range(len(line.ranking)))
 
 
 def trec_run(lines: Sequence[RunLine], tag: str) -> str:
-    """The rankings as a TREC run; docid is ``doc_name:page_id``, and white space in names is percent-encoded."""
+    """The rankings as a TREC run; docid is ``doc_name:page_id``, and white space in names is percent-encoded.
+
+    Scores fall strictly, since TREC's own tools order by score and break ties by name: a ranking with ties gets minus its places.
+    """
     out = []
     for line in lines:
-        scores = line.scores or tuple(-float(rank) for rank in range(len(line.ranking)))
+        scores = [round(score, 6) for score in _ranking_scores(line)]
+        if any(a <= b for a, b in pairwise(scores)):
+            scores = [-float(place) for place in range(len(scores))]
         for rank, (page, score) in enumerate(zip(line.ranking, scores, strict=True), start=1):
             out.append(f"{_word(line.qid)} Q0 {_word(f'{line.doc_name}:{page}')} {rank} {score:.6f} {tag}")
     return "\n".join(out) + "\n"

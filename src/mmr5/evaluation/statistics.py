@@ -7,11 +7,32 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mmr5.evaluation.runs import RunLine
-from mmr5.metrics import METRICS, macro, micro, score
+from mmr5.metrics import METRICS, macro, micro, recall, score, score_layouts
 from mmr5.types import Issue
 
 RESAMPLES = 4_000
+KINDS = ("macro", "micro")
 Table = dict[str, dict[str, float]]
+
+
+def question_scores(line: RunLine, ranking: Sequence[int]) -> dict[str, float]:
+    """Every metric of one order of a question's candidates: pages by :func:`mmr5.metrics.score`, layouts by their areas."""
+    if line.areas is None:
+        return score(ranking, line.relevant)
+    return score_layouts(ranking, dict(zip(line.candidates, line.areas, strict=True)))
+
+
+def oracle_order(line: RunLine) -> list[int]:
+    """The candidates in the best order there is: relevant ones first, layouts by falling area; ties in first-stage order."""
+    gains = dict(zip(line.candidates, line.areas or [float(page in line.relevant) for page in line.candidates], strict=True))
+    return sorted(line.candidates, key=lambda page: -gains[page])
+
+
+def candidate_recall(line: RunLine) -> float:
+    """What the candidates hold of the relevant pages (a share), or of the labelled area of layouts (a sum of shares)."""
+    if line.areas is not None:
+        return sum(line.areas)
+    return recall(line.candidates, line.relevant, len(line.candidates))
 
 
 def summarise(
@@ -25,23 +46,19 @@ def summarise(
         seed: of the bootstrap.
         resamples: of the bootstrap.
     """
-    before = [score(x.candidates, x.relevant) for x in lines]
-    after = [score(x.ranking, x.relevant) for x in lines]
+    before = [question_scores(x, x.candidates) for x in lines]
+    after = [question_scores(x, x.ranking) for x in lines]
     first, second = averages(lines, before, domains), averages(lines, after, domains)
-    best = [score([p for p in x.candidates if p in x.relevant], x.relevant) for x in lines]
-    found = [{"recall": len(set(x.candidates) & set(x.relevant)) / max(1, len(set(x.relevant)))} for x in lines]
+    held = [candidate_recall(x) for x in lines]
     return {
         "n_questions": len(lines),
         "n_documents": len({x.doc_name for x in lines}),
         "retriever": first,
         "reranked": second,
-        "delta": {kind: {name: second[kind][name] - first[kind][name] for name in METRICS} for kind in ("macro", "micro")},
+        "delta": {kind: {name: second[kind][name] - first[kind][name] for name in first[kind]} for kind in KINDS},
         "ci95": intervals(lines, before, after, domains, seed=seed, resamples=resamples),
-        "oracle": averages(lines, best, domains),
-        "candidate_recall": {
-            "macro": macro(_by(lines, [f["recall"] for f in found], lambda x: x.domain), domains),
-            "micro": micro(f["recall"] for f in found),
-        },
+        "oracle": averages(lines, [question_scores(x, oracle_order(x)) for x in lines], domains),
+        "candidate_recall": {"macro": macro(_by(lines, held, lambda x: x.domain), domains), "micro": micro(held)},
         "by_domain": breakdown(lines, before, after, lambda x: x.domain),
         "by_type": breakdown(lines, before, after, lambda x: x.type or "unknown"),
         "by_gold_count": breakdown(lines, before, after, lambda x: str(len(set(x.relevant)))),
@@ -52,9 +69,14 @@ def summarise(
     }
 
 
+def metric_names(values: Sequence[Mapping[str, float]]) -> list[str]:
+    """The metrics that every question was measured by; those of pages where there is no question."""
+    return list(values[0]) if values else list(METRICS)
+
+
 def averages(lines: Sequence[RunLine], values: Sequence[Mapping[str, float]], domains: Sequence[str] | None) -> Table:
     """Macro and micro means of every metric."""
-    columns = {name: [v[name] for v in values] for name in METRICS}
+    columns = {name: [v[name] for v in values] for name in metric_names(values)}
     return {
         "macro": {name: macro(_by(lines, column, lambda x: x.domain), domains) for name, column in columns.items()},
         "micro": {name: micro(column) for name, column in columns.items()},
@@ -79,7 +101,7 @@ def intervals(
     import numpy as np
 
     if not lines:
-        return {kind: {name: [0.0, 0.0] for name in METRICS} for kind in ("macro", "micro")}
+        return {kind: {name: [0.0, 0.0] for name in METRICS} for kind in KINDS}
     documents = sorted({x.doc_name for x in lines})
     groups = sorted({x.domain for x in lines})
     row = {name: i for i, name in enumerate(documents)}
@@ -90,7 +112,7 @@ def intervals(
     draws = np.random.default_rng(seed).multinomial(len(documents), [1 / len(documents)] * len(documents), size=resamples)
     asked = draws @ counts
     out: dict[str, dict[str, list[float]]] = {"macro": {}, "micro": {}}
-    for name in METRICS:
+    for name in metric_names(before):
         gains = np.zeros_like(counts)
         for x, old, new in zip(lines, before, after, strict=True):
             gains[row[x.doc_name], column[x.domain]] += new[name] - old[name]
@@ -112,18 +134,19 @@ def breakdown(
     groups: dict[str, list[int]] = defaultdict(list)
     for i, x in enumerate(lines):
         groups[key(x)].append(i)
+    names = metric_names(before)
     return {
         name: {
             "n": len(members),
-            "retriever": {m: micro(before[i][m] for i in members) for m in METRICS},
-            "reranked": {m: micro(after[i][m] for i in members) for m in METRICS},
+            "retriever": {m: micro(before[i][m] for i in members) for m in names},
+            "reranked": {m: micro(after[i][m] for i in members) for m in names},
         }
         for name, members in sorted(groups.items())
     }
 
 
 def gold_position(line: RunLine) -> str:
-    """Where the first relevant page stands among the candidates: ``"1"``, ``"2"``, ..., or ``"absent"``."""
+    """Where the first relevant page stands among the candidates: ``"01"``, ``"02"``, ..., or ``"absent"``."""
     places = [i for i, page in enumerate(line.candidates, start=1) if page in line.relevant]
     return f"{places[0]:02d}" if places else "absent"
 
