@@ -70,3 +70,43 @@ def test_impossible_calls_are_refused():
         discounted_gain([0], [])
     with pytest.raises(ValueError, match="at least one candidate"):
         format_reward("", 0)
+
+
+FIVE = "[3, 1, 2, 4, 5]"
+UPSTREAM = [
+    # reply, ranking, format: |G| = {3}, N = 5, values of the released functions
+    (reply("[3, 3, 3, 3, 3]"), 1.0, 1.0),
+    (reply("[ 3, 1, 2, 4, 5]"), 1.0, 0.0),
+    (reply("[3,\n1, 2, 4, 5]"), 0.0, 0.0),
+    (f"before {reply(FIVE)} after", 1.0, 1.0),
+    (reply(FIVE) + "<answer>[1, 2, 3, 4, 5]</answer>", 1.0, 1.0),
+    (f"<think>perhaps <answer>{FIVE}</answer></think><answer>[1, 2, 3, 4, 5]</answer>", 1.0, 1.0),
+    (f"<answer>{FIVE}</answer>", 1.0, 0.0),
+    (reply("[3]"), 1.0, 0.0),
+    (reply("[03, 1, 2, 4, 5]"), 1.0, 0.0),
+    (reply("[" + ", ".join(["1, 2, 3, 4, 5"] * 3) + "]"), 1 / 27, -1.0),
+    (reply("[9, 3, 1, 2, 4]"), 0.125, 0.8),
+    (reply("[3, one]"), 0.0, 0.0),
+    ("", 0.0, 0.0),
+]
+
+
+@pytest.mark.parametrize(("text", "ranking", "format_"), UPSTREAM)
+def test_values_of_the_released_functions(text, ranking, format_):
+    assert ranking_reward(text, [2], 5, compat="upstream") == pytest.approx(ranking)
+    assert format_reward(text, 5, compat="upstream") == pytest.approx(format_)
+
+
+def test_one_candidate_never_earns_the_released_format_reward():
+    assert format_reward(reply("[1]"), 1, compat="upstream") == 0
+
+
+def test_the_papers_worked_value_holds_for_both():
+    assert ranking_reward(reply("[2, 1, 4, 3, 5]"), [1, 3], 5, compat="upstream") == pytest.approx(0.9218, abs=5e-5)
+
+
+def test_an_unknown_compatibility_is_refused():
+    with pytest.raises(ValueError, match="compat is 'old'"):
+        ranking_reward("", [0], 2, compat="old")
+    with pytest.raises(ValueError, match="compat is 'old'"):
+        format_reward("", 2, compat="old")
