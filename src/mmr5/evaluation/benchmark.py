@@ -164,14 +164,12 @@ def evaluate(
     write_text(out / "report.md", report_markdown(scores, facts))
     write_text(out / "run.trec", trec_run(lines, f"mmr5-{setup.model.replace('/', '-')}"))
     write_text(out / "qrels.trec", trec_qrels(lines))
-    if progress is not None:
-        progress("drawing the report", 0, None)
     documents = {document.doc_name: document for document, _ in todo}
 
     def pages(doc_name: str) -> Sequence[Page]:
         return units_of(corpus, documents[doc_name], setup.level).pages
 
-    write_html(out / "report.html", report_html(lines, scores, facts, pages))
+    write_html(out / "report.html", report_html(lines, scores, facts, pages, cache=cache, progress=progress))
     return scores
 
 

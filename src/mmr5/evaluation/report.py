@@ -49,14 +49,19 @@ def report_markdown(scores: Mapping[str, Any], provenance: Mapping[str, Any]) ->
     times = ", ".join(f"{part} {v['p50']:.0f} / {v['p95']:.0f}" for part, v in scores["latency_ms"].items())
     read, written = (scores["tokens"][name] for name in ("prompt_tokens", "completion_tokens"))
     out += [f"Milliseconds a question, p50 / p95: {times}. Tokens a question: {read:.0f} read, {written:.0f} written.", ""]
-    commit = (provenance.get("commit") or "none")[:12]
     hardware = ", ".join(f"{name} {value}" for name, value in provenance["hardware"].items() if value)
     out += [
-        f"mmr5 {provenance['mmr5']}, commit {commit}, prompt {provenance['prompt_fingerprint'] or 'none'}; {hardware}.",
+        f"mmr5 {provenance['mmr5']}, commit {short_commit(provenance)}, prompt {provenance['prompt_fingerprint'] or 'none'}; {hardware}.",
         "",
         f"    {provenance['command']}",
     ]
     return "\n".join(out) + "\n"
+
+
+def short_commit(provenance: Mapping[str, Any]) -> str:
+    """The first twelve digits of the commit, with what follows a plus; ``none`` outside a checkout."""
+    head, plus, changes = (provenance.get("commit") or "none").partition("+")
+    return f"{head[:12]}{plus}{changes}"
 
 
 def _breakdown(title: str, groups: Mapping[str, Any]) -> list[str]:
