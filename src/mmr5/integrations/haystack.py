@@ -1,0 +1,163 @@
+"""Haystack: a ranker component (extra ``haystack``)."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mmr5.errors import ConfigError, InputError, missing_extra
+
+try:
+    from haystack import Document, component, default_from_dict, default_to_dict
+    from haystack.dataclasses import ByteStream
+except ImportError as error:
+    raise missing_extra(error.name or "haystack", "haystack", "rerank in Haystack") from error
+
+from mmr5.integrations.adapter import Adapter, OnResult, notes_of, score_of
+from mmr5.integrations.documents import Draft, below, pdf_page
+from mmr5.pages.files import known_kind
+from mmr5.reranker import Reranker
+from mmr5.types import Page, RerankResult
+
+
+@component
+class MMR5Ranker:
+    """Ranks documents, each a page: ``content``, and its picture in ``blob`` or in the file that its metadata name.
+
+    Every document comes back (unless ``top_k`` asks for fewer), best first, as a copy with the new ``score`` and with
+    ``relevance_score``, ``score_kind``, ``rank``, ``reason`` and ``evidence`` in its ``meta``; ``id`` stays.
+
+    Args:
+        model: name of the model, loaded with the first run or by ``warm_up``.
+        top_k: keep only the best; None keeps all.
+        root_path: folder of the files that ``meta["file_path"]`` names, as for Haystack's ``DocumentToImageContent``: images,
+            and PDFs with the one-based ``meta["page_number"]``. None reads none.
+        file_path_meta_field: where the file is named.
+        reranker: an own reranker instead of ``model``; such a component cannot be serialised.
+        on_result: told of every result, with the whole reasoning; it is not serialised.
+        options: for :meth:`mmr5.Reranker.from_pretrained`, such as ``{"engine": "openai", "base_url": "…"}``.
+    """
+
+    def __init__(
+        self,
+        model: str = "mini",
+        *,
+        top_k: int | None = None,
+        root_path: str | None = None,
+        file_path_meta_field: str = "file_path",
+        reranker: Reranker | None = None,
+        on_result: OnResult | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        if top_k is not None and top_k < 1:
+            raise ConfigError(f"top_k is {top_k}: give at least 1, or None for all")
+        self.model = model
+        self.top_k = top_k
+        self.root_path = root_path
+        self.file_path_meta_field = file_path_meta_field
+        self.options = dict(options or {})
+        self.on_result = on_result
+        self._own = reranker is not None
+        self._adapter = None if reranker is None else Adapter(reranker, on_result=on_result)
+
+    def warm_up(self) -> None:
+        """Load the model, once."""
+        self._loaded()
+
+    def to_dict(self) -> dict[str, Any]:
+        """For Haystack's YAML.
+
+        Raises:
+            ConfigError: the component was given a reranker, which has no name to load it by.
+        """
+        if self._own:
+            raise ConfigError(
+                "this ranker was given a reranker object, which cannot be serialised: give model and options instead"
+            )
+        found: dict[str, Any] = default_to_dict(
+            self,
+            model=self.model,
+            top_k=self.top_k,
+            root_path=self.root_path,
+            file_path_meta_field=self.file_path_meta_field,
+            options=self.options,
+        )
+        return found
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> MMR5Ranker:
+        """From Haystack's YAML."""
+        made: MMR5Ranker = default_from_dict(cls, data)
+        return made
+
+    @component.output_types(documents=list[Document])
+    def run(self, query: str, documents: list[Document], top_k: int | None = None) -> dict[str, list[Document]]:
+        """Rank documents.
+
+        Args:
+            query: the question.
+            documents: any number; none give none.
+            top_k: overrides the component's own.
+        """
+        kept = self.top_k if top_k is None else top_k
+        result = self._loaded().rank(query, [self._draft(i, d) for i, d in enumerate(documents)], kept)
+        return {"documents": _told(documents, result)}
+
+    @component.output_types(documents=list[Document])
+    async def run_async(self, query: str, documents: list[Document], top_k: int | None = None) -> dict[str, list[Document]]:
+        """:meth:`run` in a worker thread."""
+        return await asyncio.to_thread(self.run, query, documents, top_k)
+
+    def _loaded(self) -> Adapter:
+        if self._adapter is None:
+            self._adapter = Adapter(Reranker.from_pretrained(self.model, **self.options), on_result=self.on_result)
+        return self._adapter
+
+    def _draft(self, place: int, document: Document) -> Draft:
+        source = str(document.meta.get(self.file_path_meta_field) or f"documents[{place}]")
+        return Draft(source, place + 1, document.content, lambda: self._picture(document))
+
+    def _picture(self, document: Document) -> object:
+        """The blob that is an image, or the file that the metadata name, or None."""
+        blob = document.blob
+        if blob is not None and (blob.mime_type is None or blob.mime_type.startswith("image/")):
+            return blob.data
+        named = document.meta.get(self.file_path_meta_field)
+        if self.root_path is None or not named:
+            return None
+        path = below(named, Path(self.root_path))
+        try:
+            kind = known_kind(path)
+        except InputError:
+            if document.content:  # the file is where the text came from, and is no picture or is gone
+                return None
+            raise
+        number = document.meta.get("page_number")
+        if kind != "pdf":
+            return path
+        return None if number is None else pdf_page(path, int(number))
+
+
+def to_documents(pages: list[Page]) -> list[Document]:
+    """Pages of :func:`mmr5.read_pages` as documents: text, a JPEG in ``blob``, ``file_path`` and ``page_number``."""
+    import io
+
+    found = []
+    for page in pages:
+        blob = None
+        if page.image is not None:
+            buffer = io.BytesIO()
+            page.image.load().save(buffer, "JPEG", quality=90)
+            blob = ByteStream(buffer.getvalue(), mime_type="image/jpeg")
+        found.append(Document(content=page.text, blob=blob, meta={"file_path": page.source, "page_number": page.number}))
+    return found
+
+
+def _told(documents: list[Document], result: RerankResult) -> list[Document]:
+    """Copies of the documents in the result's order; ids stay."""
+    return [
+        replace(documents[page.index], score=score_of(page), meta={**documents[page.index].meta, **notes_of(page)})
+        for page in result
+    ]

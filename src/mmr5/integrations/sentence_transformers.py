@@ -1,0 +1,109 @@
+"""The shape of sentence-transformers' ``CrossEncoder``: ``rank`` and ``predict``. The package itself is not needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from mmr5.errors import InputError
+from mmr5.integrations.adapter import Adapter, OnResult, score_of
+from mmr5.integrations.documents import draft
+from mmr5.reranker import Reranker
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+PAIR = 2
+
+
+class MMR5CrossEncoder:
+    """Stands where a ``CrossEncoder`` stands, for text, pictures, or both.
+
+    A cross-encoder reads every pair alone; MM-R5 may read a question's documents together. So ``predict`` collects the pairs
+    of each question and ranks them at once, and scores can be compared within a question only.
+
+    Args:
+        reranker: a reranker, or a model's name.
+        image_root: folder below which paths to pictures must lie; None reads any path.
+        on_result: told of every result.
+        options: those of :meth:`mmr5.Reranker.from_pretrained`, where a name is given.
+    """
+
+    def __init__(
+        self,
+        reranker: Reranker | str = "mini",
+        *,
+        image_root: str | Path | None = None,
+        on_result: OnResult | None = None,
+        **options: Any,
+    ) -> None:
+        opened = Reranker.from_pretrained(reranker, **options) if isinstance(reranker, str) else reranker
+        self._adapter = Adapter(opened, image_root=image_root, on_result=on_result)
+
+    def rank(
+        self, query: str, documents: Sequence[object], top_k: int | None = None, return_documents: bool = False
+    ) -> list[dict[str, Any]]:
+        """Rank documents.
+
+        Args:
+            query: the question.
+            documents: strings, pictures (``Path``, bytes, base64, Pillow), ``{"text", "image"}``, pages.
+            top_k: keep only the best; None keeps all.
+            return_documents: repeat each document under ``text``, as it was given.
+
+        Returns:
+            ``{"corpus_id", "score", "reason"}``, best first; ``corpus_id`` is the zero-based place in ``documents``.
+
+        Raises:
+            InputError: an empty question, or an unknown kind of document.
+        """
+        result = self._adapter.rank(query, [draft(value, f"documents[{i}]") for i, value in enumerate(documents)], top_k)
+        lines: list[dict[str, Any]] = []
+        for page in result:
+            line: dict[str, Any] = {"corpus_id": page.index, "score": score_of(page), "reason": page.reason}
+            if return_documents:
+                line["text"] = documents[page.index]
+            lines.append(line)
+        return lines
+
+    def predict(self, sentences: Sequence[Any], *, show_progress_bar: bool | None = None, **ignored: Any) -> NDArray[np.float32]:
+        """Scores of pairs.
+
+        Args:
+            sentences: pairs of a question and a document; a single pair is allowed.
+            show_progress_bar: taken for the sake of callers that give it; there is none.
+            ignored: refused, so that nothing that matters is passed over.
+
+        Returns:
+            One float32 a pair, in the order given; a single pair gives an array of no dimensions.
+
+        Raises:
+            InputError: something that is no pair, or an argument that has no meaning here.
+        """
+        import numpy as np
+
+        del show_progress_bar
+        unknown = sorted(set(ignored) - {"batch_size", "convert_to_numpy", "convert_to_tensor"})
+        if unknown or ignored.get("convert_to_tensor"):
+            raise InputError(f"predict has no use for {', '.join(unknown) or 'convert_to_tensor'}: leave it out")
+        single = len(sentences) == PAIR and isinstance(sentences[0], str)
+        pairs = [sentences] if single else list(sentences)
+        groups = _by_question(pairs)
+        batch = [(query, [draft(pairs[i][1], f"pairs[{i}]") for i in places]) for query, places in groups.items()]
+        scores = np.zeros(len(pairs), dtype=np.float32)
+        for places, result in zip(groups.values(), self._adapter.rank_many(batch), strict=True):
+            for page in result:
+                scores[places[page.index]] = score_of(page)
+        return cast("NDArray[np.float32]", scores[0]) if single else scores
+
+
+def _by_question(pairs: Sequence[Any]) -> dict[str, list[int]]:
+    """Places of the pairs of each question, questions in the order of their first pair."""
+    groups: dict[str, list[int]] = {}
+    for place, pair in enumerate(pairs):
+        if not isinstance(pair, Sequence) or isinstance(pair, str | bytes) or len(pair) != PAIR or not isinstance(pair[0], str):
+            raise InputError(f"pairs[{place}] is no pair of a question and a document: give (question, document)")
+        groups.setdefault(pair[0], []).append(place)
+    return groups

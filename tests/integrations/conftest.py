@@ -1,0 +1,50 @@
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+from mmr5 import Reranker
+from mmr5.answer import format_reply
+from mmr5.engines.scripted import ScriptedEngine
+
+REPORT = Path(__file__).parents[2] / "examples" / "harbour-report.pdf"
+TEXTS = ["Contents: fees, cargo, seals.", "The berthing fees for yachts rise to 31 euros.", "Cargo by terminal: 12,000 tonnes."]
+QUESTION = "What are the berthing fees for yachts?"
+
+
+@pytest.fixture
+def picture():
+    """A small picture of a word."""
+
+    def draw(word="fees", kind="PNG"):
+        image = Image.new("RGB", (240, 100), "white")
+        ImageDraw.Draw(image).text((12, 20), word, fill="black", font_size=40)
+        buffer = io.BytesIO()
+        image.save(buffer, kind)
+        return buffer.getvalue()
+
+    return draw
+
+
+@pytest.fixture
+def reader():
+    """A model that reads text and has a score for every page: the share of the question's words on it."""
+    return Reranker(ScriptedEngine(), view="text", method="likelihood")
+
+
+@pytest.fixture
+def reasoner():
+    """A model that thinks: it puts the pages in the order given, with a sentence on each."""
+
+    def make(order, view="text", label=None):
+        label = label or ("Image" if view == "image" else "Page")
+        engine = ScriptedEngine([format_reply(order, [f"note on {i}" for i in range(len(order))], label=label)])
+        return Reranker(engine, view=view, method="reason")
+
+    return make
+
+
+def pictures_seen(reranker):
+    """How many pictures stood in the prompts that an engine was given."""
+    return sum(part["type"] == "image" for r in reranker.engine.requests for m in r.messages for part in m["content"])
