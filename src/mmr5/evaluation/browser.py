@@ -96,24 +96,34 @@ def place_of_first(ids: Sequence[int], relevant: Sequence[int]) -> int:
 
 
 def browser_data(
-    items: Sequence[Shown], pages: Pages, *, cache: Cache | None = None, progress: Progress | None = None, budget: int = BUDGET
+    items: Sequence[Shown],
+    pages: Pages | None,
+    *,
+    cache: Cache | None = None,
+    progress: Progress | None = None,
+    budget: int = BUDGET,
 ) -> Markup:
     """What the page's script shows, as JSON that is inert inside ``<script type="application/json">``.
 
     Args:
         items: the questions in file order.
-        pages: where pictures and page numbers come from.
+        pages: where pictures and the page numbers of layouts come from; None leaves them out.
         cache: where pictures are kept.
         progress: told of the pictures drawn.
         budget: most bytes of pictures; those of questions that changed most come first.
     """
-    held = _Held(pages)
-    pictures = draw(items, held, cache=cache, progress=progress, budget=budget)
     layouts = any(item.line.areas is not None for item in items)
-    numbers = {doc: {page: held(doc)[page].number for page in sorted(ids)} for doc, ids in _by_document(items).items() if layouts}
+    pictures: dict[str, dict[int, str]] = {}
+    numbers: dict[str, dict[int, int]] = {}
+    if pages is not None:
+        held = _Held(pages)
+        pictures = draw(items, held, cache=cache, progress=progress, budget=budget)
+        if layouts:
+            numbers = {doc: {i: held(doc)[i].number for i in sorted(ids)} for doc, ids in _by_document(items).items()}
     data = {
         "questions": [_record(item) for item in items],
         "pictures": pictures,
+        "layouts": layouts,
         "numbers": numbers,
         "issues": {issue.value: words for issue, words in ISSUES.items()},
     }

@@ -74,11 +74,11 @@ def dumbbells(rows: Sequence[tuple[str, int, float, float]], label: str) -> Mark
     return _svg(bottom + 20, out, label)
 
 
-def bars(rows: Sequence[tuple[str, float, float, float]], label: str) -> Markup:
+def bars(rows: Sequence[tuple[str, float, float, float | None]], label: str) -> Markup:
     """A value before and after as two bars, with a mark at the best that could be had.
 
     Args:
-        rows: (name, before, after, best).
+        rows: (name, before, after, best or None).
         label: what it shows.
     """
     left, right, step, top = 72, WIDTH - 46, 40, 4
@@ -93,7 +93,8 @@ def bars(rows: Sequence[tuple[str, float, float, float]], label: str) -> Markup:
         for offset, value, kind in ((3, before, "before"), (18, after, "after")):
             out.append(_rect(left, y + offset, x(value) - left, 13, f"bar {kind}"))
             out.append(_text(WIDTH, y + offset + 11, f"{value:.3f}", "end" if kind == "after" else "end soft"))
-        out.append(_line(x(best), y, x(best), y + 34, "best"))
+        if best is not None:
+            out.append(_line(x(best), y, x(best), y + 34, "best"))
     return _svg(top + step * len(rows) + 2, out, label)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 BREAKDOWNS = (
@@ -24,20 +24,20 @@ def report_markdown(scores: Mapping[str, Any], provenance: Mapping[str, Any]) ->
         f"{scores['n_questions']} questions on {scores['n_documents']} documents; method {config['method']}, "
         f"{config['candidates']} candidates, fusion {config['fusion']}. Intervals: 95 %, paired bootstrap over documents.",
         "",
-        _row(["", *names]),
-        _row(["---"] * (len(names) + 1)),
+        row(["", *names]),
+        row(["---"] * (len(names) + 1)),
     ]
     for kind in ("macro", "micro"):
         out += [
-            _row([f"{kind} {label}", *(f"{scores[key][kind][n]:.3f}" for n in names)])
+            row([f"{kind} {label}", *(f"{scores[key][kind][n]:.3f}" for n in names)])
             for label, key in (("first stage", "retriever"), ("reranked", "reranked"))
         ]
         gains = (
             f"{scores['delta'][kind][n]:+.3f} [{scores['ci95'][kind][n][0]:+.3f}, {scores['ci95'][kind][n][1]:+.3f}]"
             for n in names
         )
-        out.append(_row([f"{kind} gain", *gains]))
-        out.append(_row([f"{kind} oracle", *(f"{scores['oracle'][kind][n]:.3f}" for n in names)]))
+        out.append(row([f"{kind} gain", *gains]))
+        out.append(row([f"{kind} oracle", *(f"{scores['oracle'][kind][n]:.3f}" for n in names)]))
     recall = scores["candidate_recall"]
     out += ["", f"Recall of the candidate lists: macro {recall['macro']:.3f}, micro {recall['micro']:.3f}.", ""]
     for title, key in BREAKDOWNS:
@@ -51,7 +51,8 @@ def report_markdown(scores: Mapping[str, Any], provenance: Mapping[str, Any]) ->
     out += [f"Milliseconds a question, p50 / p95: {times}. Tokens a question: {read:.0f} read, {written:.0f} written.", ""]
     hardware = ", ".join(f"{name} {value}" for name, value in provenance["hardware"].items() if value)
     out += [
-        f"mmr5 {provenance['mmr5']}, commit {short_commit(provenance)}, prompt {provenance['prompt_fingerprint'] or 'none'}; {hardware}.",
+        f"mmr5 {provenance['mmr5']}, commit {short_commit(provenance)}, "
+        f"prompt {provenance['prompt_fingerprint'] or 'none'}; {hardware}.",
         "",
         f"    {provenance['command']}",
     ]
@@ -67,12 +68,13 @@ def short_commit(provenance: Mapping[str, Any]) -> str:
 def _breakdown(title: str, groups: Mapping[str, Any]) -> list[str]:
     names = [name for name in ("recall@1", "mrr") if all(name in group["retriever"] for group in groups.values())]
     head = [cell for name in names for cell in (f"{name} before", "after")]
-    rows = [_row([title, "questions", *head]), _row(["---"] * (len(head) + 2))]
+    rows = [row([title, "questions", *head]), row(["---"] * (len(head) + 2))]
     for name, group in groups.items():
         values = (group[when][metric] for metric in names for when in ("retriever", "reranked"))
-        rows.append(_row([name, str(group["n"]), *(f"{v:.3f}" for v in values)]))
+        rows.append(row([name, str(group["n"]), *(f"{v:.3f}" for v in values)]))
     return [*rows, ""]
 
 
-def _row(cells: list[str]) -> str:
+def row(cells: Sequence[str]) -> str:
+    """One row of a Markdown table."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -63,6 +63,7 @@ def report_html(
             part_words={**PARTS, "total": "in all"},
             before_name="first stage",
             after_name="reranked",
+            start="changed",
             data=browser_data(items, pages, cache=cache, progress=progress, budget=budget),
         )
     )
@@ -82,7 +83,8 @@ def plots(items: Sequence[Shown], scores: Mapping[str, Any]) -> list[tuple[str, 
     found = [
         (
             "What the model gains",
-            "Dots are gains, lines their 95 % intervals by paired bootstrap over documents. A line that crosses zero decides nothing.",
+            "Dots are gains, lines their 95 % intervals by paired bootstrap over documents. "
+            "A line that crosses zero decides nothing.",
             forest(gains, "gain of each metric with its interval"),
         ),
         (

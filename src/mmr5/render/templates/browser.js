@@ -4,7 +4,11 @@ const make = (tag, kind, ...inside) => { const node = document.createElement(tag
 const byId = id => document.getElementById(id);
 const PART = 25;
 data.questions.forEach((q, place) => { q.file = place; q.goldSet = new Set(q.gold); });
-const label = (q, id) => { const numbers = data.numbers[q.doc]; return numbers ? `p. ${numbers[id]} · part ${id + 1}` : `p. ${id + 1}`; };
+const label = (q, id) => {
+  if (!data.layouts) return `p. ${id + 1}`;
+  const numbers = data.numbers[q.doc];
+  return numbers ? `p. ${numbers[id]} · part ${id + 1}` : `part ${id + 1}`;
+};
 const move = q => {
   const [before, after] = q.places, say = place => place || "–";
   return {text: before === after ? `place ${say(after)}` : `${say(before)} → ${say(after)}`, kind: q.gain > 0 ? "up" : q.gain < 0 ? "down" : "same"};
@@ -81,7 +85,7 @@ const orders = {
 };
 const outcomes = {
   "": () => true, better: q => q.gain > 0, worse: q => q.gain < 0, same: q => q.gain === 0,
-  missed: q => q.gold.some(id => !q.before.ids.includes(id)), issues: q => q.after.issues.length + q.before.issues.length > 0,
+  missed: q => q.gold.some(id => !q.before.ids.includes(id) && !q.after.ids.includes(id)), issues: q => q.after.issues.length + q.before.issues.length > 0,
 };
 let chosen = [], drawn = 0;
 const more = () => { byId("list").append(...chosen.slice(drawn, drawn + PART).map(row)); drawn = Math.min(drawn + PART, chosen.length); byId("more").hidden = drawn >= chosen.length; };
@@ -93,6 +97,7 @@ const choose = () => {
   byId("found").textContent = `${chosen.length} of ${data.questions.length} questions. Squares are candidates in order, ${names.before} above, ${names.after} below; green ones are relevant.`;
   byId("list").replaceChildren(); drawn = 0; more();
 };
+byId("order").value = start;
 byId("more").addEventListener("click", more);
 for (const id of ["order", "outcome", "domain", "type"]) byId(id).addEventListener("change", choose);
 byId("words").addEventListener("input", choose);
