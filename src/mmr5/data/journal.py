@@ -10,6 +10,7 @@ import json
 import os
 import threading
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -74,19 +75,28 @@ class Journal:
         Raises:
             OutputError: the disk is full or cannot be written.
         """
-        line = (dumps(record) + "\n").encode()
+        self.extend([record])
+
+    def extend(self, records: Sequence[Record]) -> None:
+        """Keep several records, with one write and one sync; those whose key is there already are passed over.
+
+        Raises:
+            OutputError: the disk is full or cannot be written.
+        """
         with self._guard:
-            if record["key"] in self.records:
+            fresh = {record["key"]: record for record in reversed(records) if record["key"] not in self.records}
+            lines = "".join(dumps(record) + "\n" for record in reversed(fresh.values())).encode()
+            if not lines:
                 return
             try:
-                if os.write(self._file, line) != len(line):
+                if os.write(self._file, lines) != len(lines):
                     raise OSError("only a part was written: the disk is full")
                 os.fsync(self._file)
             except OSError as error:
                 raise OutputError(
                     f"cannot write {self.path}: {error.strerror or error}. Free some space and run again"
                 ) from error
-            self.records[record["key"]] = record
+            self.records.update(fresh)
 
     def _load(self) -> int:
         """Read the records; drop half a line at the end, and give its length."""

@@ -1,0 +1,317 @@
+"""``mmr5 data``: a corpus → candidate lists → reasoning → training rows, and the proof that they are right."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mmr5.cli import options
+from mmr5.cli.console import note, progress_line
+
+if TYPE_CHECKING:
+    from mmr5.data.rows import Row
+
+app = typer.Typer(help="Make training data: fetch, candidates, reason, rows, check.", no_args_is_help=True)
+
+
+class FetchedCorpus(StrEnum):
+    """What can be fetched."""
+
+    OPENDOCS = "opendocs"
+    MMDOCIR = "mmdocir"
+
+
+class Mode(StrEnum):
+    """Values of ``--mode``."""
+
+    TRAINING = "training"
+    EVALUATION = "evaluation"
+
+
+class Kind(StrEnum):
+    """Values of ``--kind``."""
+
+    LISTWISE = "listwise"
+    POINTWISE = "pointwise"
+    GRPO = "grpo"
+
+
+class ListMethod(StrEnum):
+    """Methods of rows over lists."""
+
+    REASON = "reason"
+    DIRECT = "direct"
+    LOGITS = "logits"
+
+
+class RowView(StrEnum):
+    """How pages enter the prompt of a row."""
+
+    IMAGE = "image"
+    TEXT = "text"
+    BOTH = "both"
+
+
+class Allotment(StrEnum):
+    """Values of ``--allotment``."""
+
+    PROPORTIONAL = "proportional"
+    EQUAL = "equal"
+
+
+CorpusOption = Annotated[str, typer.Option("--corpus", help="A corpus folder, opendocs, mmdocir or an MMDocIR training folder.")]
+
+
+@app.command()
+def fetch(
+    corpus: Annotated[FetchedCorpus, typer.Argument(help="opendocs or mmdocir.", show_default=False)],
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", help="A folder to take the files from: .deb files, unpacked packages, PDFs; MMDocIR's files."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Where to put them. [default: the cache]")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Packages that are downloaded at the same time.")] = 4,
+    debug: options.Debug = False,
+) -> None:
+    """Bring a corpus to this machine. What is there and right is skipped, so an interrupted fetch goes on.
+
+    opendocs takes its PDFs from Debian packages (apt-get download), each checked by its sha256; where there is no apt-get, get
+    the packages elsewhere and name their folder with --from. mmdocir takes the published files from the hub or a folder.
+    """
+    from mmr5.cache import Cache
+
+    del debug
+    with progress_line() as progress:
+        if corpus is FetchedCorpus.MMDOCIR:
+            from mmr5.data.mmdocir import fetch_evaluation
+
+            folder = out or Cache().directory("corpora") / "mmdocir"
+            loaded = fetch_evaluation(folder, source=source, progress=progress)
+            typer.echo(f"{len(loaded.documents)} documents, {len(loaded.questions)} questions in {folder}")
+            return
+        from mmr5.data.opendocs import fetch_opendocs
+
+        fetched = fetch_opendocs(out=out, source=source, workers=workers, progress=progress)
+    fetched.require_all()
+    typer.echo(f"{len(fetched.fetched)} documents fetched, {len(fetched.present)} were there, in {fetched.folder}")
+
+
+@app.command()
+def candidates(
+    corpus: Annotated[str, typer.Argument(help="A corpus folder, opendocs, mmdocir or an MMDocIR training folder.")],
+    out: Annotated[Path, typer.Option("--out", help="The file of lists to write.", show_default=False)],
+    split: Annotated[str | None, typer.Option(help="Split of the corpus. [default: all questions]")] = None,
+    mode: Annotated[
+        Mode,
+        typer.Option(help="training: all relevant pages and the hardest others; evaluation: exactly the first stage's best."),
+    ] = Mode.TRAINING,
+    retriever: Annotated[str, typer.Option(help="First stage: hybrid, bm25, dense or none.")] = "hybrid",
+    fewest: Annotated[int, typer.Option("--min", min=2, help="Fewest pages of a training list.")] = 3,
+    most: Annotated[int, typer.Option("--max", min=2, help="Most pages of a training list.")] = 10,
+    n: Annotated[int, typer.Option("--candidates", min=1, help="Pages of an evaluation list.")] = 10,
+    shuffle: Annotated[bool, typer.Option("--shuffle", help="Put training lists in a random order.")] = False,
+    near_misses_first: Annotated[
+        bool, typer.Option("--near-misses-first", help="Take annotated near misses before other negatives.")
+    ] = False,
+    questions: Annotated[
+        str, typer.Option(help="Where questions come from, by comma: annotations, heading, caption, index.")
+    ] = "annotations",
+    seed: options.Seed = 0,
+    debug: options.Debug = False,
+) -> None:
+    """A first stage over each question's document → lists of candidate pages."""
+    from mmr5.data.candidates import build_lists, evaluation_list, training_list
+    from mmr5.data.files import write_jsonl
+    from mmr5.data.questions import with_questions
+    from mmr5.data.sources import open_corpus
+    from mmr5.retrieval import open_retriever
+
+    del debug
+    wanted = tuple(name.strip() for name in questions.split(",") if name.strip())
+    with progress_line() as progress:
+        loaded = with_questions(open_corpus(corpus).split(split), wanted, seed=seed, progress=progress)
+        make = (
+            partial(evaluation_list, n=n)
+            if mode is Mode.EVALUATION
+            else partial(training_list, sizes=(fewest, most), seed=seed, shuffle=shuffle, near_misses_first=near_misses_first)
+        )
+        lists = build_lists(loaded, partial(open_retriever, retriever), make, progress=progress)
+        written = write_jsonl(out, (found.to_dict() for found in lists))
+    typer.echo(f"{written} lists in {out}")
+
+
+@app.command()
+def reason(
+    lists: Annotated[Path, typer.Argument(help="The file that mmr5 data candidates wrote.", show_default=False)],
+    corpus: CorpusOption,
+    out: Annotated[Path, typer.Option("--out", help="The notes file; what is in it is not asked for again.", show_default=False)],
+    teacher: Annotated[
+        str, typer.Option(help="annotations (offline, from what the corpus's annotators wrote), or the name of a model.")
+    ] = "annotations",
+    engine: options.EngineOption = options.Engine.OPENAI,
+    base_url: options.BaseUrl = None,
+    view: Annotated[RowView, typer.Option(help="How a page is shown to the teacher.")] = RowView.IMAGE,
+    refine: Annotated[bool, typer.Option("--refine", help="Rewrite the notes of each list together at the end.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Requests at the same time.")] = 8,
+    tries: Annotated[int, typer.Option(min=1, help="How often a request is sent when the server fails.")] = 6,
+    asks: Annotated[int, typer.Option(min=1, help="How often a note is asked for until it fits its label.")] = 3,
+    page_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a page's text.")] = 3000,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first lists.")] = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    seed: options.Seed = 0,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """A teacher writes one sentence on every page of every list, guided by its label.
+
+    Interrupt or kill it at any moment and run it again: it goes on where it stopped. For example:
+
+    mmr5 data reason lists.jsonl --corpus opendocs --out notes.jsonl --teacher my-model --base-url http://localhost:8000/v1
+    """
+    from mmr5.data.candidates import read_lists
+    from mmr5.data.journal import Journal
+    from mmr5.data.notes import annotate
+    from mmr5.data.reasoning import reason as write
+    from mmr5.data.sources import open_corpus, open_teacher
+    from mmr5.data.teacher import TeacherSettings
+
+    del debug
+    found = read_lists(lists)[:limit]
+    with progress_line() as progress:
+        loaded = open_corpus(corpus)
+        if teacher == "annotations":
+            with Journal(out) as journal:
+                done = annotate(found, loaded, journal, progress=progress)
+            _said(
+                {"written": dict(done.written), "dropped": dict(done.dropped), "present": done.present},
+                f"{sum(done.written.values())} notes written, {done.present} were there, in {out}",
+                as_json,
+            )
+            _left_out(done.dropped)
+            return
+        opened, own_tries, alone = open_teacher(teacher, engine.value, base_url, tries, workers, device, dtype, progress)
+        settings = TeacherSettings(
+            view=view.value,
+            page_tokens=page_tokens,
+            refine=refine,
+            workers=1 if alone else workers,
+            tries=own_tries,
+            asks=asks,
+            seed=seed,
+        )
+        with Journal(out) as journal:
+            tally = write(found, loaded, opened, journal, settings, progress=progress)
+    _said(tally.to_dict(), f"{tally.written} notes written, {tally.present} were there, in {out}", as_json)
+    _left_out({"notes that contradict their label": tally.dropped} if tally.dropped else {})
+    if tally.failures:
+        note(f"error: {sum(tally.failures.values())} requests failed; run the same command again to ask for them")
+        raise typer.Exit(1)
+
+
+@app.command()
+def rows(
+    lists: Annotated[Path, typer.Argument(help="The file that mmr5 data candidates wrote.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="The rows file to write.", show_default=False)],
+    notes: Annotated[
+        Path | None, typer.Option(help="The file that mmr5 data reason wrote; not needed for grpo, direct and logits.")
+    ] = None,
+    kind: Annotated[Kind, typer.Option(help="What is trained: lists, single pages, or lists by reward.")] = Kind.LISTWISE,
+    method: Annotated[ListMethod, typer.Option(help="The prompt of rows over lists.")] = ListMethod.REASON,
+    view: Annotated[RowView, typer.Option(help="How pages enter the prompt.")] = RowView.IMAGE,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Draw so many rows, balanced over the size of their pages. [default: all]")
+    ] = None,
+    corpus: Annotated[str | None, typer.Option("--corpus", help="Needed for --sample: where the pages are.")] = None,
+    bins: Annotated[int, typer.Option(min=1, help="Groups of similar page size that are drawn from.")] = 10,
+    allotment: Annotated[Allotment, typer.Option(help="Rows a group gives: its share, or the same number.")] = (
+        Allotment.PROPORTIONAL
+    ),
+    seed: options.Seed = 0,
+    debug: options.Debug = False,
+) -> None:
+    """Candidate lists and notes → rows for supervised training or for reinforcement."""
+    from mmr5.data.candidates import read_lists
+    from mmr5.data.files import write_jsonl
+    from mmr5.data.notes import read_notes
+    from mmr5.data.rows import build_rows
+
+    del debug
+    if sample is not None and corpus is None:
+        raise typer.BadParameter("--sample looks at the pages: give --corpus too", param_hint="--sample")
+    made, left_out = build_rows(
+        read_lists(lists),
+        kind=kind.value,
+        method=method.value,
+        view=view.value,
+        notes=None if notes is None else read_notes(notes),
+    )
+    if sample is not None and corpus is not None:
+        made = _sampled(made, corpus, sample, bins, allotment.value, seed)
+    written = write_jsonl(out, (row.to_dict() for row in made))
+    _left_out(left_out)
+    typer.echo(f"{written} rows in {out}")
+
+
+@app.command()
+def check(
+    files: Annotated[list[Path], typer.Argument(help="Rows files; splits are compared over all of them.", show_default=False)],
+    corpus: CorpusOption,
+    pages: Annotated[bool, typer.Option(help="Also build every prompt and look at its pages.")] = True,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Prove every row and count what there is; exits with 1 when a proof fails or splits overlap.
+
+    Each reward of the gold reply is 1 and of an empty reply 0, labels are the corpus's, notes fit their labels, and the pages in
+    the prompt are the pages listed.
+    """
+    from mmr5.data.checks import check_rows
+    from mmr5.data.rows import read_rows
+    from mmr5.data.sources import open_corpus
+    from mmr5.data.summary import summarise_rows, summary_text
+
+    del debug
+    made = [row for file in files for row in read_rows(file)]
+    with progress_line() as progress:
+        faults = check_rows(made, open_corpus(corpus), pages=pages, progress=progress)
+    summary = summarise_rows(made)
+    if as_json:
+        shown = [{"row": f.place, "qid": f.qid, "problem": f.problem} for f in faults]
+        typer.echo(json.dumps({"faults": shown, **summary.to_dict()}, ensure_ascii=False, indent=2))
+    else:
+        typer.echo(summary_text(summary))
+        typer.echo(f"proofs           {len(made) - len({f.place for f in faults})} of {len(made)} rows hold")
+        for fault in faults[:_SHOWN_FAULTS]:
+            typer.echo(f"  {fault}")
+    overlap = sum(len(found) for found in summary.overlap.values())
+    if faults or overlap or not made:
+        note(f"error: {len(faults)} faults, {overlap} documents or questions in more than one split, {len(made)} rows")
+        raise typer.Exit(1)
+
+
+_SHOWN_FAULTS = 20
+
+
+def _sampled(made: list[Row], corpus: str, n: int, bins: int, allotment: Any, seed: int) -> list[Row]:
+    from mmr5.data.sampling import balanced_sample
+    from mmr5.data.sources import mean_pixels, open_corpus
+
+    with progress_line() as progress:
+        sizes = mean_pixels(made, open_corpus(corpus), progress=progress)
+    return [made[i] for i in balanced_sample(sizes, n, bins=bins, allotment=allotment, seed=seed)]
+
+
+def _said(record: Mapping[str, Any], line: str, as_json: bool) -> None:
+    typer.echo(json.dumps(record, ensure_ascii=False, indent=2) if as_json else line)
+
+
+def _left_out(reasons: Mapping[str, int]) -> None:
+    for reason, count in reasons.items():
+        note(f"left out: {count} x {reason}")

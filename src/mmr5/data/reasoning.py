@@ -1,0 +1,373 @@
+"""The driver of ``mmr5 data reason``: a teacher writes a note on every page of every list, many at a time (paper section 3.2.1).
+
+Everything that the teacher finished is in the journal before it counts as done, under a key made of the teacher, its prompt and
+settings, the question, the label and the page's content. So a run that was interrupted or killed goes on where it stopped:
+nothing that was written is lost, and nothing that was written is asked for again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+
+from mmr5.cache import digest
+from mmr5.data.candidates import CandidateList
+from mmr5.data.corpus import Corpus
+from mmr5.data.files import Record
+from mmr5.data.journal import Journal
+from mmr5.data.notes import by_document
+from mmr5.data.teacher import (
+    Pause,
+    TeacherSettings,
+    Written,
+    failure_kind,
+    refine_notes,
+    teacher_fingerprint,
+    write_note,
+)
+from mmr5.engines.base import Engine
+from mmr5.errors import ContextLengthError, CorpusError, EngineError, MMR5Error, PageError
+from mmr5.types import Page, Progress, Usage
+
+FAILURES_IN_A_ROW = 20
+"""After so many failures without one success between them the run stops: the server is down, or refuses everything."""
+REPORT_SECONDS = 5.0
+"""Between two lines of progress."""
+_QUEUED = 2
+"""Jobs that wait for each worker; more would only hold pages in memory."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a run did, counted while it goes.
+
+    Attributes:
+        total: notes and rewritten lists that are wanted.
+        present: those that were in the journal already.
+        written: those that were written now.
+        dropped: those that the teacher could not write so that they fit their label.
+        failures: requests that failed for good, by kind; they are asked again by the next run.
+        asks: requests that were answered.
+        usage: their tokens.
+        started: when the run began, in seconds of the clock.
+        in_a_row: failures of the backend since the last success.
+    """
+
+    total: int = 0
+    present: int = 0
+    written: int = 0
+    dropped: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    asks: int = 0
+    usage: Usage = Usage()
+    started: float = 0.0
+    in_a_row: int = 0
+
+    @property
+    def done(self) -> int:
+        """Everything that is settled."""
+        return self.present + self.written + self.dropped + sum(self.failures.values())
+
+    def to_dict(self) -> Record:
+        """Plain JSON values."""
+        return {
+            "total": self.total,
+            "present": self.present,
+            "written": self.written,
+            "dropped": self.dropped,
+            "failures": dict(self.failures),
+            "asks": self.asks,
+            "prompt_tokens": self.usage.prompt_tokens,
+            "completion_tokens": self.usage.completion_tokens,
+        }
+
+    def line(self, seconds: float) -> str:
+        """Rate, tokens, and failures by kind."""
+        rate = (self.written + self.dropped) / seconds if seconds > 0 else 0.0
+        parts = [
+            f"{rate:.1f} a second",
+            f"{self.usage.prompt_tokens} tokens read, {self.usage.completion_tokens} written",
+            f"{self.dropped} dropped",
+            "failures: " + (", ".join(f"{kind} {count}" for kind, count in sorted(self.failures.items())) or "none"),
+        ]
+        return "; ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One piece of work: its key, the record that it will be, and how it is asked for."""
+
+    key: str
+    record: Record
+    ask: Callable[[], Written]
+
+
+class _StoppedError(MMR5Error):
+    """The run was interrupted while this worker was waiting for its next try."""
+
+
+def reason(
+    lists: Sequence[CandidateList],
+    corpus: Corpus,
+    engine: Engine,
+    journal: Journal,
+    settings: TeacherSettings,
+    *,
+    progress: Progress | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Tally:
+    """Write a note on every page of every list, then, with ``settings.refine``, rewrite the notes of each list together.
+
+    An interrupt lets the requests that are under way finish, keeps them, and is raised again.
+
+    Args:
+        lists: the candidate lists.
+        corpus: holds their documents.
+        engine: the teacher.
+        journal: the notes file; what is in it is not asked for again.
+        settings: how the teacher is asked.
+        progress: told of the work, with rate, tokens and failures in the name of the stage.
+        clock: seconds.
+
+    Returns:
+        What was done. Failures are counted there and do not stop the others.
+
+    Raises:
+        CorpusError: a list names a document or page that the corpus lacks.
+        ConfigError: a page lacks what the view needs.
+        EngineError: :data:`FAILURES_IN_A_ROW` requests failed one after the other.
+        OutputError: the journal cannot be written.
+    """
+    tally = Tally(total=sum(len(found.candidates) for found in lists), started=clock())
+    if settings.refine:
+        tally.total += len(lists)
+    stop = threading.Event()
+
+    def pause(seconds: float) -> None:
+        if stop.wait(seconds):
+            raise _StoppedError("interrupted")
+
+    report = _Reporter(progress, tally, clock)
+    with ThreadPoolExecutor(settings.workers, thread_name_prefix="mmr5-teacher") as pool:
+        _run(
+            pool,
+            _note_jobs(lists, corpus, engine, journal, settings, tally, pause),
+            journal,
+            tally,
+            stop,
+            report,
+            settings,
+            engine.model,
+        )
+        if settings.refine:
+            _run(
+                pool,
+                _list_jobs(lists, engine, journal, settings, tally, pause),
+                journal,
+                tally,
+                stop,
+                report,
+                settings,
+                engine.model,
+            )
+    report(force=True)
+    return tally
+
+
+class _Reporter:
+    """Tells of the work now and then."""
+
+    def __init__(self, progress: Progress | None, tally: Tally, clock: Callable[[], float]) -> None:
+        self._progress, self._tally, self._clock = progress, tally, clock
+        self._last = tally.started
+
+    def __call__(self, *, force: bool = False) -> None:
+        now = self._clock()
+        if self._progress is not None and (force or now - self._last >= REPORT_SECONDS):
+            self._last = now
+            line = self._tally.line(now - self._tally.started)
+            self._progress(f"notes {self._tally.done} of {self._tally.total}: {line}", self._tally.done, self._tally.total)
+
+
+def note_key(engine: Engine, settings: TeacherSettings, found: CandidateList, page_id: int, page: Page, *, relevant: bool) -> str:
+    """The content hash of one note: teacher, prompt, settings, question, label and the page as the view shows it."""
+    return digest(
+        "note",
+        *_teacher(engine, "note", settings),
+        str(settings.page_tokens),
+        found.qid,
+        found.question,
+        found.doc_name,
+        str(page_id),
+        str(relevant),
+        "" if settings.view == "image" else page.text or "",
+        "" if settings.view == "text" or page.image is None else page.image.key,
+    )
+
+
+def list_key(
+    engine: Engine, settings: TeacherSettings, found: CandidateList, page_ids: Sequence[int], notes: Sequence[str]
+) -> str:
+    """The content hash of a list's notes, rewritten together."""
+    parts = [f"{page_id}:{page_id in found.relevant}:{note}" for page_id, note in zip(page_ids, notes, strict=True)]
+    return digest("list", *_teacher(engine, "refine", settings), found.qid, found.question, found.doc_name, *parts)
+
+
+def _teacher(engine: Engine, prompt_name: str, settings: TeacherSettings) -> list[str]:
+    return [
+        engine.name,
+        engine.model,
+        teacher_fingerprint(prompt_name),
+        settings.view,
+        str(settings.note_tokens),
+        str(settings.asks),
+        str(settings.temperature),
+        str(settings.seed),
+    ]
+
+
+def _note_jobs(
+    lists: Sequence[CandidateList],
+    corpus: Corpus,
+    engine: Engine,
+    journal: Journal,
+    settings: TeacherSettings,
+    tally: Tally,
+    pause: Pause,
+) -> Iterator[_Job]:
+    taken: set[str] = set()
+    for doc_name, group in by_document(lists).items():
+        pages = corpus.document_pages(doc_name)
+        for found in group:
+            for page_id in found.candidates:
+                if page_id >= len(pages):
+                    raise CorpusError(f"{found.qid}: {doc_name} has {len(pages)} pages, and the list names page id {page_id}")
+                page, relevant = pages[page_id], page_id in found.relevant
+                key = note_key(engine, settings, found, page_id, page, relevant=relevant)
+                if key in journal.records or key in taken:
+                    tally.present += 1
+                    continue
+                taken.add(key)
+                record = {
+                    "key": key,
+                    "kind": "note",
+                    "qid": found.qid,
+                    "doc_name": doc_name,
+                    "page_id": page_id,
+                    "relevant": relevant,
+                    "origin": "teacher",
+                }
+                yield _Job(key, record, _ask_note(engine, found.question, page, relevant, settings, pause))
+
+
+def _ask_note(
+    engine: Engine, question: str, page: Page, relevant: bool, settings: TeacherSettings, pause: Pause
+) -> Callable[[], Written]:
+    return lambda: write_note(engine, question, page, relevant=relevant, settings=settings, pause=pause)
+
+
+def _list_jobs(
+    lists: Sequence[CandidateList], engine: Engine, journal: Journal, settings: TeacherSettings, tally: Tally, pause: Pause
+) -> Iterator[_Job]:
+    """Lists whose relevant pages all have notes; a page without a note is left off, and a list without enough settles itself."""
+    written: Mapping[tuple[str, int], str] = {
+        (record["qid"], record["page_id"]): record["note"]
+        for record in journal.records.values()
+        if record["kind"] == "note" and record["note"] is not None
+    }
+    taken: set[str] = set()
+    for found in lists:
+        page_ids = [page_id for page_id in found.candidates if (found.qid, page_id) in written]
+        if len(page_ids) < 2 or any(found.candidates[i] not in page_ids for i in found.positions):
+            tally.total -= 1
+            continue
+        notes = [written[found.qid, page_id] for page_id in page_ids]
+        key = list_key(engine, settings, found, page_ids, notes)
+        if key in journal.records or key in taken:
+            tally.present += 1
+            continue
+        taken.add(key)
+        relevant = [i for i, page_id in enumerate(page_ids) if page_id in found.relevant]
+        record = {"key": key, "kind": "list", "qid": found.qid, "doc_name": found.doc_name, "candidates": page_ids}
+        yield _Job(key, record, _ask_list(engine, found.question, notes, relevant, settings, pause))
+
+
+def _ask_list(
+    engine: Engine, question: str, notes: Sequence[str], relevant: Sequence[int], settings: TeacherSettings, pause: Pause
+) -> Callable[[], Written]:
+    return lambda: refine_notes(engine, question, notes, relevant, settings=settings, pause=pause)
+
+
+def _run(
+    pool: ThreadPoolExecutor,
+    jobs: Iterator[_Job],
+    journal: Journal,
+    tally: Tally,
+    stop: threading.Event,
+    report: _Reporter,
+    settings: TeacherSettings,
+    teacher: str,
+) -> None:
+    """Keep the workers busy until the jobs are done; on any way out, let what is under way finish."""
+    running: dict[Future[Written], _Job] = {}
+    try:
+        for job in jobs:
+            running[pool.submit(_work, job, journal, teacher)] = job
+            while len(running) >= _QUEUED * settings.workers:
+                _settle(running, tally, report)
+            report()
+        while running:
+            _settle(running, tally, report)
+    except BaseException:
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+        raise
+
+
+def _work(job: _Job, journal: Journal, teacher: str) -> Written:
+    """In a worker: ask, and put what came of it on disk."""
+    written = job.ask()
+    notes = None if written.notes is None else list(written.notes)
+    outcome = {"note": None if notes is None else notes[0]} if job.record["kind"] == "note" else {"notes": notes}
+    journal.append(
+        job.record
+        | outcome
+        | {
+            "teacher": teacher,
+            "problem": written.problem,
+            "asks": written.asks,
+            "prompt_tokens": written.usage.prompt_tokens,
+            "completion_tokens": written.usage.completion_tokens,
+        }
+    )
+    return written
+
+
+def _settle(running: dict[Future[Written], _Job], tally: Tally, report: _Reporter) -> None:
+    """Wait for at least one job, and count those that are done."""
+    done, _ = wait(running, timeout=REPORT_SECONDS, return_when=FIRST_COMPLETED)
+    for future in done:
+        del running[future]
+        try:
+            written = future.result()
+        except (EngineError, ContextLengthError, PageError) as error:
+            tally.failures[failure_kind(error)] += 1
+            tally.in_a_row += isinstance(error, EngineError)
+            if tally.in_a_row >= FAILURES_IN_A_ROW:
+                raise EngineError(
+                    f"{tally.in_a_row} requests failed one after the other, the last: {error}. "
+                    "What was written is kept: run again to go on from here"
+                ) from error
+            continue
+        tally.in_a_row = 0
+        tally.asks += written.asks
+        tally.usage += written.usage
+        if written.notes is None:
+            tally.dropped += 1
+        else:
+            tally.written += 1
+    report()
