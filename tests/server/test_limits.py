@@ -69,9 +69,14 @@ def test_keys_are_needed_where_they_are_set(make_client):
             ).status_code
             == 200
         )
-    for path in ("/info", "/metrics", "/v1/files/" + "0" * 64 + "/pages/1/thumbnail"):
+    for path in (
+        "/info",
+        "/metrics",
+        "/v1/example",
+        *(f"/v1/files/{'0' * 64}/pages/1/{what}" for what in ("thumbnail", "image")),
+    ):
         assert client.get(path).status_code == 401
-    for path in ("/health", "/ready", "/"):
+    for path in ("/health", "/ready"):
         assert client.get(path).status_code == 200
 
 

@@ -7,8 +7,8 @@ import pytest
 from mmr5.engines.scripted import ScriptedEngine
 from mmr5.errors import InputError
 from mmr5.server.parse_worker import REFUSED, main
-from mmr5.server.search_routes import shown_name
 from mmr5.server.store import Store
+from mmr5.server.uploads import shown_name
 
 from .conftest import png, reverser
 
@@ -99,7 +99,7 @@ def test_a_damaged_upload_is_refused_by_name(client, content):
     ],
 )
 def test_a_parsing_process_that_dies_does_no_harm(make_client, monkeypatch, code, status):
-    monkeypatch.setattr("mmr5.server.search_routes.Parser", lambda settings, view: _parser(settings, view, code))
+    monkeypatch.setattr("mmr5.server.app.Parser", lambda settings, view: _parser(settings, view, code))
     client = make_client(parse_timeout_s=1.0)
     assert search(client, ("report.pdf", REPORT)).status_code == status
     assert client.get("/ready").status_code == 200
@@ -117,9 +117,9 @@ def test_uploads_are_bounded(make_client):
     assert search(client, ("r.pdf", REPORT)).status_code == 200
     assert search(client, *[(f"{i}.pdf", b"x") for i in range(3)]).status_code == 413
     assert search(client, ("r.pdf", b"x" * len(REPORT) * 4)).status_code == 413
-    answer = search(client, ("r.pdf", pdf(*["one page of many that this long document holds"] * 5)))
+    answer = search(client, ("r.pdf", pdf(*["one page of the many that this long document of the harbour office holds"] * 5)))
     assert answer.status_code == 422 and "at most 4" in answer.json()["message"]
-    other = pdf("A page of the other file.", "And one more of its pages.")
+    other = pdf(*["A page of the other file, which is not the report on the harbour at all."] * 2)
     assert search(client, ("r.pdf", REPORT), ("s.pdf", other)).status_code == 413
 
 
@@ -145,10 +145,10 @@ def test_thumbnails_come_out_of_the_store_only(client, path):
 
 
 def test_names_are_made_harmless():
-    assert shown_name("../../a\\b\x00\n.pdf", {}) == "b.pdf"
-    assert shown_name(None, {}) == "upload"
-    assert shown_name("a.pdf", {"a.pdf": "", "a.pdf (2)": ""}) == "a.pdf (3)"
-    assert len(shown_name("x" * 500 + ".pdf", {})) == 120
+    assert shown_name("../../a\\b\x00\n.pdf", set()) == "b.pdf"
+    assert shown_name(None, set()) == "upload"
+    assert shown_name("a.pdf", {"a.pdf", "a.pdf (2)"}) == "a.pdf (3)"
+    assert len(shown_name("x" * 500 + ".pdf", set())) == 120
 
 
 def test_the_store_is_named_by_content_and_forgets_the_oldest(tmp_path):

@@ -10,26 +10,22 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from mmr5 import __version__
 from mmr5.cache import Cache
 from mmr5.errors import MMR5Error
 from mmr5.reranker import Reranker
-from mmr5.server import rerank_routes, search_routes
+from mmr5.server import file_routes, page_routes, rerank_routes, search_routes
 from mmr5.server.limits import Door
 from mmr5.server.metrics import Metrics
+from mmr5.server.parsing import Parser
 from mmr5.server.problems import WireError, error_body, error_headers, from_error
 from mmr5.server.service import Service
 from mmr5.server.settings import ServerSettings
 from mmr5.server.store import Store
-
-HOME = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>mmr5</title></head><body>
-<h1>mmr5 {version}</h1><p>A reasoning reranker for document pages. Model: {model}, method: {method}.</p>
-<ul><li><a href="/docs">The routes</a></li><li><a href="/info">/info</a></li>
-<li><a href="/health">/health</a></li><li><a href="/metrics">/metrics</a></li></ul>
-</body></html>"""
+from mmr5.server.uploads import Desk
 
 
 class Json(JSONResponse):
@@ -72,7 +68,10 @@ def create_app(reranker: Reranker, settings: ServerSettings | None = None, *, ca
     app.state.store = store
     _add_pages(app, service, metrics)
     rerank_routes.add(app, service)
-    search_routes.add(app, service, store)
+    desk = Desk(limits, store, Parser(limits, reranker.view))
+    file_routes.add(app, service, desk)
+    search_routes.add(app, service, desk)
+    page_routes.add(app)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(WireError, _wire_error)
@@ -84,12 +83,6 @@ def create_app(reranker: Reranker, settings: ServerSettings | None = None, *, ca
 def _add_pages(app: FastAPI, service: Service, metrics: Metrics) -> None:
     """The routes that only tell."""
     reranker = service.reranker
-
-    @app.get("/", include_in_schema=False)
-    async def home() -> HTMLResponse:
-        from html import escape
-
-        return HTMLResponse(HOME.format(version=__version__, model=escape(reranker.model), method=reranker.method))
 
     @app.get("/health", summary="The process is alive")
     async def health() -> dict[str, str]:

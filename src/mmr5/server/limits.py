@@ -26,7 +26,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN_PATHS = frozenset({"/", "/health", "/ready", "/docs", "/openapi.json"})
 """What needs no key: it says nothing about documents, and a load balancer has no key."""
-UPLOAD_PATHS = frozenset({"/v1/search"})
+OPEN_FOLDER = "/static/"
+UPLOAD_PATHS = frozenset({"/v1/files", "/v1/search"})
 
 log = logging.getLogger("mmr5.server")
 
@@ -98,7 +99,7 @@ class Door:
             return
         visit = _Visit(scope["path"], time.monotonic(), uuid.uuid4().hex)
         scope.setdefault("state", {})["request_id"] = visit.request_id
-        counted = scope["method"] == "POST"
+        counted = scope["method"] == "POST" or visit.path.startswith("/v1/")
         send = self._watched(send, visit)
         refusal = self._refusal(scope, visit, counted=counted)
         self._inside += counted
@@ -119,7 +120,8 @@ class Door:
         headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
         if (refusal := stranger(headers, self._settings.hosts)) is not None:
             return refusal
-        keys = () if visit.path in OPEN_PATHS else self._settings.api_keys
+        is_open = visit.path in OPEN_PATHS or visit.path.startswith(OPEN_FOLDER)
+        keys = () if is_open else self._settings.api_keys
         if keys and not key_is_known(headers.get(b"authorization"), keys):
             return WireError(401, "an API key is needed: send it as 'Authorization: Bearer <key>'", reason="key")
         length = headers.get(b"content-length", "")
@@ -141,7 +143,8 @@ class Door:
             if complete:
                 return await receive()
             try:
-                message = await asyncio.wait_for(receive(), max(0.0, until - time.monotonic()))
+                async with asyncio.timeout(max(0.0, until - time.monotonic())):  # wait_for can lose a cancellation in 3.11
+                    message = await receive()
             except TimeoutError:
                 visit.refused = WireError(408, "the request did not arrive in time: send it faster", reason="slow")
                 return {"type": "http.disconnect"}

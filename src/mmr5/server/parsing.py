@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import sys
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from mmr5.server.store import ORIGINAL
 from mmr5.types import Page, Problem, View
 
 _OUTPUT = 4096
+
+Tell = Callable[[dict[str, Any]], None]
+"""Told of progress: ``{"part": "ocr" or "pictures", "done": pages, "total": pages}``."""
 
 
 @dataclass
@@ -39,65 +43,128 @@ class Parser:
         self._few = asyncio.Semaphore(2)
         self._locks: dict[str, asyncio.Lock] = {}
 
-    async def pages(self, folder: Path, source: str) -> tuple[list[Page], list[Problem]]:
+    async def pages(self, folder: Path, source: str, tell: Tell | None = None) -> tuple[list[Page], list[Problem]]:
         """The pages of a stored upload; what an earlier request derived from the same content is used again.
 
         Args:
             folder: the upload's folder in the store.
             source: the name under which its pages are shown.
+            tell: told of progress.
 
         Raises:
             WireError: 422 when it cannot be read, also when the process died over it.
         """
-        lock = self._locks.setdefault(folder.name, asyncio.Lock())
+        made_for = self._made_for()
+        async with self._alone(folder.name):
+            report = await asyncio.to_thread(_report, folder)
+            if report is None or report["made_for"] != made_for:
+                await self._run(folder, source, {"max_pages": self.settings.max_upload_pages, **made_for}, tell)
+                report = await asyncio.to_thread(_report, folder)
+            if report is None:
+                raise WireError(
+                    422, f"{source}: the process that reads uploads left nothing: send it again", reason="parser_died"
+                )
+            return await asyncio.to_thread(_load, report, folder, source)
+
+    def _made_for(self) -> dict[str, Any]:
+        """What the pages are needed for."""
+        return {
+            "page_pixels": 0 if self.view == "text" else DEFAULT_MAX_PIXELS,
+            "ocr": "never" if self.view == "image" and self.settings.retriever == "none" else "auto",
+        }
+
+    async def picture(self, folder: Path, index: int, source: str) -> Path:
+        """The picture of a page for people, drawn when it is first asked for.
+
+        Args:
+            folder: the upload's folder in the store.
+            index: zero-based page.
+            source: the name under which its pages are shown.
+
+        Raises:
+            WireError: 422 when it cannot be drawn.
+        """
+        path = folder / f"view-{index}.jpg"
+        if not path.exists():
+            async with self._alone(f"{folder.name}/{index}"):
+                if not path.exists():
+                    await self._run(folder, source, {"view": index})
+        return path
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, name: str) -> AsyncIterator[None]:
+        """One at a time of a name."""
+        lock = self._locks.setdefault(name, asyncio.Lock())
         try:
             async with lock:
-                done = folder / "pages.json"
-                if not done.exists():
-                    async with self._few:
-                        await self._run(folder, source)
-                return await asyncio.to_thread(_load, folder, source)
+                yield
         finally:
             if not lock.locked():
-                self._locks.pop(folder.name, None)
+                self._locks.pop(name, None)
 
-    async def _run(self, folder: Path, source: str) -> None:
+    async def _run(self, folder: Path, source: str, options: dict[str, Any], tell: Tell | None = None) -> None:
         limits = self.settings
-        options = {
-            "max_pages": limits.max_upload_pages,
-            "page_pixels": 0 if self.view == "text" else DEFAULT_MAX_PIXELS,
-            "ocr": "never" if self.view == "image" and limits.retriever == "none" else "auto",
-            "memory_bytes": limits.parse_memory_bytes,
-            "seconds": limits.parse_timeout_s,
-        }
-        process = await asyncio.create_subprocess_exec(
-            *self.command,
-            str(folder / ORIGINAL),
-            str(folder),
-            json.dumps(options),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
-            async with asyncio.timeout(limits.parse_timeout_s):
-                _, errors = await process.communicate()
-        except TimeoutError:
-            message = f"{source}: it could not be read within {limits.parse_timeout_s:g} s: send a part of it"
-            raise WireError(422, message, reason="parse_timeout") from None
-        finally:
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
+        bounds = {"memory_bytes": limits.parse_memory_bytes, "seconds": limits.parse_timeout_s}
+        arguments = (str(folder / ORIGINAL), str(folder), json.dumps({**options, **bounds}))
+        async with self._few:
+            process = await asyncio.create_subprocess_exec(
+                *self.command,
+                *arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+            assert process.stdout is not None
+            assert process.stderr is not None
+            try:
+                async with asyncio.timeout(limits.parse_timeout_s):
+                    _, errors = await asyncio.gather(_follow(process.stdout, tell), _tail(process.stderr))
+                    await process.wait()
+            except TimeoutError:
+                message = f"{source}: it could not be read within {limits.parse_timeout_s:g} s: send a part of it"
+                raise WireError(422, message, reason="parse_timeout") from None
+            finally:
+                if process.returncode is None:
+                    with contextlib.suppress(ProcessLookupError):
+                        process.kill()
+                    await process.wait()
         if process.returncode == REFUSED:
-            raise WireError(422, f"{source}: {errors[-_OUTPUT:].decode('utf-8', 'replace')}", reason="document")
+            raise WireError(422, f"{source}: {errors.decode('utf-8', 'replace')}", reason="document")
         if process.returncode != 0:
             raise WireError(422, f"{source}: the process that reads uploads died over it: save it again", reason="parser_died")
 
 
-def _load(folder: Path, source: str) -> tuple[list[Page], list[Problem]]:
-    report: dict[str, Any] = json.loads((folder / "pages.json").read_text())
+async def _follow(stream: asyncio.StreamReader, tell: Tell | None) -> None:
+    """Pass the worker's progress on; what is no progress line is nothing to anyone."""
+    rest = b""
+    while piece := await stream.read(_OUTPUT):
+        *lines, rest = (rest + piece).split(b"\n")
+        rest = rest[-_OUTPUT:]
+        for line in lines:
+            with contextlib.suppress(ValueError):
+                told = json.loads(line)
+                if tell is not None and isinstance(told, dict):
+                    tell({name: told.get(name) for name in ("part", "done", "total")})
+
+
+async def _tail(stream: asyncio.StreamReader) -> bytes:
+    """The last bytes of a stream, whatever its length."""
+    end = b""
+    while piece := await stream.read(_OUTPUT):
+        end = (end + piece)[-_OUTPUT:]
+    return end
+
+
+def _report(folder: Path) -> dict[str, Any] | None:
+    """What the worker wrote last, or None when it did not come to its end."""
+    try:
+        report: dict[str, Any] = json.loads((folder / "pages.json").read_text())
+    except FileNotFoundError:
+        return None
+    return report
+
+
+def _load(report: dict[str, Any], folder: Path, source: str) -> tuple[list[Page], list[Problem]]:
     pages = []
     for record in report["pages"]:
         picture = folder / f"page-{record['number'] - 1}.jpg"

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 
-from mmr5.server.batching import as_refusal
-from mmr5.server.problems import WireError, error_body
+from mmr5.server import events
 from mmr5.server.protocol import EXAMPLES, ErrorBody, RerankRequest, RerankResponse, TeiResult
 from mmr5.server.service import Accepted, Service, tei_answer, while_wanted
 
 PATHS = ("/rerank", "/v1/rerank", "/v2/rerank")
-KEEPALIVE_S = 10.0
-"""A stream says at least this often that it lives."""
-
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody, "description": text}
     for status, text in {
@@ -50,10 +44,9 @@ def add(app: FastAPI, service: Service) -> None:
         request.state.tei = body.is_tei
         request.state.log = {"documents": len(body.items)}
         accepted = await while_wanted(service.accept(body, started), gone(request), service.settings.deadline_s)
-        if body.stream and not body.is_tei:
-            events = _events(service, accepted, request)
-            return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
         left = service.settings.deadline_s - (time.monotonic() - started)
+        if body.stream and not body.is_tei:
+            return events.respond(lambda tell: _told(service, accepted, tell), lambda: gone(request), left, service.metrics)
         ranking = await while_wanted(_ranked(accepted), gone(request), left)
         answer = service.answer(accepted, ranking)
         return tei_answer(answer, body) if body.is_tei else answer
@@ -79,38 +72,14 @@ async def _ranked(accepted: Accepted) -> Any:
     return await asyncio.wrap_future(accepted.future)
 
 
-async def _events(service: Service, accepted: Accepted, request: Request) -> AsyncIterator[bytes]:
-    """``accepted``, one ``page`` a result in order, ``reasoning``, ``result`` (the whole answer) and ``done``; or ``error``."""
-    yield _event("accepted", {"documents": len(accepted.drafts), "model": service.reranker.model})
-    future: asyncio.Future[Any] = asyncio.wrap_future(accepted.future)
-    left_us: asyncio.Future[Any] = asyncio.ensure_future(gone(request))
-    until = accepted.started + service.settings.deadline_s
-    try:
-        while not future.done():
-            left = until - time.monotonic()
-            if left <= 0:
-                raise WireError(504, "the deadline is over: send fewer documents", retry_after=5, reason="deadline")
-            await asyncio.wait({future, left_us}, timeout=min(KEEPALIVE_S, left), return_when=asyncio.FIRST_COMPLETED)
-            if left_us.done():
-                return
-            if not future.done():
-                yield b": waiting\n\n"
-        body = accepted.request.model_copy(update={"reasoning": True})
-        full = service.answer(replace(accepted, request=body), future.result())
-        for rank, result in enumerate(full.results, start=1):
-            yield _event("page", {"rank": rank, **result.model_dump(exclude_none=True)})
-        if full.reasoning is not None:
-            yield _event("reasoning", {"reasoning": full.reasoning})
-        yield _event("result", full.model_dump(exclude_none=True))
-        yield _event("done", {})
-    except Exception as error:  # the edge of a stream: its status is sent already, so that the error goes as an event
-        refusal = as_refusal(error)
-        service.metrics.refused.labels(refusal.reason).inc()
-        yield _event("error", error_body(refusal.status, refusal.message))
-    finally:
-        left_us.cancel()
-        future.cancel()
-
-
-def _event(name: str, data: dict[str, Any]) -> bytes:
-    return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
+async def _told(service: Service, accepted: Accepted, tell: events.Tell) -> None:
+    """``accepted``, one ``page`` a result in order, ``reasoning``, and ``result`` (the whole answer)."""
+    tell("accepted", {"documents": len(accepted.drafts), "model": service.reranker.model})
+    ranking = await _ranked(accepted)
+    body = accepted.request.model_copy(update={"reasoning": True})
+    full = service.answer(replace(accepted, request=body), ranking)
+    for rank, result in enumerate(full.results, start=1):
+        tell("page", {"rank": rank, **result.model_dump(exclude_none=True)})
+    if full.reasoning is not None:
+        tell("reasoning", {"reasoning": full.reasoning})
+    tell("result", full.model_dump(exclude_none=True))

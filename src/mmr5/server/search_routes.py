@@ -1,31 +1,27 @@
-"""``POST /v1/search``: documents and a question → ranked pages; and the thumbnails of these pages."""
+"""``POST /v1/search``: documents and a question → ranked pages, at once or as server-sent events."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import FastAPI, File, Form, Request, UploadFile
-from fastapi.responses import FileResponse
+from fastapi.responses import Response
 from pydantic import BaseModel
 
 from mmr5.cache import Cache
 from mmr5.pipeline import Searcher, fuse
 from mmr5.reranker import build_result
 from mmr5.retrieval import open_retriever
-from mmr5.server.parsing import Parser
-from mmr5.server.problems import WireError
-from mmr5.server.protocol import ErrorBody
+from mmr5.server import events
+from mmr5.server.file_routes import NOT_FOUND
 from mmr5.server.rerank_routes import ERRORS, gone
 from mmr5.server.service import Service, check_question, choose_view, count, while_wanted
-from mmr5.server.store import Store
+from mmr5.server.uploads import Desk, Upload, addresses
 from mmr5.types import Candidates, Page, Problem, Ranking, RerankResult
-
-_NAME_CHARS = 120
 
 
 class FoundPage(BaseModel):
@@ -41,11 +37,13 @@ class FoundPage(BaseModel):
     first_stage_score: float | None
     reason: str | None
     evidence: str | None
+    file_id: str
     thumbnail: str
+    image: str
 
 
 class SearchResponse(BaseModel):
-    """The object of ``mmr5 rerank --json`` with thumbnails."""
+    """The object of ``mmr5 rerank --json`` with the addresses of pictures."""
 
     query: str
     model: str
@@ -62,94 +60,109 @@ class SearchResponse(BaseModel):
     problems: list[dict[str, Any]]
 
 
-def add(app: FastAPI, service: Service, store: Store) -> None:
-    """Add the routes."""
-    parser = Parser(service.settings, service.reranker.view)
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question about uploads.
 
-    @app.post("/v1/search", summary="Find the pages that answer a question", responses=ERRORS)
+    Attributes:
+        query: the question.
+        uploads: the files.
+        top_n: how many pages are wanted; None for all candidates.
+        started: ``time.monotonic()`` of its arrival.
+    """
+
+    query: str
+    uploads: list[Upload]
+    top_n: int | None
+    started: float
+
+
+def add(app: FastAPI, service: Service, desk: Desk) -> None:
+    """Add the route."""
+    settings = service.settings
+
+    @app.post(
+        "/v1/search",
+        summary="Find the pages that answer a question",
+        response_model=SearchResponse,
+        responses={200: {"content": {"text/event-stream": {}}}, **ERRORS, **NOT_FOUND},
+    )
     async def search(
         request: Request,
         query: Annotated[str, Form(description="The question.")],
-        files: Annotated[list[UploadFile], File(description="PDFs and images.")],
+        files: Annotated[list[UploadFile] | None, File(description="PDFs and images.")] = None,
+        file_ids: Annotated[list[str] | None, Form(description="Files that were sent before, to `/v1/files` or here.")] = None,
         top_n: Annotated[int | None, Form(ge=0, description="Only the best; 0 gives all candidates.")] = None,
-    ) -> SearchResponse:
+        stream: Annotated[bool, Form(description="Answer with server-sent events.")] = False,
+    ) -> SearchResponse | Response:
         """Read PDFs and images, pick candidates by the first stage, and let the model rank them."""
         started = time.monotonic()
-        request.state.log = {"files": len(files)}
-        check_question(query, service.settings.max_query_chars)
-        if len(files) > service.settings.max_upload_files:
-            message = f"{len(files)} files were sent, and at most {service.settings.max_upload_files} are taken: send fewer"
-            raise WireError(413, message, reason="files")
-        work = _search(service, store, parser, query, files, top_n, started)
-        return await while_wanted(work, gone(request), service.settings.deadline_s)
-
-    not_found: dict[int | str, dict[str, Any]] = {404: {"model": ErrorBody, "description": "No such page, or not any more."}}
-
-    @app.get("/v1/files/{name}/pages/{page}/thumbnail", response_class=FileResponse, responses=not_found)
-    async def thumbnail(name: str, page: int) -> FileResponse:
-        """The picture of an uploaded page; `page` counts from one."""
-        folder = store.folder(name)
-        path = None if folder is None or not 1 <= page <= 10**6 else folder / f"thumb-{page - 1}.jpg"
-        if path is None or not path.is_file():
-            raise WireError(404, "there is no such page in the store, or not any more: search again", reason="not_found")
-        headers = {"Cache-Control": "private, max-age=3600"}
-        return FileResponse(path, media_type="image/jpeg", headers=headers)
+        request.state.log = {"files": len(files or ()) + len(file_ids or ())}
+        check_question(query, settings.max_query_chars)
+        asked = Asked(query, await desk.take(files or (), file_ids or ()), top_n or None, started)
+        left = settings.deadline_s - (time.monotonic() - started)
+        if stream:
+            return events.respond(lambda tell: _told(service, desk, asked, tell), lambda: gone(request), left, service.metrics)
+        return await while_wanted(_search(service, desk, asked, _silent), gone(request), left)
 
 
-async def _search(
-    service: Service,
-    store: Store,
-    parser: Parser,
-    query: str,
-    files: Sequence[UploadFile],
-    top_n: int | None,
-    started: float,
-) -> SearchResponse:
-    with contextlib.ExitStack() as held:
-        names: dict[str, str] = {}
-        pages: list[Page] = []
-        problems: list[Problem] = []
-        for file in files:
-            source = shown_name(file.filename, taken=names)
-            name = await asyncio.to_thread(store.add, file.file)
-            names[source] = name
-            folder = held.enter_context(store.using(name))
-            read, passed_over = await parser.pages(folder, source)
-            pages += read
-            problems += passed_over
-        if len(pages) > service.settings.max_upload_pages:
-            message = f"{len(pages)} pages were sent, and at most {service.settings.max_upload_pages} are taken: send fewer"
-            raise WireError(413, message, reason="pages")
-        read_at = time.monotonic()
-        searcher = Searcher(
-            service.reranker, service.settings.retriever, candidates=service.settings.candidates, cache=service.cache
+def _silent(name: str, data: Mapping[str, Any]) -> None:
+    del name, data
+
+
+async def _told(service: Service, desk: Desk, asked: Asked, tell: events.Tell) -> None:
+    answer = (await _search(service, desk, asked, tell)).model_dump()
+    for line in answer["ranking"]:
+        tell("page", line)
+    if answer["reasoning"] is not None:
+        tell("reasoning", {"reasoning": answer["reasoning"]})
+    tell("result", answer)
+
+
+async def _search(service: Service, desk: Desk, asked: Asked, tell: events.Tell) -> SearchResponse:
+    """Read, retrieve, rank; tells ``stage`` and ``candidates`` on the way."""
+    settings = service.settings
+    ids = {upload.source: upload.id for upload in asked.uploads}
+    searcher = Searcher(service.reranker, settings.retriever, candidates=settings.candidates, cache=service.cache)
+    with desk.holding(asked.uploads):
+        tell("stage", {"stage": "reading"})
+        pages, problems = await desk.pages(
+            asked.uploads, lambda source, data: tell("stage", {"stage": "reading", "source": source, **data})
         )
-        candidates = await service.run(_first_stage, searcher, query, pages, service.cache)
+        read_at = time.monotonic()
+        tell("stage", {"stage": "retrieving", "total": len(pages)})
+        candidates = await service.run(_first_stage, searcher, asked.query, pages, service.cache)
         retrieved_at = time.monotonic()
-        future = service.submit(candidates, choose_view(service.reranker.view, candidates.pages), started)
+        tell("candidates", _chosen(candidates, searcher.retriever, len(pages), ids))
+        future = service.submit(candidates, choose_view(service.reranker.view, candidates.pages), asked.started)
+        tell("stage", {"stage": "ranking", "total": len(candidates)})
         ranking = await asyncio.wrap_future(future)
     count(service.metrics, ranking)
     timings = {
-        "read": (read_at - started) * 1000,
+        "read": (read_at - asked.started) * 1000,
         "retrieve": (retrieved_at - read_at) * 1000,
         "model": (time.monotonic() - retrieved_at) * 1000,
     }
-    result = _result(searcher, candidates, ranking, len(pages), top_n or None, timings, problems)
-    lines = [
-        {**line.to_dict(), "thumbnail": f"/v1/files/{names[line.source]}/pages/{line.page}/thumbnail"} for line in result.ranking
-    ]
+    result = _result(searcher, candidates, ranking, len(pages), asked.top_n, timings, problems)
+    lines = [{**line.to_dict(), "file_id": ids[line.source], **addresses(ids[line.source], line.page)} for line in result.ranking]
     return SearchResponse.model_validate({**result.to_dict(), "ranking": lines})
 
 
-def shown_name(filename: str | None, taken: dict[str, str]) -> str:
-    """A file's name without folders and unprintable characters, short, and unlike those that are taken."""
-    last = (filename or "").replace("\\", "/").rpartition("/")[2]
-    kept = "".join(c for c in unicodedata.normalize("NFC", last) if c.isprintable())[-_NAME_CHARS:].strip() or "upload"
-    name, number = kept, 1
-    while name in taken:
-        number += 1
-        name = f"{kept} ({number})"
-    return name
+def _chosen(candidates: Candidates, retriever: str, n_pages: int, ids: Mapping[str, str]) -> dict[str, Any]:
+    """The first stage's order, as the event ``candidates`` has it."""
+    lines = [
+        {
+            "rank": position + 1,
+            "index": candidates.index_of(position),
+            "source": page.source,
+            "page": page.number,
+            "first_stage_score": None if candidates.scores is None else candidates.scores[position],
+            "file_id": ids[page.source],
+            **addresses(ids[page.source], page.number),
+        }
+        for position, page in enumerate(candidates.pages)
+    ]
+    return {"n_pages": n_pages, "retriever": retriever, "ranking": lines}
 
 
 def _first_stage(searcher: Searcher, query: str, pages: Sequence[Page], cache: Cache) -> Candidates:

@@ -1,7 +1,8 @@
 """Uploads on disk: named by their content, capped, the least recently used go first.
 
-Layout: ``<root>/<sha256>/original`` beside what the parsing process derived from it: ``pages.json``, ``thumb-<k>.jpg``, and
-``page-<k>.jpg`` where the model looks at pictures; ``<k>`` is the zero-based page.
+Layout: ``<root>/<sha256>/original`` with its ``name``, beside what the parsing process derived from it: ``pages.json``,
+``thumb-<k>.jpg``, ``page-<k>.jpg`` where the model looks at pictures, and ``view-<k>.jpg`` for people who asked to see a page;
+``<k>`` is the zero-based page.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import IO
 from mmr5.errors import InputError, OutputError
 
 ORIGINAL = "original"
+_SHOWN = "name"
 _NAME = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1024 * 1024
 
@@ -56,11 +58,12 @@ class Store:
         if self._forget is not None:
             self._forget()
 
-    def add(self, stream: IO[bytes]) -> str:
+    def add(self, stream: IO[bytes], shown: str = "upload") -> str:
         """Keep a file.
 
         Args:
             stream: opened at its beginning.
+            shown: the name that people know it by.
 
         Returns:
             Its sha256 in hex, which names it from now on.
@@ -79,9 +82,11 @@ class Store:
                     state.update(chunk)
                     file.write(chunk)
             name = state.hexdigest()
-            folder = self.root / name
-            folder.mkdir(mode=0o700, exist_ok=True)
-            incoming.replace(folder / ORIGINAL)
+            with self._lock:
+                folder = self.root / name
+                folder.mkdir(mode=0o700, exist_ok=True)
+                (folder / _SHOWN).write_text(shown, encoding="utf-8")
+                incoming.replace(folder / ORIGINAL)
         finally:
             incoming.unlink(missing_ok=True)
         return name
@@ -93,14 +98,27 @@ class Store:
         path = self.root / name
         return path if path.is_dir() else None
 
+    def shown(self, name: str) -> str:
+        """The name that people know an entry by, or the entry's own."""
+        try:
+            return (self.root / name / _SHOWN).read_text(encoding="utf-8")
+        except OSError:
+            return name
+
     @contextlib.contextmanager
     def using(self, name: str) -> Iterator[Path]:
-        """Hold an entry, so that it is not deleted, and mark it as used now; the store is brought under its cap afterwards."""
+        """Hold an entry, so that it is not deleted, and mark it as used now; the store is brought under its cap afterwards.
+
+        Raises:
+            InputError: there is no such entry, or not any more.
+        """
         with self._lock:
+            folder = self.folder(name)
+            if folder is None:
+                raise InputError("the store does not hold this file, or not any more: send it again")
+            os.utime(folder)
             self._used[name] += 1
         try:
-            folder = self.root / name
-            os.utime(folder)
             yield folder
         finally:
             with self._lock:

@@ -1,0 +1,151 @@
+"""``/v1/files``: documents that several questions share, their pages' pictures, and the example that comes with mmr5."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import FastAPI, File, Request, UploadFile
+from fastapi.responses import FileResponse
+from pydantic import BaseModel, Field
+
+from mmr5.server.problems import WireError
+from mmr5.server.protocol import ErrorBody
+from mmr5.server.rerank_routes import ERRORS, gone
+from mmr5.server.service import Service, while_wanted
+from mmr5.server.uploads import Desk, Upload, addresses, not_held
+
+EXAMPLE = "harbour-report.pdf"
+"""In the folder ``example`` of this package, with ``questions.json``; the same as in the repository's ``examples``."""
+
+NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": ErrorBody, "description": "No such file or page, or not any more."}}
+
+
+class HeldPage(BaseModel):
+    """A page of a file."""
+
+    page: int = Field(description="Counts from one.")
+    thumbnail: str
+    image: str
+
+
+class PassedOver(BaseModel):
+    """A page that could not be read."""
+
+    page: int | None
+    message: str
+
+
+class HeldFile(BaseModel):
+    """A file that the server holds and has read."""
+
+    id: str = Field(description="For `file_ids` of `/v1/search`.")
+    name: str
+    n_pages: int
+    pages: list[HeldPage]
+    problems: list[PassedOver]
+
+
+class HeldFiles(BaseModel):
+    """Files in the order in which they were sent."""
+
+    files: list[HeldFile]
+
+
+class Example(BaseModel):
+    """A document to try, and questions that it answers."""
+
+    file: HeldFile
+    questions: list[str]
+
+
+def add(app: FastAPI, service: Service, desk: Desk) -> None:
+    """Add the routes."""
+
+    async def wanted(request: Request, uploads: Sequence[Upload]) -> list[HeldFile]:
+        return await while_wanted(_described(desk, uploads), gone(request), service.settings.deadline_s)
+
+    @app.post("/v1/files", summary="Send documents for several questions", responses=ERRORS)
+    async def send(request: Request, files: Annotated[list[UploadFile], File(description="PDFs and images.")]) -> HeldFiles:
+        """Keep and read PDFs and images; their ids go to `/v1/search` as `file_ids`."""
+        request.state.log = {"files": len(files)}
+        return HeldFiles(files=await wanted(request, await desk.take(files)))
+
+    @app.get("/v1/files/{name}", summary="A document that was sent", responses={**NOT_FOUND, 422: ERRORS[422]})
+    async def held(request: Request, name: str) -> HeldFile:
+        return (await wanted(request, await desk.take([], [name])))[0]
+
+    @app.get("/v1/example", summary="A document to try", responses={422: ERRORS[422]})
+    async def example(request: Request) -> Example:
+        """The document that comes with mmr5, read and ready for `/v1/search`, and questions to try on it."""
+        upload, questions = await asyncio.to_thread(_example, desk)
+        return Example(file=(await wanted(request, [upload]))[0], questions=questions)
+
+    @app.get(
+        "/v1/files/{name}/pages/{page}/thumbnail",
+        summary="A small picture of a page",
+        response_class=FileResponse,
+        responses={**NOT_FOUND, 422: ERRORS[422]},
+    )
+    async def thumbnail(name: str, page: int) -> FileResponse:
+        """The picture of an uploaded page; `page` counts from one."""
+        return _picture(_page_folder(desk, name, page) / f"thumb-{page - 1}.jpg")
+
+    @app.get(
+        "/v1/files/{name}/pages/{page}/image",
+        summary="A picture of a page to be read by people",
+        response_class=FileResponse,
+        responses={**NOT_FOUND, 422: ERRORS[422]},
+    )
+    async def image(request: Request, name: str, page: int) -> FileResponse:
+        """The picture of an uploaded page, drawn when it is first asked for; `page` counts from one."""
+        folder = _page_folder(desk, name, page)
+        with desk.holding([Upload(name, name)]):
+            drawn = desk.parser.picture(folder, page - 1, desk.store.shown(name))
+            return _picture(await while_wanted(drawn, gone(request), service.settings.deadline_s))
+
+
+async def _described(desk: Desk, uploads: Sequence[Upload]) -> list[HeldFile]:
+    with desk.holding(uploads):
+        pages, problems = await desk.pages(uploads)
+    return [
+        HeldFile(
+            id=upload.id,
+            name=upload.source,
+            n_pages=sum(page.source == upload.source for page in pages),
+            pages=[
+                HeldPage(page=page.number, **addresses(upload.id, page.number)) for page in pages if page.source == upload.source
+            ],
+            problems=[PassedOver(page=p.page, message=p.message) for p in problems if p.source == upload.source],
+        )
+        for upload in uploads
+    ]
+
+
+def _example(desk: Desk) -> tuple[Upload, list[str]]:
+    folder = resources.files("mmr5.server") / "example"
+    questions = [entry["question"] for entry in json.loads((folder / "questions.json").read_text(encoding="utf-8"))]
+    with (folder / EXAMPLE).open("rb") as stream:
+        return Upload(desk.store.add(stream, EXAMPLE), EXAMPLE), questions
+
+
+def _page_folder(desk: Desk, name: str, page: int) -> Path:
+    """The folder of an entry that has this page.
+
+    Raises:
+        WireError: 404.
+    """
+    folder = desk.store.folder(name)
+    if folder is None or not 1 <= page <= 10**6 or not (folder / f"thumb-{page - 1}.jpg").is_file():
+        raise not_held()
+    return folder
+
+
+def _picture(path: Path) -> FileResponse:
+    if not path.is_file():
+        raise WireError(404, "there is no such page in the store, or not any more: send the file again", reason="not_found")
+    return FileResponse(path, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})

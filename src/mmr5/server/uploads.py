@@ -1,0 +1,134 @@
+"""What was sent as a file: kept in the store, read by the parsing process, and shown by its pages' addresses."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import UploadFile
+
+from mmr5.errors import InputError
+from mmr5.server.parsing import Parser
+from mmr5.server.problems import WireError
+from mmr5.server.settings import ServerSettings
+from mmr5.server.store import Store
+from mmr5.types import Page, Problem
+
+_NAME_CHARS = 120
+
+Tell = Callable[[str, dict[str, Any]], None]
+"""Told of progress: the file's shown name, and what :data:`mmr5.server.parsing.Tell` is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file in the store.
+
+    Attributes:
+        id: its sha256 in hex.
+        source: the name under which its pages are shown, unlike that of any other file of the request.
+    """
+
+    id: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Takes files in and gives their pages out.
+
+    Attributes:
+        settings: limits.
+        store: where files are kept.
+        parser: reads them.
+    """
+
+    settings: ServerSettings
+    store: Store
+    parser: Parser
+
+    async def take(self, files: Sequence[UploadFile], ids: Sequence[str] = ()) -> list[Upload]:
+        """Keep files, and look up those that are held already.
+
+        Args:
+            files: as they were sent.
+            ids: of files in the store; repeated ones count once.
+
+        Raises:
+            WireError: 413 for too many, 422 for none, 404 for an id that the store does not hold.
+        """
+        known = list(dict.fromkeys(ids))
+        count, most = len(files) + len(known), self.settings.max_upload_files
+        if count == 0:
+            raise WireError(422, "there is no file: send files, or file_ids of files that were sent before", reason="files")
+        if count > most:
+            raise WireError(413, f"{count} files were sent, and at most {most} are taken: send fewer", reason="files")
+        taken: list[Upload] = []
+        for file in files:
+            source = shown_name(file.filename, {upload.source for upload in taken})
+            taken.append(Upload(await asyncio.to_thread(self.store.add, file.file, source), source))
+        for name in known:
+            if self.store.folder(name) is None:
+                raise not_held()
+            source = shown_name(self.store.shown(name), {upload.source for upload in taken})
+            taken.append(Upload(name, source))
+        return taken
+
+    @contextlib.contextmanager
+    def holding(self, uploads: Sequence[Upload]) -> Iterator[None]:
+        """Keep entries from being deleted.
+
+        Raises:
+            WireError: 404 when one was deleted already.
+        """
+        with contextlib.ExitStack() as held:
+            for upload in uploads:
+                try:
+                    held.enter_context(self.store.using(upload.id))
+                except InputError as error:
+                    raise not_held() from error
+            yield
+
+    async def pages(self, uploads: Sequence[Upload], tell: Tell | None = None) -> tuple[list[Page], list[Problem]]:
+        """The pages of files that are held, in order, and what was passed over.
+
+        Raises:
+            WireError: 422 for a file that cannot be read, 413 for too many pages in all.
+        """
+        pages: list[Page] = []
+        problems: list[Problem] = []
+        for upload in uploads:
+            told = None if tell is None else lambda data, source=upload.source: tell(source, data)
+            read, passed_over = await self.parser.pages(self.store.root / upload.id, upload.source, told)
+            pages += read
+            problems += passed_over
+            if len(pages) > self.settings.max_upload_pages:
+                message = f"{len(pages)} pages were sent, and at most {self.settings.max_upload_pages} are taken: send fewer"
+                raise WireError(413, message, reason="pages")
+        return pages, problems
+
+
+def addresses(name: str, page: int) -> dict[str, str]:
+    """Where a page is shown: ``thumbnail`` and ``image``; ``page`` counts from one."""
+    base = f"/v1/files/{name}/pages/{page}"
+    return {"thumbnail": f"{base}/thumbnail", "image": f"{base}/image"}
+
+
+def not_held() -> WireError:
+    """The refusal for a file or page that the store does not hold."""
+    return WireError(404, "the store does not hold this, or not any more: send the file again", reason="not_found")
+
+
+def shown_name(filename: str | None, taken: set[str]) -> str:
+    """A file's name without folders and unprintable characters, short, and unlike those that are taken."""
+    last = (filename or "").replace("\\", "/").rpartition("/")[2]
+    kept = "".join(c for c in unicodedata.normalize("NFC", last) if c.isprintable())[-_NAME_CHARS:].strip() or "upload"
+    name, number = kept, 1
+    while name in taken:
+        number += 1
+        name = f"{kept} ({number})"
+    return name
