@@ -25,8 +25,8 @@ def test_every_example_of_a_framework_is_tested_and_short():
 
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory):
-    """One cache for all examples, so that the scanned page is recognised once."""
-    return tmp_path_factory.mktemp("warm")
+    """One cache for all examples and blocks of this run, so that the scanned page is recognised once."""
+    return tmp_path_factory.getbasetemp() / "warm"
 
 
 @pytest.mark.parametrize("name", NAMES)
