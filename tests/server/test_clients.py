@@ -1,13 +1,18 @@
 """The official clients against a server on a local port."""
 
+import asyncio
 import base64
 import json
+import shlex
+import shutil
 import subprocess
+from pathlib import Path
 
 import httpx
 import pytest
 
 from .conftest import png
+from .test_search import REPORT
 
 DOCS = ["Nothing to see.", "The harbour was dredged in 1931.", "A list of dredged ships."]
 QUERY = "harbour dredged 1931"
@@ -54,14 +59,39 @@ def test_voyage(live):
         client.rerank(QUERY, [], model="rerank-2")
 
 
-def test_langchain_through_cohere(live):
-    langchain_cohere = pytest.importorskip("langchain_cohere")
+def test_langchain_through_voyage(live):
+    langchain_voyageai = pytest.importorskip("langchain_voyageai")
     from langchain_core.documents import Document
 
-    compressor = langchain_cohere.CohereRerank(model="m", cohere_api_key=KEY, base_url=live.url, top_n=2)
-    found = compressor.compress_documents([Document(page_content=d, metadata={"n": i}) for i, d in enumerate(DOCS)], QUERY)
-    assert [d.metadata["n"] for d in found] == [1, 2]
-    assert 0 <= found[0].metadata["relevance_score"] <= 1
+    compressor = langchain_voyageai.VoyageAIRerank(model="m", api_key=KEY, base_url=live.url + "/v1", top_k=2)
+    documents = [Document(page_content=d, metadata={"n": i}) for i, d in enumerate(DOCS)]
+    for found in (compressor.compress_documents(documents, QUERY), asyncio.run(compressor.acompress_documents(documents, QUERY))):
+        assert [d.metadata["n"] for d in found] == [1, 2]
+        assert 1 >= found[0].metadata["relevance_score"] >= found[1].metadata["relevance_score"] >= 0
+        assert found[0].metadata["total_tokens"] > 0
+
+
+@pytest.fixture
+def nodes():
+    schema = pytest.importorskip("llama_index.core.schema")
+    return [schema.NodeWithScore(node=schema.TextNode(text=d, id_=str(i)), score=0.0) for i, d in enumerate(DOCS)]
+
+
+def test_llama_index_through_jina(live, nodes):
+    jina = pytest.importorskip("llama_index.postprocessor.jinaai_rerank")
+    reranker = jina.JinaRerank(top_n=2, model="m", base_url=live.url + "/v1", api_key=KEY)
+    found = reranker.postprocess_nodes(nodes, query_str=QUERY)
+    assert [n.node_id for n in found] == ["1", "2"] and 1 >= found[0].score >= found[1].score >= 0
+    reranker._session.headers["Authorization"] = "Bearer wrong"
+    with pytest.raises(RuntimeError, match="API key"):
+        reranker.postprocess_nodes(nodes, query_str=QUERY)
+
+
+def test_llama_index_through_tei(live, nodes):
+    tei = pytest.importorskip("llama_index.postprocessor.tei_rerank")
+    reranker = tei.TextEmbeddingInference(top_n=2, base_url=live.url, auth_token=f"Bearer {KEY}")
+    found = reranker.postprocess_nodes(nodes, query_str=QUERY)
+    assert [n.node_id for n in found] == ["1", "2"] and 1 >= found[0].score >= found[1].score >= 0
 
 
 def test_vllm_users_http_with_pictures(live):
@@ -90,30 +120,49 @@ def test_tei_users_http(live):
     assert [row["index"] for row in rows] == [1, 2, 0]
 
 
-def test_curl(live):
-    body = json.dumps({"query": QUERY, "documents": DOCS, "top_n": 1})
-    command = [
-        "curl",
-        "-s",
-        f"{live.url}/v1/rerank",
-        "-H",
-        "Content-Type: application/json",
-        "-H",
-        f"Authorization: Bearer {KEY}",
-        "-d",
-        body,
-    ]
-    try:
-        answer = subprocess.run(command, capture_output=True, timeout=20, check=True)
-    except FileNotFoundError:
-        pytest.skip("curl is not on this machine")
-    assert json.loads(answer.stdout)["results"][0]["index"] == 1
+def test_jina_users_http_with_pictures(live):
+    picture = base64.b64encode(png()).decode()
+    body = {
+        "model": "jina-reranker-m0",
+        "query": QUERY,
+        "documents": [{"image": picture}, {"text": DOCS[1]}, DOCS[2]],
+        "top_n": 3,
+    }
+    headers = {"Authorization": f"Bearer {KEY}"}
+    answer = httpx.post(live.url + "/v1/rerank", json={**body, "return_documents": True}, headers=headers, timeout=30).json()
+    assert [r["index"] for r in answer["results"]] == [1, 2, 0]
+    assert answer["results"][0]["document"] == {"text": DOCS[1]} and answer["results"][2]["document"] == {"image": picture}
+    assert answer["usage"]["total_tokens"] > 0 and answer["object"] == "list"
 
 
-def test_llama_index_through_cohere(live):
-    rerank = pytest.importorskip("llama_index.postprocessor.cohere_rerank")
-    from llama_index.core.schema import NodeWithScore, TextNode
+def test_infinity_users_http(live):
+    body = {"query": QUERY, "documents": DOCS, "return_documents": False, "raw_scores": False, "model": "m", "top_n": 2}
+    answer = httpx.post(live.url + "/rerank", json=body, headers={"Authorization": f"Bearer {KEY}"}).json()
+    assert [r["index"] for r in answer["results"]] == [1, 2]
+    assert {"model", "usage", "id", "created"} <= set(answer)
 
-    nodes = [NodeWithScore(node=TextNode(text=d, id_=str(i))) for i, d in enumerate(DOCS)]
-    found = rerank.CohereRerank(api_key=KEY, base_url=live.url, model="m", top_n=2).postprocess_nodes(nodes, query_str=QUERY)
-    assert [n.node_id for n in found] == ["1", "2"] and 0 <= found[0].score <= 1
+
+def curl_lines():
+    """The curl commands of the README and the guide, with the continued lines joined."""
+    found = []
+    for file in ("README.md", "docs/serving.md"):
+        text = (Path(__file__).parents[2] / file).read_text(encoding="utf-8").replace("\\\n", " ")
+        found += [
+            pytest.param(line.strip(), id=f"{file}-{n}") for n, line in enumerate(text.split("\n")) if line.startswith("curl ")
+        ]
+    return found
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on this machine")
+@pytest.mark.parametrize("line", curl_lines())
+def test_the_curl_lines_that_we_print(serve, line, tmp_path):
+    live = serve()
+    (tmp_path / "report.pdf").write_bytes(REPORT)
+    sent = httpx.post(live.url + "/v1/files", files=[("files", ("report.pdf", REPORT))], timeout=30).json()["files"][0]["id"]
+    command = shlex.split(
+        line.partition(" | ")[0].replace("http://127.0.0.1:8000", live.url).replace("file_ids=ID", f"file_ids={sent}")
+    )
+    done = subprocess.run([*command, "--fail-with-body"], capture_output=True, timeout=30, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    answer = json.loads(done.stdout)
+    assert answer.keys() & {"results", "ranking", "files"}
