@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from mmr5 import __version__
-from mmr5.cli import cache, compare, data, doctor, evaluate, models, prompt, rerank, serve
+from mmr5.cli import cache, compare, data, doctor, evaluate, models, prompt, rerank, serve, train
 from mmr5.errors import ConfigError, MMR5Error, MMR5Warning
 
 UsageProblem: type[Exception] = typer.BadParameter.__mro__[2]
@@ -51,6 +51,7 @@ app.command("prompt")(prompt.prompt)
 app.command("models")(models.models)
 app.command("doctor")(doctor.doctor)
 app.add_typer(data.app, name="data")
+app.add_typer(train.app, name="train")
 app.add_typer(cache.app, name="cache")
 
 

@@ -1,0 +1,79 @@
+"""``mmr5 train``: supervised fine-tuning, reinforcement learning, merging an adapter."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmr5.cli import options
+from mmr5.cli.console import note, progress_line
+
+app = typer.Typer(help="Train a checkpoint: sft, then grpo; merge its adapter.", no_args_is_help=True, rich_markup_mode=None)
+
+Config = Annotated[
+    str, typer.Argument(help="A TOML file, or the name of one that is shipped, e.g. paper-7b/sft.", show_default=False)
+]
+Set = Annotated[list[str] | None, typer.Option("--set", help="table.key=value over the file's; may be given again.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in its folder, from its last checkpoint.")]
+
+
+@app.command("sft")
+def sft(
+    config: Config, set_: Set = None, resume: Resume = False, as_json: options.Json = False, debug: options.Debug = False
+) -> None:
+    """Supervised fine-tuning on rows with targets (stage one)."""
+    from mmr5.training.config import load_config
+    from mmr5.training.sft import train_sft
+
+    del debug
+    loaded = load_config(find(config), set_ or ())
+    with progress_line() as progress:
+        facts = train_sft(loaded, resume=resume, progress=progress)
+    _report(facts, loaded.run.out, as_json=as_json)
+
+
+@app.command("grpo")
+def grpo(
+    config: Config, set_: Set = None, resume: Resume = False, as_json: options.Json = False, debug: options.Debug = False
+) -> None:
+    """Reinforcement learning by the ranking and the format reward (stage two)."""
+    from mmr5.training.config import load_config
+    from mmr5.training.grpo import train_grpo
+
+    del debug
+    loaded = load_config(find(config), set_ or ())
+    with progress_line() as progress:
+        facts = train_grpo(loaded, resume=resume, progress=progress)
+    _report(facts, loaded.run.out, as_json=as_json)
+
+
+@app.command("merge")
+def merge(config: Config, set_: Set = None, debug: options.Debug = False) -> None:
+    """Merge a finished run's adapter into its base, and print the folder."""
+    from mmr5.training.config import load_config
+    from mmr5.training.merge import merge as run
+
+    del debug
+    typer.echo(str(run(load_config(find(config), set_ or ()))))
+
+
+def find(name: str) -> Path:
+    """A TOML file by its path, or a shipped one by its name."""
+    from importlib import resources
+
+    path = Path(name)
+    if path.exists() or path.suffix == ".toml":
+        return path
+    shipped = Path(str(resources.files("mmr5"))) / "configs" / f"{name}.toml"
+    return shipped if shipped.is_file() else path
+
+
+def _report(facts: dict[str, object], out: str, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"out": out, **facts}, indent=2))
+    else:
+        typer.echo("\n".join([out, *(f"  {name}: {value}" for name, value in facts.items())]))
+    note(f"wrote {out}")

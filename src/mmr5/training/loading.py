@@ -1,0 +1,120 @@
+"""The model of a run: base, merged adapter, new adapter, dtype."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+from typing import Any
+
+from mmr5.cache import Cache
+from mmr5.engines.loading import import_torch, load_model, pick_device, pick_dtype
+from mmr5.errors import ConfigError, missing_extra
+from mmr5.models import resolve
+from mmr5.training.config import LoraConfig, TrainingConfig
+
+MERGED = "base"
+"""Folder within a run that holds the base with the earlier stage's adapter merged into it."""
+
+
+def load_for_training(config: TrainingConfig) -> tuple[Any, Any, str]:
+    """Load the base, with an adapter merged where one is named.
+
+    Where there is something to merge, the merged weights are saved in the run's folder: the new adapter sits on top of them,
+    and they are the reference of GRPO's KL term.
+
+    Returns:
+        ``(model, processor, path)``, the last being the folder or hub name of the weights in ``model``.
+
+    Raises:
+        ModelNotFoundError: there is no such model or adapter.
+        ConfigError: no chat template.
+    """
+    from mmr5.engines.loading import dequantise
+
+    checkpoint = resolve(config.model.base)
+    if checkpoint.gguf is not None:
+        dequantise(checkpoint.gguf, checkpoint.path, lock=Cache().lock("mini-base"))
+    device = pick_device(config.model.device)
+    dtype = weights_dtype(config, device)
+    adapter = config.model.adapter or None
+    path = checkpoint.path
+    bare = Path(path) / "adapter_config.json"
+    merging = adapter is not None or (bare.is_file() and not (Path(path) / "config.json").is_file())
+    merged = Path(config.run.out) / MERGED
+    if merging and (merged / "complete").is_file():
+        path, adapter, merging = str(merged), None, False
+    model, processor = load_model(path, device=device, dtype=dtype, attention=config.model.attention, adapter=adapter)
+    if not (getattr(processor, "chat_template", None) or getattr(getattr(processor, "tokenizer", None), "chat_template", None)):
+        raise ConfigError(f"{config.model.base} has no chat template: train a checkpoint that is made for conversation")
+    if merging:
+        save_whole(model, processor, merged)
+        (merged / "complete").touch()
+        path = str(merged)
+    elif (merged / "complete").is_file():
+        path = str(merged)
+    model.config._name_or_path = path
+    model.name_or_path = path
+    return model.train(), processor, path
+
+
+def weights_dtype(config: TrainingConfig, device: Any) -> Any:
+    """Frozen weights as asked or as is fastest; weights that are trained themselves stay float32 unless asked otherwise."""
+    if config.model.dtype == "auto" and not config.lora.enabled:
+        return import_torch().float32
+    return pick_dtype(config.model.dtype, device)
+
+
+def autocasts(config: TrainingConfig) -> bool:
+    """Whether products are computed in bfloat16."""
+    torch = import_torch()
+    if config.model.autocast != "auto":
+        return config.model.autocast == "bfloat16"
+    return bool(pick_dtype("auto", pick_device(config.model.device)) == torch.bfloat16)
+
+
+def lora(config: LoraConfig) -> Any:
+    """PEFT's configuration of the adapter, or None when all weights are trained.
+
+    Raises:
+        MissingExtraError: peft is not installed.
+    """
+    if not config.enabled:
+        return None
+    try:
+        import peft
+    except ImportError as error:
+        raise missing_extra("peft", "train", "train an adapter") from error
+    return peft.LoraConfig(
+        r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=config.target, task_type="CAUSAL_LM"
+    )
+
+
+def wrap(model: Any, adapter: Any) -> Any:
+    """The model with a new adapter on it."""
+    import peft
+
+    return peft.get_peft_model(model, adapter)
+
+
+def save_whole(model: Any, processor: Any, folder: Path) -> None:
+    """Save weights with tokenizer and image processor, so that the folder loads by itself."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that no setting turns off
+        model.save_pretrained(folder)
+    save_processor(processor, folder)
+
+
+def save_processor(processor: Any, folder: Path) -> None:
+    """Save a tokenizer, or a processor's tokenizer, image processor and chat template."""
+    tokenizer = getattr(processor, "tokenizer", processor)
+    if tokenizer is not processor:
+        tokenizer.chat_template = tokenizer.chat_template or getattr(processor, "chat_template", None)
+        processor.image_processor.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def context_of(model: Any) -> int | None:
+    """Most tokens that the model reads, or None when it does not say."""
+    value = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return int(value) if value else None

@@ -1,0 +1,124 @@
+import json
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from mmr5.errors import ConfigError, SourceNotFoundError
+from mmr5.training.config import load_config
+from mmr5.training.grpo import check
+
+SHIPPED = Path(str(resources.files("mmr5"))) / "configs"
+SMALL = '[model]\nbase = "b"\n[data]\nrows = "r.jsonl"\ncorpus = "c"\n[run]\nout = "o"\n'
+
+
+def load(tmp_path, text=SMALL, overrides=()):
+    file = tmp_path / "c.toml"
+    file.write_text(text)
+    return load_config(file, overrides)
+
+
+@pytest.mark.parametrize("file", sorted(p.relative_to(SHIPPED).as_posix() for p in SHIPPED.glob("*/*.toml")))
+def test_every_shipped_configuration_loads(file):
+    config = load_config(SHIPPED / file)
+    if "grpo" in file and "paper" not in file:
+        check(config)
+
+
+def test_the_papers_values():
+    sft, grpo = load_config(SHIPPED / "paper-7b/sft.toml"), load_config(SHIPPED / "paper-7b/grpo.toml")
+    assert (sft.optim.learning_rate, sft.optim.batch_size, sft.optim.accumulation, sft.optim.epochs) == (1e-4, 1, 4, 1.0)
+    assert (sft.lora.rank, sft.lora.alpha) == (8, 32)
+    assert (grpo.optim.learning_rate, grpo.optim.batch_size, grpo.optim.accumulation, grpo.optim.epochs) == (1e-5, 1, 2, 1.0)
+    assert (grpo.lora.rank, grpo.lora.alpha, grpo.lora.dropout) == (64, 128, 0.0)
+    assert (grpo.grpo.group_size, grpo.grpo.iterations, grpo.grpo.beta, grpo.grpo.epsilon) == (4, 2, 0.04, 0.2)
+    assert (grpo.grpo.loss_type, grpo.grpo.max_new_tokens, grpo.grpo.temperature) == ("grpo", 2048, 1.0)
+    assert sft.model.base == grpo.model.base == "Qwen/Qwen2.5-VL-7B-Instruct"
+    assert grpo.model.adapter == sft.run.out
+
+
+def test_the_papers_group_is_whole_on_its_four_gpus(monkeypatch):
+    grpo = load_config(SHIPPED / "paper-7b/grpo.toml")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    check(grpo)
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    with pytest.raises(ConfigError, match="a group must be whole"):
+        check(grpo)
+
+
+def test_every_value_of_a_paper_configuration_names_its_source():
+    for name in ("sft", "grpo"):
+        for line in (SHIPPED / "paper-7b" / f"{name}.toml").read_text().splitlines():
+            key = line.partition(" ")[0]
+            if "=" in line and key not in ("method", "view", "out", "log_steps", "corpus"):
+                assert any(mark in line for mark in ("[P", "[U]", "[O]", "multiple")), line
+
+
+@pytest.mark.parametrize("name", ["ddp", "fsdp", "deepspeed"])
+def test_accelerate_reads_the_shipped_launch_files(name):
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    found = load_config_from_file(str(SHIPPED / "accelerate" / f"{name}.yaml"))
+    assert found.num_processes == 4
+    assert found.distributed_type.value == {"ddp": "MULTI_GPU", "fsdp": "FSDP", "deepspeed": "DEEPSPEED"}[name]
+
+
+def test_values_are_set_from_the_command_line(tmp_path):
+    config = load(tmp_path, overrides=["optim.learning_rate=2e-5", "run.out=some/where", "lora.enabled=false", "optim.epochs=3"])
+    assert (config.optim.learning_rate, config.run.out, config.lora.enabled, config.optim.epochs) == (
+        2e-5,
+        "some/where",
+        False,
+        3.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optim.lr=1", "key lr is unknown: known are learning_rate"),
+        ("optimizer.lr=1", "table optimizer is unknown"),
+        ("lr=1", "write table.key=value"),
+        ("optim.batch_size=many", "batch_size is 'many': it is of kind int"),
+        ("optim.batch_size=true", "it is of kind int"),
+        ("optim.batch_size=0", "optim.batch_size is 0: it is at least 1"),
+        ("optim.learning_rate=0.0", "it is above 0"),
+        ("grpo.temperature=0.0", "rollouts without chance are all alike"),
+        ("grpo.loss_type=ppo", "use one of grpo, bnpo"),
+        ("grpo.group_size=1", "grpo.group_size is 1: it is at least 2"),
+        ("recipe.method=guess", "method 'guess' with view"),
+        ("data.max_pixels=10", "it is at least 784"),
+    ],
+)
+def test_impossible_values_are_refused(tmp_path, override, message):
+    with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
+        load(tmp_path, overrides=[override])
+
+
+def test_what_is_missing_or_broken_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"\[data\]: corpus is missing"):
+        load(tmp_path, SMALL.replace('corpus = "c"\n', ""))
+    with pytest.raises(ConfigError, match="cannot be read as TOML"):
+        load(tmp_path, "[model")
+    with pytest.raises(ConfigError, match="it is a table"):
+        load(tmp_path, "model = 3\n")
+    with pytest.raises(SourceNotFoundError, match="no file at"):
+        load_config(tmp_path / "none.toml")
+
+
+def test_settings_of_grpo_that_do_not_go_together(tmp_path):
+    good = load(tmp_path, overrides=["optim.batch_size=4", "run.save_steps=4"])
+    check(good)
+    for overrides, message in [
+        (["optim.batch_size=3", "optim.accumulation=1"], "a group must be whole"),
+        (["optim.batch_size=4", "run.save_steps=3"], "make it a multiple"),
+        (["optim.batch_size=4", "run.save_steps=4", "grpo.rollouts=vllm-colocate"], "issues 6294 and 6401"),
+        (["optim.batch_size=4", "run.save_steps=4", "lora.plus_ratio=16"], "plain LoRA"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            check(load(tmp_path, overrides=overrides))
+    check(load(tmp_path, overrides=["optim.batch_size=4", "run.save_steps=4", "grpo.rollouts=vllm-colocate", "recipe.view=text"]))
+
+
+def test_a_configuration_is_plain_json(tmp_path):
+    assert json.loads(json.dumps(load(tmp_path).to_dict()))["lora"]["rank"] == 8
