@@ -72,8 +72,8 @@ def first_stage(path, corpus, level, without=()):
     rows = asked(without)
     lines = []
     for question, (_, _, pages, layouts) in zip(corpus.questions, rows, strict=True):
-        for unit, score in enumerate(pages if level == "page" else layouts):
-            lines.append(f"{question.qid} Q0 {question.doc_name}:{unit} 0 {score} fixture\n")
+        for unit, value in enumerate(pages if level == "page" else layouts):
+            lines.append(f"{question.qid} Q0 {question.doc_name}:{unit} 0 {value} fixture\n")
     path.write_text("".join(lines))
     return path
 

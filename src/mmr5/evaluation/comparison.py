@@ -210,13 +210,13 @@ def comparison_html(
 
 
 def run_pages(facts: Mapping[str, Any], cache: Cache | None = None) -> Pages:
-    """Where the pages of a run's corpus come from.
+    """Where the pages of a run's corpus come from; pictures are what is wanted, so pages without a text layer stay unread.
 
     Raises:
         CorpusError: the corpus is not where the run found it.
     """
     config = facts["config"]
-    corpus = load_corpus(config["corpus"], cache=cache)
+    corpus = load_corpus(config["corpus"], cache=cache, ocr="never")
     level = config.get("level", "page")
 
     def pages(doc_name: str) -> Sequence[Page]:

@@ -132,7 +132,7 @@ def grid(counts: Mapping[tuple[int, int], int], size: int, label: str) -> Markup
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Three to six round numbers in a range, zero among them when it lies inside."""
+    """One to six round numbers in a range, zero among them when it lies inside."""
     raw = (high - low) / 4
     unit = 10.0 ** math.floor(math.log10(raw))
     step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= raw)

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote, unquote
 
+from filelock import FileLock, Timeout
+
 from mmr5.errors import CorpusError, OutputError
 
 RUN = "run.jsonl"
@@ -69,13 +71,20 @@ class RunWriter:
     It is a context manager that closes the file.
 
     Args:
-        path: the file; what it holds is kept, and a half last line is dropped.
+        path: the file; what it holds is kept, and a half last line is dropped. A lock beside it keeps a second writer out until
+            this one closes or dies.
+
+    Raises:
+        CorpusError: a line is broken.
+        OutputError: the file cannot be written, or another process writes it.
     """
 
     def __init__(self, path: Path) -> None:
         self.lines: list[RunLine] = []
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
+            self._lock.acquire()
             if path.exists():
                 whole = _whole_lines(path.read_bytes())
                 self.lines = [
@@ -84,6 +93,8 @@ class RunWriter:
                 with path.open("r+b") as file:
                     file.truncate(len(whole))
             self._file = path.open("a", encoding="utf-8")
+        except Timeout as error:
+            raise OutputError(f"another process writes {str(path)!r}: let it end, or name another folder") from error
         except OSError as error:
             raise OutputError(
                 f"cannot write {str(path)!r}: {error.strerror or error}. Name a folder that you may write to."
@@ -106,6 +117,7 @@ class RunWriter:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+        self._lock.release()
 
 
 def parse_line(text: str, where: str) -> RunLine:
