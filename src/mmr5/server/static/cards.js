@@ -1,0 +1,122 @@
+/** The pages of a result: their cards, and how they move. */
+
+import { picture } from "/static/api.js";
+
+const KINDS = {
+  fused: "fused score",
+  mean_log_likelihood: "log-likelihood",
+  choice_probability: "probability",
+  relevance_probability: "relevance",
+  reciprocal_rank: "1 / rank",
+  borda: "Borda share",
+};
+const SHARES = new Set(["choice_probability", "relevance_probability", "borda"]);
+const COMMON = new Set("about after and are been between did does for from had has have how into many much not the that their then there this was were what when where which who whom whose why will with".split(" "));
+const still = matchMedia("(prefers-reduced-motion: reduce)");
+
+export const calm = () => still.matches;
+
+/** An element with text. */
+export function element(tag, text = "", className = "") {
+  const made = document.createElement(tag);
+  made.textContent = text;
+  if (className) made.className = className;
+  return made;
+}
+
+/** Set an image's picture; one that cannot be had leaves its alternative text. */
+export async function show(image, address) {
+  image.dataset.address = address;
+  const source = await picture(address).catch(() => address);
+  if (image.dataset.address === address) image.src = source;
+}
+
+/** A card for a page as the first stage has it. */
+export function makeCard(line, several, enlarge) {
+  const card = document.getElementById("card").content.firstElementChild.cloneNode(true);
+  card.dataset.index = line.index;
+  card.classList.add("waiting");
+  const title = card.querySelector("h3");
+  title.textContent = `Page ${line.page}`;
+  if (several) title.append(" ", element("small", line.source));
+  const thumb = card.querySelector(".thumb");
+  thumb.setAttribute("aria-label", `Enlarge page ${line.page}${several ? ` of ${line.source}` : ""}`);
+  thumb.addEventListener("click", () => enlarge(line.index));
+  show(thumb.querySelector("img"), line.thumbnail);
+  card.querySelector(".rank").textContent = line.rank;
+  card.querySelector(".reason").textContent = "not looked at yet";
+  figures(card, [["first stage", line.first_stage_score, null]]);
+  return card;
+}
+
+/** Fill a card with what the model found. */
+export function fillCard(card, line, query) {
+  card.classList.remove("waiting");
+  const reason = card.querySelector(".reason");
+  reason.textContent = line.reason ?? "This method gives no reason for a page.";
+  reason.classList.toggle("none", line.reason === null);
+  const evidence = card.querySelector(".evidence");
+  evidence.hidden = !line.evidence;
+  evidence.replaceChildren(...marked(line.evidence ?? "", query));
+  const moved = card.querySelector(".moved");
+  const gained = line.first_stage_rank === null ? 0 : line.first_stage_rank - line.rank;
+  moved.classList.toggle("up", gained > 0);
+  moved.classList.toggle("down", gained < 0);
+  const way = gained > 0 ? `up ${gained}` : gained < 0 ? `down ${-gained}` : "stays";
+  moved.textContent = `${gained > 0 ? "▲ " : gained < 0 ? "▼ " : ""}${way}`;
+  moved.title = `Rank ${line.first_stage_rank} before, ${line.rank} after`;
+  figures(card, [
+    ["before", line.first_stage_rank, null],
+    ["after", line.rank, null],
+    [KINDS[line.score_kind] ?? "score", line.score, SHARES.has(line.score_kind) ? line.score : null],
+    ["first stage", line.first_stage_score, null],
+  ]);
+}
+
+function figures(card, entries) {
+  const rows = entries
+    .filter(([, value]) => value !== null && value !== undefined)
+    .map(([name, value, share]) => {
+      const row = element("div");
+      row.append(element("dt", name), element("dd", Number.isInteger(value) ? String(value) : value.toFixed(3)));
+      if (share !== null) {
+        const meter = element("meter");
+        meter.value = share;
+        meter.setAttribute("aria-hidden", "true");
+        row.append(meter);
+      }
+      return row;
+    });
+  card.querySelector(".figures").replaceChildren(...rows);
+}
+
+/** The text as nodes, with the question's words marked. */
+function marked(text, query) {
+  const stem = (word) => word.toLowerCase().replace(/(?:es|s|ed|ing)$/, "");
+  const wanted = new Set((query.match(/[\p{L}\p{N}]+/gu) ?? []).filter((w) => w.length > 2 && !COMMON.has(w.toLowerCase())).map(stem));
+  return text.split(/([\p{L}\p{N}]+)/u).map((part, i) => (i % 2 && wanted.has(stem(part)) ? element("mark", part) : part));
+}
+
+/** Put cards into an order; each glides from where it was to where it belongs. */
+export function reorder(list, indices) {
+  const cards = new Map([...list.children].map((card) => [Number(card.dataset.index), card]));
+  const before = new Map([...cards].map(([index, card]) => [index, card.getBoundingClientRect()]));
+  const focused = document.activeElement;
+  const wanted = indices.map((index) => cards.get(index));
+  list.append(...wanted);
+  if (focused && list.contains(focused)) focused.focus({ preventScroll: true });
+  wanted.forEach((card, place) => {
+    card.querySelector(".rank").textContent = place + 1;
+    card.classList.toggle("first", place === 0);
+  });
+  if (calm()) return;
+  wanted.forEach((card, place) => {
+    const [was, is] = [before.get(Number(card.dataset.index)), card.getBoundingClientRect()];
+    const [x, y] = [was.left - is.left, was.top - is.top];
+    if (!x && !y) return;
+    card.style.zIndex = y > 0 ? 2 : 1;
+    const timing = { duration: 560, delay: Math.min(place, 8) * 30, easing: "cubic-bezier(.22,.8,.2,1)", fill: "backwards" };
+    const glide = card.animate([{ transform: `translate(${x}px, ${y}px)` }, { transform: "none" }], timing);
+    glide.onfinish = () => { card.style.zIndex = ""; };
+  });
+}

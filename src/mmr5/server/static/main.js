@@ -1,0 +1,234 @@
+/** The page: a question goes out, events come in, cards move. */
+
+import * as api from "/static/api.js";
+import { calm, element, fillCard, makeCard, reorder } from "/static/cards.js";
+import * as documents from "/static/documents.js";
+import { enlarge } from "/static/enlarge.js";
+
+const $ = (id) => document.getElementById(id);
+const [form, question, go, pages] = [$("ask"), $("question"), $("go"), $("pages")];
+const ISSUES = {
+  NO_ANSWER: "The model gave no answer in the agreed form; pages keep the first stage's order.",
+  NO_THINK: "The model gave no reasoning, though it was asked to.",
+  DUPLICATE: "The model named a page twice; the first mention counts.",
+  OUT_OF_RANGE: "The model named a page that does not exist; it was left out.",
+  MISSING: "The model did not name every page; the others follow in first-stage order.",
+  TRUNCATED: "The reply was cut off at its token limit.",
+  NOT_A_NUMBER: "The answer held something that is no whole number.",
+};
+const STEP_MS = 90;
+
+let running = null;
+let lines = new Map();
+let orders = { before: [], after: [] };
+
+const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, calm() ? 0 : ms); });
+const say = (words) => { $("said").textContent = words; };
+const count = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
+const shownOrder = () => orders[form.ownerDocument.querySelector("[name=order]:checked").value];
+
+function fail(error, name = "") {
+  if (error.name === "AbortError") return;
+  if (error.status === 401) {
+    $("locked").showModal();
+    return;
+  }
+  $("error").replaceChildren(element("b", name ? `${name} could not be taken` : "That did not work"), error.message);
+  $("error").hidden = false;
+  if (!(error instanceof api.Refused)) throw error;
+}
+
+// Documents
+
+const take = (files) => {
+  $("error").hidden = true;
+  question.focus();
+  return documents.addFiles(files, fail);
+};
+$("choose").addEventListener("click", () => $("file").click());
+$("file").addEventListener("change", () => {
+  take([...$("file").files]);
+  $("file").value = "";
+});
+$("example").addEventListener("click", () => {
+  $("error").hidden = true;
+  question.focus();
+  documents.addExample(fail);
+});
+let depth = 0;
+const drag = (by) => {
+  depth = by ? depth + by : 0;
+  document.body.classList.toggle("dragging", depth > 0);
+};
+addEventListener("dragenter", () => drag(1));
+addEventListener("dragleave", () => drag(-1));
+addEventListener("dragover", (event) => event.preventDefault());
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  drag(0);
+  if (event.dataTransfer.files.length) take(event.dataTransfer.files);
+});
+
+// The question
+
+question.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  if (!running) form.requestSubmit();
+});
+addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && running && !document.querySelector("dialog[open]")) running.abort();
+  if (event.key !== "/" || event.target.closest("textarea, input[type=password], dialog")) return;
+  event.preventDefault();
+  question.focus();
+});
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (running) running.abort();
+  else ask();
+});
+
+async function ask() {
+  const query = question.value.trim();
+  $("error").hidden = true;
+  if (!query) return;
+  running = new AbortController();
+  const { signal } = running;
+  clear(query);
+  try {
+    let wanted = await documents.ids();
+    if (!wanted.length) throw new api.Refused(0, "There is no document yet: drop a PDF, choose a file, or take the example.");
+    signal.throwIfAborted();
+    try {
+      await api.search(query, wanted, signal, hear);
+    } catch (error) {
+      if (error.status !== 404) throw error;
+      await documents.renew();
+      wanted = await documents.ids();
+      await api.search(query, wanted, signal, hear);
+    }
+  } catch (error) {
+    if (!orders.after.length) $("result").hidden = true;
+    document.body.dataset.state = $("result").hidden ? "empty" : "result";
+    fail(error);
+    if (error.name === "AbortError") say("Stopped.");
+  } finally {
+    running = null;
+    go.textContent = "Ask";
+    $("progress").hidden = true;
+  }
+}
+
+function clear(query) {
+  lines = new Map();
+  orders = { before: [], after: [] };
+  document.body.dataset.state = "busy";
+  go.textContent = "Stop";
+  for (const step of $("progress").querySelectorAll("li")) {
+    step.className = "";
+    step.removeAttribute("aria-current");
+    step.querySelector("small").textContent = "";
+  }
+  $("asked").textContent = query;
+  $("facts").textContent = "";
+  pages.replaceChildren();
+  $("thoughts").replaceChildren();
+  $("order").disabled = true;
+  $("order").querySelector("[value=after]").checked = true;
+  for (const id of ["result", "reasoning", "notes"]) $(id).hidden = true;
+  $("progress").hidden = false;
+}
+
+// What the server tells
+
+async function hear(name, data) {
+  await { stage, candidates, page, reasoning, result }[name]?.(data);
+}
+
+function stage({ stage: at, done, total }) {
+  let passed = true;
+  for (const step of $("progress").querySelectorAll("li")) {
+    const here = step.dataset.stage === at;
+    passed &&= !here;
+    step.classList.toggle("done", passed);
+    step.toggleAttribute("aria-current", here);
+    if (!here) continue;
+    step.setAttribute("aria-current", "step");
+    const words = done === undefined ? (total === undefined ? "" : count(total, "page")) : `${done} of ${count(total, "page")}`;
+    step.querySelector("small").textContent = words;
+    if (done === undefined) say(`${step.querySelector("span").textContent}. ${words}`);
+  }
+}
+
+function candidates({ n_pages: read, ranking }) {
+  const several = new Set(ranking.map((line) => line.source)).size > 1;
+  lines = new Map(ranking.map((line) => [line.index, line]));
+  orders.before = ranking.map((line) => line.index);
+  pages.replaceChildren(...ranking.map((line) => makeCard(line, several, open)));
+  $("facts").textContent = `${count(read, "page")} read, ${count(ranking.length, "candidate")} in first-stage order`;
+  $("result").hidden = false;
+}
+
+function open(index) {
+  const order = shownOrder().length ? shownOrder() : orders.before;
+  enlarge(order.map((i) => lines.get(i)), order.indexOf(index));
+}
+
+async function page(line) {
+  lines.set(line.index, line);
+  fillCard(pages.querySelector(`[data-index="${line.index}"]`), line, $("asked").textContent);
+  await pause(STEP_MS);
+}
+
+async function reasoning({ reasoning: text }) {
+  $("reasoning").hidden = false;
+  const told = text.split(/\n+/).filter((part) => part.trim());
+  $("thoughts").replaceChildren();
+  for (const part of told) {
+    const line = element("p", part);
+    $("thoughts").append(line);
+    if (!calm()) line.animate([{ opacity: 0, transform: "translateY(4px)" }, { opacity: 1, transform: "none" }], 240);
+    await pause(Math.min(140, 2000 / told.length));
+  }
+}
+
+function result(answer) {
+  orders.after = answer.ranking.map((line) => line.index);
+  reorder(pages, orders.after);
+  document.body.dataset.state = "result";
+  const seconds = Object.values(answer.timings_ms).reduce((sum, ms) => sum + ms, 0) / 1000;
+  const took = seconds < 10 ? seconds.toFixed(1) : seconds.toFixed(0);
+  $("facts").textContent = [
+    `${count(answer.n_pages, "page")} read`, `${count(answer.ranking.length, "candidate")} ranked`, `${answer.model}, ${answer.method}`, `${took} s`,
+  ].join(" · ");
+  $("order").disabled = false;
+  const notes = [
+    ...answer.issues.map((issue) => ISSUES[issue] ?? issue),
+    ...answer.problems.map((problem) => `${problem.source}${problem.page ? `, page ${problem.page}` : ""}: ${problem.message}`),
+  ];
+  $("notes").replaceChildren(...notes.map((note) => element("li", note)));
+  $("notes").hidden = !notes.length;
+  const best = answer.ranking[0];
+  if (best) say(`Done. First is page ${best.page} of ${best.source}.`);
+}
+
+$("order").addEventListener("change", () => reorder(pages, shownOrder()));
+
+// Who ranks, and the key where one is needed
+
+async function greet() {
+  try {
+    const about = await api.info();
+    $("model").textContent = `${about.model} · ${about.method} · reads ${about.view === "both" ? "image and text" : about.view}`;
+  } catch (error) {
+    fail(error);
+  }
+}
+$("unlock").addEventListener("submit", (event) => {
+  event.preventDefault();
+  api.keepKey($("key").value);
+  $("key").value = "";
+  $("locked").close();
+  greet();
+});
+greet();
