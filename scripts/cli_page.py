@@ -45,7 +45,7 @@ def section(path: str, command: Any, level: str) -> str:
     context = command.make_context(path, [], resilient_parsing=True)
     usage = " ".join([path, *command.collect_usage_pieces(context)])
     rows = [row(parameter.get_help_record(context)) for parameter in command.params if not getattr(parameter, "hidden", False)]
-    table = ["| | |", "|---|---|", *[r for r in rows if r]] if any(rows) else []
+    table = ["| Argument | Meaning |", "|---|---|", *[r for r in rows if r]] if any(rows) else []
     return "\n".join([f"{level} {path}\n", f"{paragraphs(command.help)}\n", f"```\n{usage}\n```\n", *table, ""])
 
 
