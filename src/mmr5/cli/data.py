@@ -126,6 +126,7 @@ def candidates(
     debug: options.Debug = False,
 ) -> None:
     """A first stage over each question's document → lists of candidate pages."""
+    from mmr5.cache import Cache
     from mmr5.data.candidates import build_lists, evaluation_list, training_list
     from mmr5.data.files import write_jsonl
     from mmr5.data.questions import with_questions
@@ -141,7 +142,7 @@ def candidates(
             if mode is Mode.EVALUATION
             else partial(training_list, sizes=(fewest, most), seed=seed, shuffle=shuffle, near_misses_first=near_misses_first)
         )
-        lists = build_lists(loaded, partial(open_retriever, retriever), make, progress=progress)
+        lists = build_lists(loaded, partial(open_retriever, retriever, cache=Cache()), make, progress=progress)
         written = write_jsonl(out, (found.to_dict() for found in lists))
     typer.echo(f"{written} lists in {out}")
 

@@ -4,7 +4,8 @@ The rule, first match wins:
 
 - a relevant page: the annotator's ``why``;
 - a near miss: the annotator's reason why it does not answer;
-- a page with a gist: ``<Gist>; nothing on it answers the question.``
+- a page with a gist: ``<Gist>; nothing on it answers the question.`` (``Shows <gist>; …`` where it begins with a sign such as
+  the dash of an option);
 - another page with text: ``Is about “<its heading>”, which does not answer the question.``, the heading being its first line with
   at least two words of letters (its first words where there is none);
 - a page without text: ``Holds no text that could be read.``
@@ -26,6 +27,7 @@ NAME = "annotations"
 
 _LETTERS = re.compile(r"[^\W\d_]{2,}")
 _HEADING_WORDS = 10
+_QUOTES = "\"'“‘«(["
 _RUNNING = re.compile(r"^\W*(?:page|chapter|seite|fig\w*|table)?\W*[\dIVXivx. /-]+\W*$", re.IGNORECASE)
 
 
@@ -57,7 +59,8 @@ def annotation_note(
         return fold(near_misses[page_id]), "near_miss"
     gist = fold(gists.get(page_id, "")).rstrip(".;")
     if gist:
-        return f"{gist[0].upper()}{gist[1:]}; nothing on it answers the question.", "gist"
+        opening = f"{gist[0].upper()}{gist[1:]}" if gist[0].isalnum() or gist[0] in _QUOTES else f"Shows {gist}"
+        return f"{opening}; nothing on it answers the question.", "gist"
     found = heading(page.text or "") if page is not None else None
     if found is None:
         return "Holds no text that could be read.", "blank"

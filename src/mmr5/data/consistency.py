@@ -26,7 +26,7 @@ _TOLD = re.compile(
 )
 _TAG = re.compile(r"</?(?:think|answer)>", re.IGNORECASE)
 _NEGATION = re.compile(
-    r"\b(?:not|no|never|nothing|neither|nor|without|fails?\ to|lack\w*|instead\ of|rather\ than)\b|n['’]t\b", re.IGNORECASE
+    r"\b(?:not|no|none|never|nothing|neither|nor|without|fails?\ to|lack\w*|instead\ of|rather\ than)\b|n['’]t\b", re.IGNORECASE
 )
 _QUESTION = r"(?:the|this|that|your|the\ reader['’]s)\ (?:question|query)"
 _DENIES = re.compile(

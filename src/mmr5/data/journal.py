@@ -84,8 +84,11 @@ class Journal:
             OutputError: the disk is full or cannot be written.
         """
         with self._guard:
-            fresh = {record["key"]: record for record in reversed(records) if record["key"] not in self.records}
-            lines = "".join(dumps(record) + "\n" for record in reversed(fresh.values())).encode()
+            fresh: dict[str, Record] = {}
+            for record in records:
+                if record["key"] not in self.records:
+                    fresh.setdefault(record["key"], record)
+            lines = "".join(dumps(record) + "\n" for record in fresh.values()).encode()
             if not lines:
                 return
             try:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from mmr5.answer import fold, parse, parse_verdict
+from mmr5.answer import fold, parse
 from mmr5.cache import digest
 from mmr5.data.consistency import problem_with
 from mmr5.engines.base import Engine, Message, Reply, Request, Sampling
@@ -25,6 +25,8 @@ from mmr5.types import Page, Usage, View
 
 _SECTION = re.compile(r"^## (.+)$", re.MULTILINE)
 _LABEL = re.compile(r"^\s*(?:Image|Page)\s+\d+\s*[:.–-]\s*", re.IGNORECASE)
+_VERDICT = re.compile(r"^(?:yes|no)\s*[.,:;–—-]\s*", re.IGNORECASE)
+"""A verdict before the sentence; "No fees are given" is a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +190,7 @@ def refine_notes(
 def clean_note(text: str) -> str:
     """A reply as one line: a label, a verdict, list marks and quotes around it are dropped."""
     note = _LABEL.sub("", fold(text).lstrip("-*• "))
-    verdict, rest = parse_verdict(note)
-    note = rest if verdict is not None and rest else note
+    note = _VERDICT.sub("", note) or note
     if len(note) > 1 and note[0] in "\"“'" and note[-1] in "\"”'":
         note = note[1:-1]
     return note.strip()
