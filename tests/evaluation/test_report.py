@@ -1,4 +1,3 @@
-import io
 import json
 import re
 from xml.etree import ElementTree
@@ -6,8 +5,8 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
+from evaluation.samples import FACTS, HOSTILE, PAGES
 from mmr5 import Page
 from mmr5.cache import Cache
 from mmr5.evaluation.browser import browser_data, draw, first_stage_order, ranked_order, shown
@@ -16,25 +15,6 @@ from mmr5.evaluation.report import report_markdown
 from mmr5.evaluation.report_page import report_html
 from mmr5.evaluation.runs import RunLine
 from mmr5.evaluation.statistics import summarise
-from mmr5.pages import ImageBytes
-
-HOSTILE = '</script><script>alert(1)</script><img src=x onerror=alert(2)> & "quoted" <!-- \u2028 end'
-FACTS = {
-    "mmr5": "1", "commit": "c" * 40 + "+changes", "command": "mmr5 evaluate " + HOSTILE, "prompt_fingerprint": None,
-    "config": {"corpus": HOSTILE, "split": None, "retriever": "bm25", "model": HOSTILE, "method": "reason", "view": "image", "candidates": 3,
-               "fusion": None, "seed": 0, "level": "page"},
-    "hardware": {"cores": 2, "device": ""}, "libraries": {"numpy": "2"},
-}  # fmt: skip
-
-
-def picture(shade):
-    buffer = io.BytesIO()
-    image = Image.effect_noise((300, 400), 60).point(lambda v: (v + shade) % 256).convert("RGB")
-    image.save(buffer, "PNG")
-    return ImageBytes(buffer.getvalue())
-
-
-PAGES = [Page("d", i + 1, text=f"page {i}", image=picture(20 * i)) for i in range(4)]
 
 
 def lines():

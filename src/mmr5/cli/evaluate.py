@@ -38,6 +38,9 @@ def evaluate(
     seed: options.Seed = 0,
     level: Annotated[Level, typer.Option(help="What is ranked: pages, or the layouts on them (mmdocir).")] = Level.PAGE,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first questions.")] = None,
+    ocr: options.OcrOption = options.Ocr.AUTO,
+    think_tokens: options.ThinkTokens = None,
+    batch: Annotated[int, typer.Option(min=1, help="Questions of a document given to the model together.")] = 8,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
@@ -46,7 +49,9 @@ def evaluate(
 ) -> None:
     """Measure a first stage and a model on a corpus.
 
-    Candidates are exactly the first stage's best; relevant pages are never added.
+    Candidates are exactly the first stage's best; relevant pages are never added. For example:
+
+    mmr5 evaluate opendocs --split dev --retriever bm25 --model none --out runs/bm25
     """
     from mmr5.data.corpus import load_corpus
     from mmr5.evaluation.benchmark import BASELINES, Setup
@@ -68,11 +73,13 @@ def evaluate(
         seed=seed,
         limit=limit,
         level=level.value,
+        ocr=ocr.value,
+        think_tokens=think_tokens,
     )
     if model not in BASELINES and engine is options.Engine.TRANSFORMERS:
         check_name(model)
     with progress_line() as progress:
-        loaded = load_corpus(corpus, progress=progress).split(split)
+        loaded = load_corpus(corpus, ocr=ocr.value, progress=progress).split(split)
         reranker = None
         if model not in BASELINES:
             reranker = Reranker.from_pretrained(
@@ -86,9 +93,10 @@ def evaluate(
                 progress=progress,
                 samples=samples,
                 seed=seed,
+                think_tokens=think_tokens,
             )
         command = setup.command(out, engine=engine.value, base_url=base_url, device=device, dtype=dtype)
-        scores = run(setup, loaded, out, reranker=reranker, resume=resume, progress=progress, command=command)
+        scores = run(setup, loaded, out, reranker=reranker, resume=resume, progress=progress, command=command, batch=batch)
     if as_json:
         typer.echo(json.dumps(scores, indent=2))
     else:

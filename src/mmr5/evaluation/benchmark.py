@@ -30,7 +30,7 @@ from mmr5.types import Candidates, Page, Progress, Ranking
 __all__ = ["BASELINES", "BATCH", "Setup", "evaluate"]
 
 BATCH = 8
-"""Questions about one document that are ranked together, and are the most that a kill can lose."""
+"""Questions about one document that are ranked together, and are the most that a kill can lose, unless told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,8 @@ class Setup:
         seed: of shuffles, sampling, the random baseline and the bootstrap.
         limit: only the first questions, or None.
         level: ``page``, or ``layout`` where the corpus has layouts (MMDocIR).
+        ocr: how pages without a text layer are read: ``auto``, ``never``, ``always``.
+        think_tokens: most tokens of reasoning before the answer is asked for, or None.
     """
 
     corpus: str
@@ -64,6 +66,8 @@ class Setup:
     seed: int = 0
     limit: int | None = None
     level: str = "page"
+    ocr: str = "auto"
+    think_tokens: int | None = None
 
     def __post_init__(self) -> None:
         if self.candidates < 1:
@@ -86,7 +90,7 @@ class Setup:
         for field in dataclasses.fields(self)[1:]:
             value = getattr(self, field.name)
             if value != field.default or field.name in ("retriever", "model"):
-                words += [f"--{field.name}", str(value)]
+                words += [f"--{field.name.replace('_', '-')}", str(value)]
         for name, value in how.items():
             if value not in (None, "auto", "transformers"):
                 words += [f"--{name.replace('_', '-')}", str(value)]
@@ -103,6 +107,7 @@ def evaluate(
     cache: Cache | None = None,
     progress: Progress | None = None,
     command: str | None = None,
+    batch: int = BATCH,
 ) -> dict[str, Any]:
     """Measure, and write ``run.jsonl``, ``scores.json``, ``report.md``, ``report.html``, TREC files and ``provenance.json``.
 
@@ -115,15 +120,18 @@ def evaluate(
         cache: where page embeddings are kept.
         progress: told of the questions done.
         command: what provenance says was run; None takes :meth:`Setup.command`.
+        batch: questions about one document that the model is given together; a kill loses no more.
 
     Returns:
         The content of ``scores.json``.
 
     Raises:
-        ConfigError: there is a run in ``out`` and ``resume`` was not asked for, or its settings differ.
+        ConfigError: there is a run in ``out`` and ``resume`` was not asked for, or its settings differ; or ``batch`` is below 1.
         CorpusError: a document is missing, or a run given as first stage does not fit the corpus.
         OutputError: the folder cannot be written.
     """
+    if batch < 1:
+        raise ConfigError(f"batch is {batch}: give at least 1")
     fusion = setup.fusion if setup.fusion is not None else recipe_fusion(reranker) if reranker is not None else None
     rank = ranker(setup.model, reranker, setup.seed)
     given = None if setup.retriever in RETRIEVERS else read_first_stage(setup.retriever)
@@ -139,8 +147,8 @@ def evaluate(
             if not left:
                 continue
             work = _open(setup, corpus, document, len(left), given, cache)
-            for start in range(0, len(left), BATCH):
-                part = left[start : start + BATCH]
+            for start in range(0, len(left), batch):
+                part = left[start : start + batch]
                 clock = time.perf_counter()
                 lists = [work.candidates(question) for question in part]
                 retrieved = time.perf_counter()

@@ -83,7 +83,8 @@ def claim(out: Path, facts: Mapping[str, Any], *, resume: bool) -> dict[str, Any
         OutputError: the folder cannot be written.
     """
     file = out / FILE
-    if not (out / RUN).exists():
+    run = out / RUN
+    if not run.exists() or not run.stat().st_size:
         write_text(file, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
         return dict(facts)
     if not resume:

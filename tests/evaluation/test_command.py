@@ -1,0 +1,75 @@
+import json
+import shlex
+
+import pytest
+
+from mmr5.cli.main import main
+from mmr5.evaluation.benchmark import Setup
+
+
+@pytest.fixture
+def call(capsys):
+    """Run the command line in this process: (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as caught:
+            main([str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        return caught.value.code, out, err
+
+    return run
+
+
+def quick(folder, out, *rest):
+    return ("evaluate", folder, "--out", out, "--ocr", "never", "--retriever", "bm25", *rest)
+
+
+def test_evaluate_writes_what_it_promises_and_prints_the_report(call, harbour, tmp_path):
+    out = tmp_path / "run"
+    scripted = ("--engine", "scripted", "--model", "scripted", "--method", "reason", "--view", "text", "--think-tokens", "200")
+    code, said, err = call(*quick(harbour, out, *scripted))
+    assert code == 0
+    assert said == (out / "report.md").read_text()
+    assert "wrote" in err
+    names = {"run.jsonl", "scores.json", "report.md", "report.html", "provenance.json", "run.trec", "qrels.trec"}
+    assert names <= {p.name for p in out.iterdir()}
+    facts = json.loads((out / "provenance.json").read_text())
+    assert facts["config"]["settings"]["think_tokens"] == 200
+    words = shlex.split(facts["command"])
+    assert words[:3] == ["mmr5", "evaluate", str(harbour)]
+    assert {"--engine", "--think-tokens", "--ocr", "--method", "--view"} <= set(words)
+    assert len(json.loads((out / "run.jsonl").read_text().splitlines()[0])["notes"]) == 10
+
+
+def test_the_command_in_the_provenance_does_the_same(call, harbour, tmp_path):
+    call(*quick(harbour, tmp_path / "a", "--model", "random", "--seed", "4", "--candidates", "5", "--limit", "3", "--json"))
+    words = shlex.split(json.loads((tmp_path / "a" / "provenance.json").read_text())["command"])
+    place = words.index(str(tmp_path / "a"))
+    code, out, _ = call(*words[1:place], tmp_path / "b", *words[place + 1 :], "--json")
+    assert code == 0
+    first = json.loads((tmp_path / "a" / "scores.json").read_text())
+    assert json.loads(out)["reranked"] == first["reranked"]
+    assert first["n_questions"] == 3
+
+
+def test_bad_requests_say_the_way_out(call, harbour, tmp_path):
+    code, _, err = call(*quick(harbour, tmp_path / "a", "--model", "none", "--level", "layout"))
+    assert (code, "has no layouts" in err) == (1, True)
+    assert call(*quick(harbour, tmp_path / "a", "--model", "none"))[0] == 0, "a start that failed does not claim the folder"
+    code, _, err = call(*quick(harbour, tmp_path / "b", "--model", "none", "--split", "test"))
+    assert (code, "no questions of split 'test'" in err) == (1, True)
+    assert call(*quick(harbour, tmp_path / "c", "--model", "none"))[0] == 0
+    code, _, err = call(*quick(harbour, tmp_path / "c", "--model", "none"))
+    assert (code, "--resume" in err) == (2, True)
+    assert call(*quick(harbour, tmp_path / "c", "--model", "none", "--resume"))[0] == 0
+    code, _, err = call(*quick(harbour, tmp_path / "d", "--model", "no-such-model"))
+    assert (code, "no-such-model" in err) == (1, True)
+    assert not (tmp_path / "d").exists()
+
+
+def test_the_command_names_what_differs_from_the_defaults():
+    setup = Setup("opendocs", split="dev", model="i2vec/MM-R5", think_tokens=64)
+    assert setup.command("out", engine="openai", base_url="http://h/v1", device="auto", dtype=None) == (
+        "mmr5 evaluate opendocs --split dev --retriever hybrid --model i2vec/MM-R5 --think-tokens 64 "
+        "--engine openai --base-url http://h/v1 --out out"
+    )
