@@ -1,4 +1,4 @@
-"""LlamaIndex: the postprocessor over text and image nodes, sync and async, inside a retriever query engine's steps."""
+"""LlamaIndex: the postprocessor over text and image nodes, sync and async, alone and inside a query engine."""
 
 import asyncio
 import base64
@@ -87,3 +87,24 @@ def test_pages_of_a_pdf_as_nodes_and_a_model_by_name():
     best = post.postprocess_nodes(nodes, query_str="berthing fees")[0].node
     assert best.metadata["page"] == 8
     assert base64.b64decode(best.image)[:2] == b"\xff\xd8"
+
+
+def test_inside_a_query_engine(reader, monkeypatch):
+    from llama_index.core import Settings, get_response_synthesizer
+    from llama_index.core.base.base_retriever import BaseRetriever
+    from llama_index.core.llms import MockLLM
+    from llama_index.core.query_engine import RetrieverQueryEngine
+
+    class Fixed(BaseRetriever):
+        def _retrieve(self, query_bundle):
+            return texts()
+
+    monkeypatch.setattr(Settings, "_llm", MockLLM())
+    engine = RetrieverQueryEngine(
+        Fixed(),
+        get_response_synthesizer(llm=MockLLM(), response_mode="no_text"),
+        node_postprocessors=[MMR5Postprocessor(reader, top_n=2)],
+    )
+    assert [n.node.node_id for n in engine.query(QUESTION).source_nodes][0] == "1"
+    later = asyncio.run(engine.aquery(QUESTION)).source_nodes
+    assert (later[0].node.node_id, len(later)) == ("1", 2)
