@@ -183,7 +183,7 @@ class _Reader:
         self._column = column
         self._starts = _group_starts(self._file)
         self._lock = threading.Lock()
-        self._batches: Iterator[Any] = iter(())
+        self._batches: Iterator[Any] | None = None
         self._first = 0
         self._values: list[Any] = []
         if has_large_groups(path):
@@ -204,15 +204,20 @@ class _Reader:
             raise CorpusError(f"row {row} was asked for, and the file has {self._starts[-1]} rows")
         with self._lock:
             group = bisect.bisect_right(self._starts, row) - 1
-            at_hand = self._first + len(self._values)
-            if row < self._first or (row >= at_hand and self._starts[group] > self._first):
+            beyond = row >= self._first + len(self._values)
+            if self._batches is None or row < self._first or (beyond and self._starts[group] > self._first):
                 self._batches = self._file.iter_batches(
                     batch_size=BATCH_ROWS, row_groups=list(range(group, len(self._starts) - 1)), columns=[self._column]
                 )
                 self._first, self._values = self._starts[group], []
             while row >= self._first + len(self._values):
+                try:
+                    values = next(self._batches).column(0).to_pylist()
+                except Exception:
+                    self._batches = None
+                    raise
                 self._first += len(self._values)
-                self._values = next(self._batches).column(0).to_pylist()
+                self._values = values
             return self._values[row - self._first]
 
 

@@ -1,0 +1,102 @@
+import json
+
+import pytest
+
+from mmr5.data.corpus import load_corpus
+from mmr5.data.files import read_json, read_jsonl, write_bytes, write_jsonl
+from mmr5.data.records import qids
+from mmr5.errors import CorpusError, OutputError
+
+
+def broken(pdf_corpus, name, change):
+    path = pdf_corpus / name
+    if name == "docs.json":
+        records = json.loads(path.read_text())
+        change(records)
+        path.write_text(json.dumps(records))
+    else:
+        records = [json.loads(line) for line in path.read_text().splitlines()]
+        change(records)
+        path.write_text("".join(json.dumps(r) + "\n" for r in records))
+
+
+def test_a_folder_is_a_corpus_with_qids_in_file_order(pdf_corpus):
+    corpus = load_corpus(pdf_corpus)
+    assert [q.qid for q in corpus.questions] == ["gates#0", "gates#1", "gates#2", "gates#3"] and corpus.name == "gates"
+    pages = corpus.document_pages("gates")
+    assert len(pages) == 8 and "painted blue" in pages[2].text and pages[2].number == 3
+    assert qids(["a", "b", "a"]) == ["a#0", "b#0", "a#1"]
+    with pytest.raises(CorpusError, match="no questions of split 'dev'; its splits: train"):
+        corpus.split("dev")
+    assert corpus.split("train").questions == corpus.questions
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("docs.json", lambda r: r.clear(), "at least one document"),
+        ("docs.json", lambda r: r[0].update(pages=0), "document 1: pages is 0"),
+        ("docs.json", lambda r: r[0].update(doc_name="a/b"), "use no slashes"),
+        ("docs.json", lambda r: r.append(r[0]), "used twice"),
+        ("docs.json", lambda r: r.append(1), "document 2: expected one JSON object"),
+        ("docs.json", lambda r: r[0].update(domain=3), "domain is 3"),
+        ("questions.jsonl", lambda r: r.clear(), "holds no questions"),
+        (
+            "questions.jsonl",
+            lambda r: r[1].update(page_ids=[8]),
+            r"line 2: page_ids holds 8; gates has 8 pages, zero-based 0\.\.7",
+        ),
+        ("questions.jsonl", lambda r: r[1].update(page_ids=[]), "at least one zero-based page"),
+        ("questions.jsonl", lambda r: r[1].update(page_ids=[1, 1]), "name each page once"),
+        ("questions.jsonl", lambda r: r[1].update(page_ids=[True]), "holds True"),
+        ("questions.jsonl", lambda r: r[1].update(doc_name="x"), "not in docs.json"),
+        ("questions.jsonl", lambda r: r[1].update(question=" "), "question is ' '"),
+        ("questions.jsonl", lambda r: r[1].update(near_misses={"2": "no"}), "one or the other"),
+        ("questions.jsonl", lambda r: r[1].update(why={"x": "no"}), "why holds 'x'"),
+        ("questions.jsonl", lambda r: r[1].update(why=["no"]), "no object of the form"),
+    ],
+)
+def test_a_broken_folder_is_named_by_file_line_and_value(pdf_corpus, name, change, said):
+    broken(pdf_corpus, name, change)
+    with pytest.raises(CorpusError, match=said):
+        load_corpus(pdf_corpus)
+
+
+def test_a_pdf_with_other_pages_than_recorded_is_refused(pdf_corpus):
+    broken(pdf_corpus, "docs.json", lambda r: r[0].update(pages=9))
+    with pytest.raises(CorpusError, match="has 8 pages, and its record says 9"):
+        load_corpus(pdf_corpus).document_pages("gates")
+    (pdf_corpus / "pdf" / "gates.pdf").unlink()
+    with pytest.raises(CorpusError, match="is missing"):
+        load_corpus(pdf_corpus).document_pages("gates")
+    with pytest.raises(CorpusError, match="no document 'x'"):
+        load_corpus(pdf_corpus).document_pages("x")
+    with pytest.raises(CorpusError, match="there is no corpus"):
+        load_corpus(pdf_corpus / "nowhere")
+
+
+def test_files_of_lines(tmp_path):
+    path = tmp_path / "new" / "a.jsonl"
+    assert write_jsonl(path, [{"a": "ä"}, {"b": 1}]) == 2 and [r for _, r in read_jsonl(path)] == [{"a": "ä"}, {"b": 1}]
+
+    def failing():
+        yield {"c": 1}
+        raise CorpusError("stop")
+
+    with pytest.raises(CorpusError, match="stop"):
+        write_jsonl(path, failing())
+    assert [r for _, r in read_jsonl(path)] == [{"a": "ä"}, {"b": 1}] and len(list(path.parent.iterdir())) == 1
+    path.write_bytes(b'\xef\xbb\xbf{"a": 1}\n\n[1]\n')
+    with pytest.raises(CorpusError, match="line 3: expected one JSON object, found list"):
+        list(read_jsonl(path))
+    path.write_bytes(b"{]\n")
+    for read in (lambda: list(read_jsonl(path)), lambda: read_json(path)):
+        with pytest.raises(CorpusError, match="line 1: not valid JSON"):
+            read()
+    path.write_bytes(b"\xff")
+    with pytest.raises(CorpusError, match="not UTF-8"):
+        read_json(path)
+    with pytest.raises(CorpusError, match="there is no file"):
+        read_json(tmp_path / "gone")
+    with pytest.raises(OutputError, match="cannot write"):
+        write_bytes(path / "under a file", b"")
