@@ -74,7 +74,8 @@ class MMR5CrossEncoder:
         Args:
             sentences: pairs of a question and a document; a single pair is allowed.
             show_progress_bar: taken for the sake of callers that give it; there is none.
-            ignored: refused, so that nothing that matters is passed over.
+            ignored: ``batch_size`` and ``convert_to_numpy`` change nothing here; everything else is refused, so that nothing that
+                matters is passed over.
 
         Returns:
             One float32 a pair, in the order given; a single pair gives an array of no dimensions.
