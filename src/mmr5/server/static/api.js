@@ -1,6 +1,7 @@
 /** What the page says to the server. Nothing here touches the document. */
 
 const KEY = "mmr5-key";
+const BROKEN = "The connection broke before the answer was whole. Ask again.";
 const pictures = new Map();
 
 /** A refusal: `status` of HTTP (0 when the server was not reached) and the server's own words. */
@@ -11,6 +12,7 @@ export class Refused extends Error {
   }
 }
 
+export const hasKey = () => sessionStorage.getItem(KEY) !== null;
 export const keepKey = (key) => sessionStorage.setItem(KEY, key);
 const headers = () => (sessionStorage.getItem(KEY) ? { Authorization: `Bearer ${sessionStorage.getItem(KEY)}` } : {});
 
@@ -53,7 +55,7 @@ export async function search(query, ids, signal, tell) {
     ended ||= name === "done";
     await tell(name, data);
   }
-  if (!ended) throw new Refused(0, "The connection broke before the answer was whole. Ask again.");
+  if (!ended) throw new Refused(0, BROKEN);
 }
 
 /** The events of a stream; comments that keep it alive are passed over. */
@@ -61,7 +63,9 @@ async function* events(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
-    const { value, done } = await reader.read();
+    const { value, done } = await reader.read().catch((error) => {
+      throw error.name === "AbortError" ? error : new Refused(0, BROKEN);
+    });
     if (done) return;
     rest += value;
     const blocks = rest.split("\n\n");

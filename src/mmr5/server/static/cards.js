@@ -45,7 +45,7 @@ export function makeCard(line, several, enlarge) {
   show(thumb.querySelector("img"), line.thumbnail);
   card.querySelector(".rank").textContent = line.rank;
   card.querySelector(".reason").textContent = "not looked at yet";
-  figures(card, [["first stage", line.first_stage_score, null]]);
+  figures(card, [["first-stage score", line.first_stage_score, null]]);
   return card;
 }
 
@@ -69,7 +69,7 @@ export function fillCard(card, line, query) {
     ["before", line.first_stage_rank, null],
     ["after", line.rank, null],
     [KINDS[line.score_kind] ?? "score", line.score, SHARES.has(line.score_kind) ? line.score : null],
-    ["first stage", line.first_stage_score, null],
+    ["first-stage score", line.first_stage_score, null],
   ]);
 }
 

@@ -23,14 +23,16 @@ let lines = new Map();
 let orders = { before: [], after: [] };
 
 const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, calm() ? 0 : ms); });
+const stopped = (signal) => new Promise((_, reject) => { signal.addEventListener("abort", () => reject(signal.reason)); });
 const say = (words) => { $("said").textContent = words; };
 const count = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
-const shownOrder = () => orders[form.ownerDocument.querySelector("[name=order]:checked").value];
+const shownOrder = () => orders[document.querySelector("[name=order]:checked").value];
 
 function fail(error, name = "") {
   if (error.name === "AbortError") return;
   if (error.status === 401) {
-    $("locked").showModal();
+    if (api.hasKey()) $("key-words").textContent = "The server does not know that key.";
+    if (!$("locked").open) $("locked").showModal();
     return;
   }
   $("error").replaceChildren(element("b", name ? `${name} could not be taken` : "That did not work"), error.message);
@@ -96,9 +98,8 @@ async function ask() {
   const { signal } = running;
   clear(query);
   try {
-    let wanted = await documents.ids();
+    let wanted = await Promise.race([documents.ids(), stopped(signal)]);
     if (!wanted.length) throw new api.Refused(0, "There is no document yet: drop a PDF, choose a file, or take the example.");
-    signal.throwIfAborted();
     try {
       await api.search(query, wanted, signal, hear);
     } catch (error) {
@@ -130,6 +131,7 @@ function clear(query) {
     step.querySelector("small").textContent = "";
   }
   $("asked").textContent = query;
+  $("asked").hidden = true;
   $("facts").textContent = "";
   pages.replaceChildren();
   $("thoughts").replaceChildren();
@@ -165,7 +167,8 @@ function candidates({ n_pages: read, ranking }) {
   lines = new Map(ranking.map((line) => [line.index, line]));
   orders.before = ranking.map((line) => line.index);
   pages.replaceChildren(...ranking.map((line) => makeCard(line, several, open)));
-  $("facts").textContent = `${count(read, "page")} read, ${count(ranking.length, "candidate")} in first-stage order`;
+  $("headline").textContent = "As the first stage has it";
+  $("facts").textContent = `${count(read, "page")} read · ${count(ranking.length, "candidate")}`;
   $("result").hidden = false;
 }
 
@@ -209,9 +212,11 @@ function result(answer) {
   $("notes").replaceChildren(...notes.map((note) => element("li", note)));
   $("notes").hidden = !notes.length;
   const best = answer.ranking[0];
+  $("headline").textContent = best ? `Page ${best.page} comes first` : "No page was found";
   if (best) say(`Done. First is page ${best.page} of ${best.source}.`);
 }
 
+question.addEventListener("input", () => { $("asked").hidden = question.value.trim() === $("asked").textContent; });
 $("order").addEventListener("change", () => reorder(pages, shownOrder()));
 
 // Who ranks, and the key where one is needed
