@@ -98,6 +98,8 @@ def test_the_markdown_report_names_every_setting_of_its_table():
     found = lines()
     text = report_markdown(summarise(found, resamples=20), FACTS)
     assert "| micro gain |" in text
+    assert "Only 1 document was asked about" in text
+    assert "Only 1 document was asked about" in html()
     assert "MISSING 100.0%" in text
     assert "commit cccccccccccc+changes" in text
     assert text.count("\n| First relevant page") == 1

@@ -13,6 +13,9 @@ BREAKDOWNS = (
 )
 """Titles and keys of the breakdowns in ``scores.json``."""
 
+FEW_DOCUMENTS = 5
+"""Below this the bootstrap over documents has too little to draw from."""
+
 
 def report_markdown(scores: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
     """The scores as Markdown: the table with intervals, ceilings, breakdowns, replies, time."""
@@ -38,6 +41,8 @@ def report_markdown(scores: Mapping[str, Any], provenance: Mapping[str, Any]) ->
         )
         out.append(row([f"{kind} gain", *gains]))
         out.append(row([f"{kind} oracle", *(f"{scores['oracle'][kind][n]:.3f}" for n in names)]))
+    if scores["n_documents"] < FEW_DOCUMENTS:
+        out += ["", few_documents(scores["n_documents"])]
     recall = scores["candidate_recall"]
     out += ["", f"Recall of the candidate lists: macro {recall['macro']:.3f}, micro {recall['micro']:.3f}.", ""]
     for title, key in BREAKDOWNS:
@@ -57,6 +62,11 @@ def report_markdown(scores: Mapping[str, Any], provenance: Mapping[str, Any]) ->
         f"    {provenance['command']}",
     ]
     return "\n".join(out) + "\n"
+
+
+def few_documents(n: int) -> str:
+    """What to think of intervals over few documents."""
+    return f"Only {n} document{'s were' if n > 1 else ' was'} asked about: the intervals are too narrow to decide anything."
 
 
 def short_commit(provenance: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from mmr5.cache import Cache
 from mmr5.evaluation.browser import BUDGET, Pages, Shown, browser_data, first_stage_order, place_of_first, ranked_order, shown
 from mmr5.evaluation.plots import bars, dumbbells, forest, grid
-from mmr5.evaluation.report import BREAKDOWNS, short_commit
+from mmr5.evaluation.report import BREAKDOWNS, FEW_DOCUMENTS, few_documents, short_commit
 from mmr5.evaluation.runs import RunLine
 from mmr5.evaluation.statistics import KINDS
 from mmr5.render.html import environment
@@ -54,6 +54,7 @@ def report_html(
             facts=facts,
             config=facts["config"],
             commit=short_commit(facts),
+            caution=few_documents(scores["n_documents"]) if scores["n_documents"] < FEW_DOCUMENTS else "",
             names=list(scores["retriever"]["micro"]),
             kinds=KINDS,
             plots=plots(items, scores),
