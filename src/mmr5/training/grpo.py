@@ -57,7 +57,7 @@ def train_grpo(config: TrainingConfig, *, resume: bool = False, progress: Progre
         train_dataset=data,
         processing_class=processor,
         peft_config=loading.lora(config.lora),
-        callbacks=[reporter(progress, "grpo")],
+        callbacks=[reporter(progress, "grpo", config, processor)],
     )
     done = run(trainer, config, "grpo", checkpoint, processor, base, {"rows": len(rows), "rows_kept": len(kept)})
     return {**done, **watch.counts}

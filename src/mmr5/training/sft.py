@@ -9,6 +9,7 @@ from typing import Any
 
 from mmr5.engines.loading import import_torch
 from mmr5.errors import EngineError, missing_extra
+from mmr5.models.recipes import FILE as RECIPE
 from mmr5.training import folder, loading, sources
 from mmr5.training.config import TrainingConfig
 from mmr5.training.folder import claim, finish
@@ -58,7 +59,7 @@ def train_sft(config: TrainingConfig, *, resume: bool = False, progress: Progres
         processing_class=processor,
         peft_config=adapter,
         optimizers=(own_optimizer, None),
-        callbacks=[reporter(progress, "sft")],
+        callbacks=[reporter(progress, "sft", config, processor)],
     )
     return run(trainer, config, "sft", checkpoint, processor, base, {"rows": len(rows)})
 
@@ -128,8 +129,8 @@ def loraplus(config: TrainingConfig, model: Any) -> Any:
     )
 
 
-def reporter(progress: Progress | None, stage: str) -> Any:
-    """A callback that tells ``progress`` of optimizer steps, and stops a run whose loss is no number."""
+def reporter(progress: Progress | None, stage: str, config: TrainingConfig, processor: Any) -> Any:
+    """A callback: progress, a stop when the loss is no number, and checkpoints that load by themselves."""
     from transformers import TrainerCallback
 
     class Reporter(TrainerCallback):  # type: ignore[misc]
@@ -143,6 +144,12 @@ def reporter(progress: Progress | None, stage: str) -> Any:
                 raise EngineError(
                     f"the loss is {loss} at step {state.global_step}: lower optim.learning_rate, or set model.autocast to float32"
                 )
+
+        def on_save(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+            if state.is_world_process_zero:
+                saved = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+                loading.save_processor(processor, saved)
+                folder.write(saved / RECIPE, config.recipe.recipe(config.data.max_pixels).to_json())
 
     return Reporter()
 

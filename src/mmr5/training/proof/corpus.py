@@ -30,7 +30,7 @@ class Amount:
         test: documents a kind for the test, each with one question.
     """
 
-    train: int = 120
+    train: int = 240
     grpo: int = 30
     test: int = 50
 

@@ -1,0 +1,79 @@
+"""What the vision proof measured, against its goals."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from mmr5.errors import InputError
+from mmr5.rewards import format_reward, ranking_reward
+from mmr5.training.folder import write
+from mmr5.training.proof.corpus import PAGES
+
+GOAL_SFT = 0.9
+"""Recall@1 after SFT, where chance is .2."""
+GOAL_GAIN = 0.03
+"""Gain of Recall@1 by GRPO over the half-trained checkpoint."""
+HALF = "half"
+EVALUATED = {"sft": "sft-test", "half_sft": "half-test", "grpo": "grpo-test"}
+"""Model → folder of its evaluation."""
+
+
+def take_half(folder: Path, share: float) -> Path:
+    """Copy the checkpoint that SFT had after a share of its steps.
+
+    Raises:
+        InputError: SFT left no checkpoint.
+    """
+    steps = sorted(int(p.name.partition("-")[2]) for p in (folder / "sft").glob("checkpoint-*"))
+    if not steps:
+        raise InputError(f"{folder / 'sft'} holds no checkpoint: run the first stage before")
+    nearest = min(steps, key=lambda step: abs(step - share * steps[-1]))
+    target = folder / HALF
+    if target.exists():
+        shutil.rmtree(target)
+    left = shutil.ignore_patterns("optimizer.pt", "scheduler.pt", "rng_state*", "trainer_state.json", "training_args.bin")
+    shutil.copytree(folder / "sft" / f"checkpoint-{nearest}", target, ignore=left)
+    return target
+
+
+def summarise(folder: Path) -> dict[str, Any]:
+    """Read the evaluations, and write ``summary.json``.
+
+    Returns:
+        Recall@1 of each model on held-out combinations, mean rewards before and after GRPO, values read off an axis apart,
+        seconds of both stages, and which goals hold.
+    """
+    found: dict[str, Any] = {"chance": 1 / PAGES}
+    for name, where in EVALUATED.items():
+        scores = json.loads((folder / where / "scores.json").read_text(encoding="utf-8"))
+        found[f"{name}_recall@1"] = scores["reranked"]["micro"]["recall@1"]
+        ranking, form = rewards(folder / where / "run.jsonl")
+        found |= {f"{name}_ranking_reward": ranking, f"{name}_format_reward": form, f"{name}_reward": ranking + form}
+    axis = folder / "axis-test" / "scores.json"
+    if axis.is_file():
+        found["sft_axis_recall@1"] = json.loads(axis.read_text(encoding="utf-8"))["reranked"]["micro"]["recall@1"]
+    stages = [json.loads((folder / s / "history.json").read_text(encoding="utf-8"))["facts"]["seconds"] for s in ("sft", "grpo")]
+    found |= {"sft_seconds": stages[0], "grpo_seconds": stages[1], "seconds": sum(stages)}
+    found["goals"] = {
+        "sft sees": found["sft_recall@1"] >= GOAL_SFT,
+        "grpo ranks better": found["grpo_recall@1"] - found["half_sft_recall@1"] >= GOAL_GAIN,
+        "grpo earns more for ranking": found["grpo_ranking_reward"] > found["half_sft_ranking_reward"],
+        "grpo earns more for format": found["grpo_format_reward"] > found["half_sft_format_reward"],
+    }
+    write(folder / "summary.json", json.dumps(found, indent=2) + "\n")
+    return found
+
+
+def rewards(run: Path) -> tuple[float, float]:
+    """Mean ranking and format reward of the replies in a ``run.jsonl``."""
+    lines = [json.loads(line) for line in run.read_text(encoding="utf-8").splitlines()]
+    ranking, form = [], []
+    for line in lines:
+        wanted = [line["candidates"].index(p) for p in line["relevant"] if p in line["candidates"]]
+        n = len(line["candidates"])
+        ranking.append(ranking_reward(line["reply"] or "", wanted, n) if wanted else 0.0)
+        form.append(format_reward(line["reply"] or "", n))
+    return sum(ranking) / len(ranking), sum(form) / len(form)
