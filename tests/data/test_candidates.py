@@ -223,11 +223,14 @@ def test_rows_balanced_over_page_sizes_from_the_command_line(pdf_corpus, tmp_pat
         (["rows", lists, "--out", rows, "--kind", "grpo", "--sample", 2, "--corpus", pdf_corpus], 0),
         (["rows", lists, "--out", rows, "--kind", "grpo", "--sample", 9, "--corpus", pdf_corpus], 2),
         (["check", rows, "--corpus", pdf_corpus, "--json"], 0),
+        (["check", rows, "--corpus", pdf_corpus, "--against", "opendocs", "--against-split", "dev"], 0),
+        (["check", rows, "--corpus", pdf_corpus, "--against", pdf_corpus], 1),
         (["candidates", pdf_corpus, "--out", lists, "--retriever", "none", "--mode", "evaluation", "--candidates", 2], 0),
     ):
         with pytest.raises(SystemExit) as ended:
             main(["data", *(str(a) for a in arguments)])
         assert ended.value.code == code, arguments
+    assert "3 shared with what is held out" in capsys.readouterr().err
     assert len(rows.read_text().splitlines()) == 2 and all(found.candidates == (0, 1) for found in read_lists(lists))
 
 

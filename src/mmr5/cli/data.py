@@ -265,6 +265,8 @@ def check(
     files: Annotated[list[Path], typer.Argument(help="Rows files; splits are compared over all of them.", show_default=False)],
     corpus: CorpusOption,
     pages: Annotated[bool, typer.Option(help="Also build every prompt and look at its pages.")] = True,
+    against: Annotated[str | None, typer.Option(help="A corpus that is held out: no document or question may be shared.")] = None,
+    against_split: Annotated[str | None, typer.Option(help="Of that corpus, only this split.")] = None,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
@@ -276,24 +278,31 @@ def check(
     from mmr5.data.checks import check_rows
     from mmr5.data.rows import read_rows
     from mmr5.data.sources import open_corpus
-    from mmr5.data.summary import summarise_rows, summary_text
+    from mmr5.data.summary import held_out_overlap, summarise_rows, summary_text
 
     del debug
     made = [row for file in files for row in read_rows(file)]
+    loaded = open_corpus(corpus)
     with progress_line() as progress:
-        faults = check_rows(made, open_corpus(corpus), pages=pages, progress=progress)
+        faults = check_rows(made, loaded, pages=pages, progress=progress)
     summary = summarise_rows(made)
+    shared = [] if against is None else held_out_overlap(made, loaded, open_corpus(against).split(against_split))
     if as_json:
         shown = [{"row": f.place, "qid": f.qid, "problem": f.problem} for f in faults]
-        typer.echo(json.dumps({"faults": shown, **summary.to_dict()}, ensure_ascii=False, indent=2))
+        typer.echo(json.dumps({"faults": shown, "held_out": shared, **summary.to_dict()}, ensure_ascii=False, indent=2))
     else:
         typer.echo(summary_text(summary))
         typer.echo(f"proofs           {len(made) - len({f.place for f in faults})} of {len(made)} rows hold")
         for fault in faults[:_SHOWN_FAULTS]:
             typer.echo(f"  {fault}")
+        if against is not None:
+            typer.echo(f"held-out overlap {len(shared)}" + "".join(f"\n  {found}" for found in shared[:_SHOWN_FAULTS]))
     overlap = sum(len(found) for found in summary.overlap.values())
-    if faults or overlap or not made:
-        note(f"error: {len(faults)} faults, {overlap} documents or questions in more than one split, {len(made)} rows")
+    if faults or overlap or shared or not made:
+        note(
+            f"error: {len(faults)} faults, {overlap} documents or questions in more than one split, "
+            f"{len(shared)} shared with what is held out, {len(made)} rows"
+        )
         raise typer.Exit(1)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmr5.answer import fold
+from mmr5.data.corpus import Corpus
 from mmr5.data.rows import ListRow, PageRow, Row
 
 
@@ -101,6 +102,25 @@ def summarise_rows(rows: Sequence[Row]) -> Summary:
             "questions": _in_several_splits(rows, lambda row: fold(row.question).casefold()),
         },
     )
+
+
+def held_out_overlap(rows: Sequence[Row], corpus: Corpus, held_out: Corpus) -> list[str]:
+    """Documents of rows that a held-out corpus has too, and questions that it asks too.
+
+    Documents are compared by the name of their file, ``.pdf`` and MMDocIR's subset aside; questions word for word.
+
+    Args:
+        rows: the rows.
+        corpus: holds their documents.
+        held_out: what must not be trained on, narrowed to its split.
+    """
+    from mmr5.data.mmdocir_training import overlapping_documents
+
+    shown = {row.doc_name for row in rows}
+    documents = overlapping_documents((d for d in corpus.documents if d.doc_name in shown), held_out.documents)
+    asked = {fold(question.question).casefold() for question in held_out.questions}
+    questions = {row.question for row in rows if fold(row.question).casefold() in asked}
+    return [*(f"document {name}" for name in documents), *(f"question {question!r}" for question in sorted(questions))]
 
 
 def summary_text(summary: Summary) -> str:
