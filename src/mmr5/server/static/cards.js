@@ -53,8 +53,8 @@ export function makeCard(line, several, enlarge) {
 export function fillCard(card, line, query) {
   card.classList.remove("waiting");
   const reason = card.querySelector(".reason");
-  reason.textContent = line.reason ?? "This method gives no reason for a page.";
-  reason.classList.toggle("none", line.reason === null);
+  reason.textContent = line.reason ?? "";
+  reason.hidden = !line.reason;
   const evidence = card.querySelector(".evidence");
   evidence.hidden = !line.evidence;
   evidence.replaceChildren(...marked(line.evidence ?? "", query));

@@ -203,6 +203,7 @@ function result(answer) {
   const took = seconds < 10 ? seconds.toFixed(1) : seconds.toFixed(0);
   $("facts").textContent = [
     `${count(answer.n_pages, "page")} read`, `${count(answer.ranking.length, "candidate")} ranked`, `${answer.model}, ${answer.method}`, `${took} s`,
+    ...(answer.ranking.some((line) => line.reason) ? [] : ["this method gives no reasons"]),
   ].join(" · ");
   $("order").disabled = false;
   const notes = [
