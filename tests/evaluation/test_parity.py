@@ -123,6 +123,17 @@ def test_metrics_alone_give_the_numbers_of_mmdocirs_own_code(case, without):
         assert 100 * micro(found) == pytest.approx(FIXTURE["expected"][case]["exact"]["layout"][str(k)][11], abs=1e-9)
 
 
+@pytest.mark.parametrize("level", ["page", "layout"])
+def test_the_report_shows_the_benchmarks_own_pictures(tmp_path, monkeypatch, level):
+    monkeypatch.setattr("mmr5.evaluation.browser.MOST_PICTURES", 40)
+    corpus = published(tmp_path / "corpus")
+    run = first_stage(tmp_path / "fixture.trec", corpus, level)
+    evaluate(Setup("mmdocir", retriever=str(run), model="oracle", level=level), corpus, tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("data:image/jpeg;base64,") == 40
+    assert f'"layouts":{"true" if level == "layout" else "false"}' in page
+
+
 def test_the_fixture_holds_what_it_promises():
     rows = asked()
     assert {d["domain"] for d, *_ in rows} == set(DOMAINS)
