@@ -9,7 +9,8 @@ from mmr5.answer import parse, parse_verdict
 from mmr5.data.candidates import CandidateList
 from mmr5.data.checks import Contents, check_rows, shown_pages
 from mmr5.data.conversations import Conversations
-from mmr5.data.rows import NO_WHY, PAGE_WITHOUT_NOTE, ListRow, PageRow, build_rows, gold_order, list_row, read_rows, row_of
+from mmr5.data.row_building import NO_WHY, PAGE_WITHOUT_NOTE, build_rows
+from mmr5.data.rows import ListRow, PageRow, gold_order, list_row, read_rows, row_of
 from mmr5.data.summary import summarise_rows, summary_text
 from mmr5.engines.scripted import ScriptedEngine
 from mmr5.errors import ConfigError, CorpusError

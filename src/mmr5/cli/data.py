@@ -241,7 +241,7 @@ def rows(
     from mmr5.data.candidates import read_lists
     from mmr5.data.files import write_jsonl
     from mmr5.data.notes import read_notes
-    from mmr5.data.rows import build_rows
+    from mmr5.data.row_building import build_rows
 
     del debug
     if sample is not None and corpus is None:

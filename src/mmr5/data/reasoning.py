@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from mmr5.cache import digest
 from mmr5.data.candidates import CandidateList
@@ -20,6 +19,7 @@ from mmr5.data.corpus import Corpus
 from mmr5.data.files import Record
 from mmr5.data.journal import Journal
 from mmr5.data.notes import by_document
+from mmr5.data.tally import REPORT_SECONDS, Reporter, Tally
 from mmr5.data.teacher import (
     Pause,
     TeacherSettings,
@@ -31,70 +31,12 @@ from mmr5.data.teacher import (
 )
 from mmr5.engines.base import Engine
 from mmr5.errors import ContextLengthError, CorpusError, EngineError, MMR5Error, PageError
-from mmr5.types import Page, Progress, Usage
+from mmr5.types import Page, Progress
 
 FAILURES_IN_A_ROW = 20
 """After so many failures without one success between them the run stops: the server is down, or refuses everything."""
-REPORT_SECONDS = 5.0
-"""Between two lines of progress."""
 _QUEUED = 2
 """Jobs that wait for each worker; more would only hold pages in memory."""
-
-
-@dataclass(slots=True)
-class Tally:
-    """What a run did, counted while it goes.
-
-    Attributes:
-        total: notes and rewritten lists that are wanted.
-        present: those that were in the journal already.
-        written: those that were written now.
-        dropped: those that the teacher could not write so that they fit their label.
-        failures: requests that failed for good, by kind; they are asked again by the next run.
-        asks: requests that were answered.
-        usage: their tokens.
-        started: when the run began, in seconds of the clock.
-        in_a_row: failures of the backend since the last success.
-    """
-
-    total: int = 0
-    present: int = 0
-    written: int = 0
-    dropped: int = 0
-    failures: Counter[str] = field(default_factory=Counter)
-    asks: int = 0
-    usage: Usage = Usage()
-    started: float = 0.0
-    in_a_row: int = 0
-
-    @property
-    def done(self) -> int:
-        """Everything that is settled."""
-        return self.present + self.written + self.dropped + sum(self.failures.values())
-
-    def to_dict(self) -> Record:
-        """Plain JSON values."""
-        return {
-            "total": self.total,
-            "present": self.present,
-            "written": self.written,
-            "dropped": self.dropped,
-            "failures": dict(self.failures),
-            "asks": self.asks,
-            "prompt_tokens": self.usage.prompt_tokens,
-            "completion_tokens": self.usage.completion_tokens,
-        }
-
-    def line(self, seconds: float) -> str:
-        """Rate, tokens, and failures by kind."""
-        rate = (self.written + self.dropped) / seconds if seconds > 0 else 0.0
-        parts = [
-            f"{rate:.1f} a second",
-            f"{self.usage.prompt_tokens} tokens read, {self.usage.completion_tokens} written",
-            f"{self.dropped} dropped",
-            "failures: " + (", ".join(f"{kind} {count}" for kind, count in sorted(self.failures.items())) or "none"),
-        ]
-        return "; ".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +93,7 @@ def reason(
         if stop.wait(seconds):
             raise _StoppedError("interrupted")
 
-    report = _Reporter(progress, tally, clock)
+    report = Reporter(progress, tally, clock)
     with ThreadPoolExecutor(settings.workers, thread_name_prefix="mmr5-teacher") as pool:
         _run(
             pool,
@@ -176,21 +118,6 @@ def reason(
             )
     report(force=True)
     return tally
-
-
-class _Reporter:
-    """Tells of the work now and then."""
-
-    def __init__(self, progress: Progress | None, tally: Tally, clock: Callable[[], float]) -> None:
-        self._progress, self._tally, self._clock = progress, tally, clock
-        self._last = tally.started
-
-    def __call__(self, *, force: bool = False) -> None:
-        now = self._clock()
-        if self._progress is not None and (force or now - self._last >= REPORT_SECONDS):
-            self._last = now
-            line = self._tally.line(now - self._tally.started)
-            self._progress(f"notes {self._tally.done} of {self._tally.total}: {line}", self._tally.done, self._tally.total)
 
 
 def note_key(engine: Engine, settings: TeacherSettings, found: CandidateList, page_id: int, page: Page, *, relevant: bool) -> str:
@@ -308,7 +235,7 @@ def _run(
     journal: Journal,
     tally: Tally,
     stop: threading.Event,
-    report: _Reporter,
+    report: Reporter,
     settings: TeacherSettings,
     teacher: str,
 ) -> None:
@@ -347,7 +274,7 @@ def _work(job: _Job, journal: Journal, teacher: str) -> Written:
     return written
 
 
-def _settle(running: dict[Future[Written], _Job], tally: Tally, report: _Reporter) -> None:
+def _settle(running: dict[Future[Written], _Job], tally: Tally, report: Reporter) -> None:
     """Wait for at least one job, and count those that are done."""
     done, _ = wait(running, timeout=REPORT_SECONDS, return_when=FIRST_COMPLETED)
     for future in done:

@@ -1,4 +1,4 @@
-"""Training rows: the lines of a rows file, made from candidate lists and notes (paper sections 3.2.1 and 3.3.1).
+"""Training rows: the lines of a rows file (paper sections 3.2.1 and 3.3.1). :mod:`mmr5.data.row_building` makes them in bulk.
 
 A row names its pages and holds no picture and no page text; :mod:`mmr5.data.conversations` turns it into chat messages. What a
 row teaches is written by :mod:`mmr5.answer`. The format stands in ``docs/data.md``.
@@ -6,13 +6,12 @@ row teaches is written by :mod:`mmr5.answer`. The format stands in ``docs/data.m
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mmr5.answer import format_reply, format_verdict
+from mmr5.answer import format_reply
 from mmr5.data.candidates import CandidateList
 from mmr5.data.files import Record, read_jsonl
 from mmr5.errors import ConfigError, CorpusError
@@ -20,8 +19,6 @@ from mmr5.prompt import LISTWISE, VIEWS, label, neutralise
 from mmr5.types import View
 
 KINDS = ("listwise", "pointwise", "grpo")
-Notes = Mapping[tuple[str, int], str]
-"""``(qid, page id)`` → the sentence on that page for that question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,83 +202,6 @@ def list_row(found: CandidateList, *, kind: str, method: str, view: View, notes:
     )
 
 
-def page_rows(found: CandidateList, notes: Notes, view: View) -> Iterator[PageRow]:
-    """One row for every candidate that has a note."""
-    for position, (page_id, score) in enumerate(zip(found.candidates, found.scores, strict=True)):
-        note = notes.get((found.qid, page_id))
-        if note is None:
-            continue
-        relevant, safe = page_id in found.relevant, neutralise(note)
-        yield PageRow(
-            found.qid,
-            found.doc_name,
-            found.question,
-            page_id,
-            relevant,
-            position,
-            score,
-            view,
-            safe,
-            format_verdict(relevant, safe),
-            found.split,
-            found.source,
-        )
-
-
-NO_RELEVANT = "no candidate is relevant"
-NO_WHY = "a relevant page has no note"
-TOO_SHORT = "fewer than two pages"
-PAGE_WITHOUT_NOTE = "pages without a note"
-
-
-def build_rows(
-    lists: Iterable[CandidateList], *, kind: str, method: str, view: View, notes: Notes | None = None
-) -> tuple[list[Row], Counter[str]]:
-    """Rows of candidate lists.
-
-    A page without a note is taken off a list whose notes are taught; a list whose relevant page has none is left out, as is one
-    without a relevant candidate or with fewer than two pages.
-
-    Args:
-        lists: the candidate lists.
-        kind: ``listwise``, ``pointwise`` or ``grpo``.
-        method: of the ``listwise`` and ``grpo`` prompts; unused for ``pointwise``.
-        view: how pages enter the prompt.
-        notes: needed for ``pointwise``, and for ``listwise`` with method ``reason``.
-
-    Returns:
-        The rows, and how much was left out, by reason.
-
-    Raises:
-        ConfigError: an unknown kind, method or view, or notes that are needed and not given.
-    """
-    if kind not in KINDS:
-        raise ConfigError(f"kind is {kind!r}: use one of {', '.join(KINDS)}")
-    taught = kind == "pointwise" or (kind == "listwise" and method == "reason")
-    if taught and notes is None:
-        raise ConfigError(f"rows of kind {kind!r} teach a sentence a page: give the notes that 'mmr5 data reason' wrote")
-    rows: list[Row] = []
-    left_out: Counter[str] = Counter()
-    for found in lists:
-        usable = found
-        if taught and notes is not None:
-            if any((found.qid, found.candidates[i]) not in notes for i in found.positions):
-                left_out[NO_WHY] += 1
-                continue
-            usable = _noted(found, notes)
-            left_out[PAGE_WITHOUT_NOTE] += len(found.candidates) - len(usable.candidates)
-        if kind == "pointwise":
-            rows += page_rows(usable, notes or {}, view)
-        elif not usable.positions:
-            left_out[NO_RELEVANT] += 1
-        elif len(usable.candidates) < 2:
-            left_out[TOO_SHORT] += 1
-        else:
-            sentences = [notes[usable.qid, p] for p in usable.candidates] if taught and notes is not None else None
-            rows.append(list_row(usable, kind=kind, method=method, view=view, notes=sentences))
-    return rows, +left_out
-
-
 def read_rows(path: Path) -> list[Row]:
     """Read a rows file.
 
@@ -306,24 +226,6 @@ def row_of(record: Record, where: str) -> Row:
         raise CorpusError(f"{where}: field {error} is missing from a row of kind {kind!r}") from error
     except (TypeError, ValueError) as error:
         raise CorpusError(f"{where}: {error}") from error
-
-
-def _noted(found: CandidateList, notes: Notes) -> CandidateList:
-    """The list without the pages that have no note."""
-    kept = [i for i, page_id in enumerate(found.candidates) if (found.qid, page_id) in notes]
-    if len(kept) == len(found.candidates):
-        return found
-    return CandidateList(
-        found.qid,
-        found.doc_name,
-        found.question,
-        found.relevant,
-        tuple(found.candidates[i] for i in kept),
-        tuple(found.scores[i] for i in kept),
-        found.split,
-        found.source,
-        found.why,
-    )
 
 
 def _page_row(record: Record) -> PageRow:
