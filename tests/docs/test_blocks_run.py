@@ -55,7 +55,7 @@ def test_python_runs_without_a_model(block, monkeypatch, warm):
     run(block)
 
 
-@pytest.mark.slow  # 150 s in all: mini reads up to 12 pages a block
+@pytest.mark.slow  # 300 s in all: mini reads up to 12 pages a block
 @pytest.mark.parametrize("block", blocks("python", pages=GUIDES), ids=lambda b: b.where)
 def test_python_runs_with_mini(block, real_cache):
     if "print(" in block.text:
@@ -84,7 +84,7 @@ def test_the_readme_shows_real_output():
     assert all(output.strip() for _, _, output in found)
 
 
-@pytest.mark.slow  # 90 s in all
+@pytest.mark.slow  # 150 s in all
 @pytest.mark.parametrize(("where", "command", "output"), list(sessions()))
 def test_the_readmes_console_shows_what_is_printed(where, command, output, real_cache, tmp_path):
     (tmp_path / "examples").symlink_to(ROOT / "examples")

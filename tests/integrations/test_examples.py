@@ -36,7 +36,7 @@ def test_an_example_runs_without_a_model(name, capsys, monkeypatch, warm):
     assert len(re.findall(r"^p\. \d+ ", out, re.MULTILINE)) == 3
 
 
-@pytest.mark.slow  # 150 s in all: the weights of mini are 98 MB, and each example reads up to 12 pages
+@pytest.mark.slow  # 170 s in all: the weights of mini are 98 MB, and each example reads up to 12 pages
 @pytest.mark.parametrize("name", NAMES)
 def test_an_example_finds_the_page_with_mini(name, capsys, monkeypatch, real_cache):
     out = output(name, capsys, monkeypatch)
