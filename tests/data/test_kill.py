@@ -63,8 +63,8 @@ def kill_and_count(folder, kills, lists, seconds, longest, seed):
 
 
 def test_five_kills_lose_and_repeat_nothing(tmp_path):
-    found = kill_and_count(tmp_path, 5, 20, 0.01, 0.1, seed=1)
-    assert 0 < found["written before the last run"] < 20 * (PAGES + 1)
+    found = kill_and_count(tmp_path, 5, 40, 0.01, 0.2, seed=1)
+    assert 0 < found["written before the last run"] < 40 * (PAGES + 1)
 
 
 @pytest.mark.slow  # budget: 180 seconds

@@ -249,8 +249,10 @@ def _run(
             report()
         while running:
             _settle(running, tally, report)
-    except BaseException:
+    except BaseException as error:
         stop.set()
+        if isinstance(error, KeyboardInterrupt):
+            report.say(f"interrupted: what is under way is let finish and kept (at most {settings.workers} requests)")
         pool.shutdown(wait=True, cancel_futures=True)
         raise
 

@@ -83,3 +83,8 @@ class Reporter:
             self._last = now
             line = self._tally.line(now - self._tally.started)
             self._progress(f"notes {self._tally.done} of {self._tally.total}: {line}", self._tally.done, self._tally.total)
+
+    def say(self, stage: str) -> None:
+        """Tell of something out of turn."""
+        if self._progress is not None:
+            self._progress(stage, self._tally.done, self._tally.total)
