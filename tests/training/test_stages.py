@@ -63,6 +63,7 @@ def test_a_row_that_is_too_long_is_never_cut(settings):
         train_sft(settings("sft", "optim.max_steps=1", "data.max_tokens=300"))
 
 
+@pytest.mark.slow  # 60 s
 def test_an_interrupted_sft_run_goes_on_as_if_nothing_had_happened(settings, pages_corpus):
     whole = settings("sft", "optim.max_steps=4", f"run.out={pages_corpus / 'whole'}")
     train_sft(whole)
@@ -91,6 +92,7 @@ def test_rows_must_agree_with_the_recipe(settings, pages_corpus):
         train_sft(settings("sft", f"data.rows={pages_corpus / 'grpo.jsonl'}", "run.out=" + str(pages_corpus / "none")))
 
 
+@pytest.mark.slow  # 60 s
 def test_grpo_goes_on_from_the_sft_adapter_and_resumes(settings, pages_corpus):
     import torch
 
@@ -122,6 +124,16 @@ def test_grpo_goes_on_from_the_sft_adapter_and_resumes(settings, pages_corpus):
         assert torch.allclose(merged(input_ids=ids).logits, stacked(input_ids=ids).logits, atol=1e-5)
 
 
+def test_grpo_trains_and_counts(settings):
+    config = settings("grpo", "optim.max_steps=2")
+    done = train_grpo(config)
+    assert (done["steps"], done["rollouts"], done["groups"]) == (2, 4, 2)
+    history = json.loads((Path(config.run.out) / "history.json").read_text())["history"]
+    assert {"kl", "reward_std", "clean_share", "rewards/format_reward/mean"} <= set(history[0])
+    checkpoint = Path(config.run.out) / "checkpoint-2"
+    assert (checkpoint / "recipe.json").is_file() and (checkpoint / "preprocessor_config.json").is_file()
+
+
 def test_rollouts_that_do_not_differ_stop_the_run(settings, monkeypatch):
     from mmr5.training import rollouts
 
@@ -130,6 +142,7 @@ def test_rollouts_that_do_not_differ_stop_the_run(settings, monkeypatch):
         train_grpo(settings("grpo", "optim.max_steps=2"))
 
 
+@pytest.mark.slow  # 60 s
 def test_prompts_that_teach_nothing_are_dropped_beforehand(settings):
     config = settings("grpo", "optim.max_steps=2", "grpo.difficulty_samples=2", "data.limit=3")
     with pytest.raises(ConfigError, match="earn the same reward with every reply"):
@@ -138,6 +151,7 @@ def test_prompts_that_teach_nothing_are_dropped_beforehand(settings):
     assert [row["agrees"] for row in measured["rows"]] == [True, True, True]
 
 
+@pytest.mark.slow  # 60 s
 def test_merging_gives_one_whole_checkpoint(settings):
     from mmr5.training.merge import merge
 

@@ -33,6 +33,8 @@ _FREE = ("run", "model.device", "model.attention", "data.workers")
 def claim(config: TrainingConfig, stage: str, *, resume: bool) -> Path | None:
     """Make the run's folder ours, and find the checkpoint to go on from.
 
+    Of several processes the first alone writes.
+
     Args:
         config: the run.
         stage: ``sft`` or ``grpo``.
@@ -46,6 +48,8 @@ def claim(config: TrainingConfig, stage: str, *, resume: bool) -> Path | None:
         OutputError: the folder cannot be written.
     """
     out = Path(config.run.out)
+    if not is_main():
+        return last_checkpoint(out) if resume else None
     before = _read(out / PROVENANCE)
     now = provenance(config, stage)
     if before is not None and not resume:
@@ -64,6 +68,11 @@ def claim(config: TrainingConfig, stage: str, *, resume: bool) -> Path | None:
         ) from error
     write(out / PROVENANCE, json.dumps(now, indent=2) + "\n")
     return None
+
+
+def is_main() -> bool:
+    """Whether this is the process that writes, as ``accelerate launch`` and ``torchrun`` tell it."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def provenance(config: TrainingConfig, stage: str) -> dict[str, Any]:
@@ -103,6 +112,8 @@ def last_checkpoint(out: Path) -> Path | None:
     for folder in found:
         if _read(folder / STATE) is not None:
             return folder
+        if not is_main():
+            continue
         warnings.warn(MMR5Warning(f"{folder} was cut off while it was written and is removed"), stacklevel=2)
         shutil.rmtree(folder)
     return None

@@ -12,6 +12,7 @@ from mmr5.engines.loading import import_torch, load_model, pick_device, pick_dty
 from mmr5.errors import ConfigError, missing_extra
 from mmr5.models import resolve
 from mmr5.training.config import LoraConfig, TrainingConfig
+from mmr5.training.folder import is_main
 
 MERGED = "base"
 """Folder within a run that holds the base with the earlier stage's adapter merged into it."""
@@ -48,8 +49,9 @@ def load_for_training(config: TrainingConfig) -> tuple[Any, Any, str]:
     if not (getattr(processor, "chat_template", None) or getattr(getattr(processor, "tokenizer", None), "chat_template", None)):
         raise ConfigError(f"{config.model.base} has no chat template: train a checkpoint that is made for conversation")
     if merging:
-        save_whole(model, processor, merged)
-        (merged / "complete").touch()
+        if is_main():
+            save_whole(model, processor, merged)
+            (merged / "complete").touch()
         path = str(merged)
     elif (merged / "complete").is_file():
         path = str(merged)

@@ -1,0 +1,60 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow  # 120 s
+def test_two_processes_equal_one(settings, pages_corpus):
+    from importlib import resources
+
+    from safetensors.torch import load_file
+
+    from mmr5.training.sft import train_sft
+
+    alone = settings("sft", "optim.max_steps=2", "data.order=file", f"run.out={pages_corpus / 'one'}")
+    train_sft(alone)
+    both = settings("sft", "optim.max_steps=2", "data.order=file", "optim.batch_size=2", f"run.out={pages_corpus / 'two'}")
+    sets = [
+        f"--set={table}.{key}={json.dumps(value)}"
+        for table, values in both.to_dict().items()
+        if table != "grpo"
+        for key, value in values.items()
+    ]
+    config = Path(str(resources.files("mmr5"))) / "configs" / "smoke" / "sft.toml"
+    command = [
+        sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no",
+        "--dynamo_backend", "no", "--main_process_port", "0", "-m", "mmr5.cli.main", "train", "sft", str(config), *sets,
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (load_file(pages_corpus / name / "adapter_model.safetensors") for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    assert max(float((one[k] - two[k]).abs().max()) for k in one) < 1e-4
+
+
+@pytest.mark.slow  # 600 s: a tenth of the vision proof
+def test_a_tenth_of_the_vision_proof(tmp_path):
+    """The whole chain by its commands; a tenth of the rows teaches the reply's form, not yet the sight."""
+    out = tmp_path / "smoke"
+    env = {
+        **os.environ, "OUT": str(out), "BIN": str(Path(sys.executable).parent),
+        "SFT": "--set run.save_steps=15", "GRPO": "--set optim.max_steps=6 --set optim.batch_size=32 --set run.save_steps=2",
+    }  # fmt: skip
+    done = subprocess.run(
+        ["sh", str(ROOT / "scripts" / "smoke.sh"), "0.1"], capture_output=True, text=True, timeout=1500, env=env
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["sft_format_reward"] > 0.8
+    assert {"chance", "sft_recall@1", "half_sft_recall@1", "grpo_recall@1", "half_sft_reward", "grpo_reward", "seconds"} <= set(
+        summary
+    )
+    losses = [h["loss"] for h in json.loads((out / "sft" / "history.json").read_text())["history"] if "loss" in h]
+    assert losses[-1] < 0.5 * losses[0]
+    assert (out / "sft" / "curves.png").is_file() and (out / "grpo" / "curves.png").is_file()
