@@ -213,7 +213,7 @@ def _order(order: Order) -> dict[str, Any]:
     reply = order.reply
     return {
         "ids": list(order.ids),
-        "scores": None if order.scores is None else [float(f"{score:.4g}") for score in order.scores],
+        "scores": None if order.scores is None else [float(f"{score:.3g}") for score in order.scores],
         "notes": None if order.notes is None or not any(order.notes) else list(order.notes),
         "reply": reply if reply is None or len(reply) <= REPLY_LENGTH else reply[:REPLY_LENGTH] + "…",
         "issues": list(order.issues),
