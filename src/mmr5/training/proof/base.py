@@ -55,7 +55,7 @@ def build(folder: Path, size: Size | None = None, *, seed: int = 0) -> int:
             "num_hidden_layers": size.layers,
             "num_attention_heads": heads,
             "num_key_value_heads": heads,
-            "max_position_embeddings": 2048,
+            "max_position_embeddings": 4096,
             "tie_word_embeddings": True,
             "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [8, 4, 4]},
             "eos_token_id": words.eos_token_id,
