@@ -28,14 +28,21 @@ def test_two_processes_equal_one(settings, pages_corpus):
     ]
     config = Path(str(resources.files("mmr5"))) / "configs" / "smoke" / "sft.toml"
     command = [
-        sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no",
-        "--dynamo_backend", "no", "--main_process_port", "0", "-m", "mmr5.cli.main", "train", "sft", str(config), *sets,
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "mmr5.cli.main", "train", "sft",
+        str(config), *sets,
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr[-3000:]
+    told = [json.loads((pages_corpus / name / "history.json").read_text())["history"] for name in ("one", "two")]
+    losses, norms = ([[h[key] for h in history if key in h] for history in told] for key in ("loss", "grad_norm"))
+    assert len(losses[0]) == 2
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    assert norms[1] == pytest.approx(norms[0], rel=5e-3)
+    # Adam turns a gradient of nearly nothing into a step of either sign, so single weights may differ by the learning rate
     one, two = (load_file(pages_corpus / name / "adapter_model.safetensors") for name in ("one", "two"))
     assert one.keys() == two.keys()
-    assert max(float((one[k] - two[k]).abs().max()) for k in one) < 1e-4
+    apart = [float((one[k] - two[k]).abs().mean()) for k in one]
+    assert sum(apart) / len(apart) < 0.1 * both.optim.learning_rate
 
 
 @pytest.mark.slow  # 600 s: a tenth of the vision proof
