@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 
-.PHONY: help install demo test slow browser lint format types contracts coverage clean
+.PHONY: help install demo test slow browser smoke lint format types contracts coverage clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -39,6 +39,9 @@ browser:         ## Chromium for the tests of the web page, from Debian's packag
 
 slow: install browser  ## what does not fit the gate: the browser, killed processes, long proofs
 	$(BIN)/pytest -m slow --timeout=1800 --durations=0
+
+smoke: install   ## the vision proof: a small model from random weights learns to rank pages that must be seen
+	sh scripts/smoke.sh
 
 lint: install
 	$(BIN)/ruff check .

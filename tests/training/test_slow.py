@@ -43,25 +43,3 @@ def test_two_processes_equal_one(settings, pages_corpus):
     assert one.keys() == two.keys()
     apart = [float((one[k] - two[k]).abs().mean()) for k in one]
     assert sum(apart) / len(apart) < 0.1 * both.optim.learning_rate
-
-
-@pytest.mark.slow  # 900 s: a tenth of the vision proof
-def test_a_tenth_of_the_vision_proof(tmp_path):
-    """The whole chain by its commands; a tenth of the rows teaches the reply's form, not yet the sight."""
-    out = tmp_path / "smoke"
-    env = {
-        **os.environ, "OUT": str(out), "BIN": str(Path(sys.executable).parent),
-        "SFT": "--set run.save_steps=15", "GRPO": "--set optim.max_steps=6 --set optim.batch_size=32 --set run.save_steps=2",
-    }  # fmt: skip
-    done = subprocess.run(
-        ["sh", str(ROOT / "scripts" / "smoke.sh"), "0.1"], capture_output=True, text=True, timeout=1500, env=env
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    summary = json.loads((out / "summary.json").read_text())
-    assert summary["sft_format_reward"] >= summary["half_sft_format_reward"]
-    assert {"chance", "sft_recall@1", "half_sft_recall@1", "grpo_recall@1", "half_sft_reward", "grpo_reward", "seconds"} <= set(
-        summary
-    )
-    losses = [h["loss"] for h in json.loads((out / "sft" / "history.json").read_text())["history"] if "loss" in h]
-    assert losses[-1] < 0.5 * losses[0]
-    assert (out / "sft" / "curves.png").is_file() and (out / "grpo" / "curves.png").is_file()
