@@ -30,6 +30,12 @@ def records(folder):
     return whole[0], [(r["qid"], "list" if r["kind"] == "list" else str(r["page_id"])) for r in lines]
 
 
+def asked(folder):
+    """All that the teacher was asked, in order; nothing when it was killed before its first question."""
+    log = folder / "asks.log"
+    return [tuple(line.split()) for line in log.read_text().splitlines()] if log.exists() else []
+
+
 def kill_and_count(folder, kills, lists, seconds, longest, seed):
     draw = random.Random(seed)
     asked_before = 0
@@ -41,7 +47,7 @@ def kill_and_count(folder, kills, lists, seconds, longest, seed):
         process.communicate(timeout=30)
         bytes_after, _ = records(folder)
         assert bytes_after.startswith(bytes_before), "something that was written is gone"
-        asks = [tuple(line.split()) for line in (folder / "asks.log").read_text().splitlines()]
+        asks = asked(folder)
         assert not set(asks[asked_before:]) & set(done), "something that was written was asked for again"
         asked_before = len(asks)
     _, unfinished = records(folder)
@@ -50,7 +56,7 @@ def kill_and_count(folder, kills, lists, seconds, longest, seed):
     assert process.returncode == 0
     _, done = records(folder)
     assert len(done) == len(set(done)) == lists * (PAGES + 1)
-    asks = [tuple(line.split()) for line in (folder / "asks.log").read_text().splitlines()]
+    asks = asked(folder)
     assert set(asks) == set(done)
     # What was under way in a worker when the process was killed is asked for once more; nothing else is.
     assert len(asks) - len(done) <= 4 * kills
@@ -76,9 +82,12 @@ def test_a_hundred_kills_lose_and_repeat_nothing(tmp_path):
 
 def test_an_interrupt_keeps_what_is_under_way(tmp_path):
     process = start(tmp_path, 40, 0.05)
-    time.sleep(0.4)
+    patience = time.monotonic() + 20
+    while not asked(tmp_path) and time.monotonic() < patience:
+        time.sleep(0.05)
+    time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode != 0
-    asks = [tuple(line.split()) for line in (tmp_path / "asks.log").read_text().splitlines()]
+    asks = asked(tmp_path)
     assert set(records(tmp_path)[1]) == set(asks) and asks
