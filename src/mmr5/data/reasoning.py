@@ -17,9 +17,10 @@ from mmr5.cache import digest
 from mmr5.data.candidates import CandidateList
 from mmr5.data.corpus import Corpus
 from mmr5.data.files import Record
+from mmr5.data.interrupts import LOOK_SECONDS, Interrupts, held_interrupts
 from mmr5.data.journal import Journal
 from mmr5.data.notes import by_document
-from mmr5.data.tally import REPORT_SECONDS, Reporter, Tally
+from mmr5.data.tally import Reporter, Tally
 from mmr5.data.teacher import (
     Pause,
     TeacherSettings,
@@ -94,13 +95,14 @@ def reason(
             raise _StoppedError("interrupted")
 
     report = Reporter(progress, tally, clock)
-    with ThreadPoolExecutor(settings.workers, thread_name_prefix="mmr5-teacher") as pool:
+    with held_interrupts() as interrupts, ThreadPoolExecutor(settings.workers, thread_name_prefix="mmr5-teacher") as pool:
         _run(
             pool,
             _note_jobs(lists, corpus, engine, journal, settings, tally, pause),
             journal,
             tally,
             stop,
+            interrupts,
             report,
             settings,
             engine.model,
@@ -112,6 +114,7 @@ def reason(
                 journal,
                 tally,
                 stop,
+                interrupts,
                 report,
                 settings,
                 engine.model,
@@ -235,6 +238,7 @@ def _run(
     journal: Journal,
     tally: Tally,
     stop: threading.Event,
+    interrupts: Interrupts,
     report: Reporter,
     settings: TeacherSettings,
     teacher: str,
@@ -243,12 +247,15 @@ def _run(
     running: dict[Future[Written], _Job] = {}
     try:
         for job in jobs:
+            interrupts.check()
             running[pool.submit(_work, job, journal, teacher)] = job
             while len(running) >= _QUEUED * settings.workers:
                 _settle(running, tally, report)
+                interrupts.check()
             report()
         while running:
             _settle(running, tally, report)
+            interrupts.check()
     except BaseException as error:
         stop.set()
         if isinstance(error, KeyboardInterrupt):
@@ -277,8 +284,8 @@ def _work(job: _Job, journal: Journal, teacher: str) -> Written:
 
 
 def _settle(running: dict[Future[Written], _Job], tally: Tally, report: Reporter) -> None:
-    """Wait for at least one job, and count those that are done."""
-    done, _ = wait(running, timeout=REPORT_SECONDS, return_when=FIRST_COMPLETED)
+    """Wait a little for at least one job, and count those that are done."""
+    done, _ = wait(running, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
     for future in done:
         del running[future]
         try:
