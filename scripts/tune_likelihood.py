@@ -30,10 +30,10 @@ CANDIDATES = 10
 Line = dict[str, object]
 
 
-def sample(corpus: Corpus, per_document: int, seed: int) -> list[Question]:
-    """So many questions of every document."""
+def sample(corpus: Corpus, per_document: int, documents: int | None, seed: int) -> list[Question]:
+    """So many questions of each of the first documents (None: of all)."""
     found: list[Question] = []
-    for document, questions in corpus.by_document():
+    for document, questions in corpus.by_document()[:documents]:
         found += random.Random(f"{seed}:{document.doc_name}").sample(list(questions), min(per_document, len(questions)))
     return found
 
@@ -135,11 +135,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--questions", type=int, default=2, help="questions a document")
+    parser.add_argument("--documents", type=int, help="only the first documents")
     parser.add_argument("--budgets", type=int, nargs="+", default=[150, 300, 600], help="tokens of page text")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     corpus = load_corpus("opendocs").split("train")
-    questions = sample(corpus, arguments.questions, arguments.seed)
+    questions = sample(corpus, arguments.questions, arguments.documents, arguments.seed)
     lines = measure(corpus, questions, arguments.budgets, arguments.out)
     text = json.dumps(summarise(lines, arguments.budgets), indent=2)
     (arguments.out / "summary.json").write_text(text + "\n", encoding="utf-8")
