@@ -74,6 +74,20 @@ def test_many_questions_equal_single_ones():
     assert together[1].order[0] == 2
 
 
+def test_reasoning_is_heard_while_it_is_written():
+    heard = []
+    reranker = Reranker(ScriptedEngine(), view="text", method="reason")
+    result = reranker.rerank("cargo", PAGES, on_text=heard.append)
+    assert len(heard) > 3
+    assert "".join(heard) == result.reply
+    again = []
+    found = Searcher(reranker, "bm25").search("cargo", PAGES, on_text=again.append)
+    assert "".join(again) == found.reply
+    late = []
+    asyncio.run(reranker.arerank("cargo", PAGES, on_text=late.append))
+    assert late == heard
+
+
 def test_async_gives_the_same():
     reranker = Reranker(ScriptedEngine(), view="text", method="likelihood")
     assert asyncio.run(reranker.arerank("cargo", PAGES)).order == reranker.rerank("cargo", PAGES).order

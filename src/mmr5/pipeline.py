@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from mmr5.cache import Cache
+from mmr5.engines.base import OnText
 from mmr5.errors import ConfigError, InputError
 from mmr5.reranker import Reranker, build_result
 from mmr5.retrieval import Retriever, open_retriever, standardise, top_candidates
@@ -58,6 +59,7 @@ class Searcher:
         top_n: int | None = None,
         read_ms: float = 0.0,
         problems: Sequence[Problem] = (),
+        on_text: Callable[[str], None] | None = None,
     ) -> RerankResult:
         """The pages that answer a question best.
 
@@ -67,11 +69,13 @@ class Searcher:
             top_n: keep only the best.
             read_ms: time spent on reading them, for the result's timings.
             problems: pages passed over while reading, for the result.
+            on_text: hears the reasoning while it is written (see :meth:`Reranker.rerank`).
 
         Raises:
             InputError: an empty question, or no pages.
         """
-        return self.search_many([query], pages, top_n=top_n, read_ms=read_ms, problems=problems)[0]
+        listen = None if on_text is None else lambda _, text: on_text(text)
+        return self.search_many([query], pages, top_n=top_n, read_ms=read_ms, problems=problems, on_text=listen)[0]
 
     def search_many(
         self,
@@ -81,8 +85,9 @@ class Searcher:
         top_n: int | None = None,
         read_ms: float = 0.0,
         problems: Sequence[Problem] = (),
+        on_text: OnText | None = None,
     ) -> list[RerankResult]:
-        """:meth:`search` for several questions about the same pages, in shared batches."""
+        """:meth:`search` for several questions about the same pages, in shared batches; ``on_text`` as there."""
         if not pages:
             raise InputError("there are no pages to look through")
         if any(not q.strip() for q in queries):
@@ -93,7 +98,7 @@ class Searcher:
         retrieved = time.perf_counter()
         if self._progress is not None:
             self._progress(f"reading {sum(len(c) for c in batch)} candidate pages with {self.reranker.model}", 0, None)
-        rankings = self.reranker.rank_many(batch)
+        rankings = self.reranker.rank_many(batch, on_text=on_text)
         ranked = time.perf_counter()
         share = 1000 / max(1, len(queries))
         timings = {"read": read_ms, "retrieve": (retrieved - start) * share, "model": (ranked - retrieved) * share}

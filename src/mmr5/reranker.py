@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from mmr5 import prompt
 from mmr5.cache import Cache
-from mmr5.engines.base import Engine
+from mmr5.engines.base import Engine, OnText
 from mmr5.errors import ConfigError, InputError
 from mmr5.excerpts import best_passage
 from mmr5.methods import Rank, Settings
@@ -109,41 +109,55 @@ class Reranker:
         """Of the prompt in use; it changes when the prompt's words change."""
         return prompt.fingerprint(self.method, self.view)
 
-    def rank_many(self, batch: Sequence[Candidates]) -> list[Ranking]:
-        """Rank many candidate lists at once; positions are within each list."""
+    def rank_many(self, batch: Sequence[Candidates], *, on_text: OnText | None = None) -> list[Ranking]:
+        """Rank many candidate lists at once; positions are within each list.
+
+        Args:
+            batch: the lists.
+            on_text: called as ``on_text(position in batch, text)`` while a list-wise method writes, from the thread that runs the
+                model; the texts of a position, joined, are its first sample's reply.
+        """
         for candidates in batch:
             if not candidates.query.strip():
                 raise InputError("the question is empty: say what to look for")
-        return self._rank(self.engine, batch, self.settings)
+        return self._rank(self.engine, batch, self.settings, on_text)
 
-    def rerank(self, query: str, pages: Sequence[Page], *, top_n: int | None = None) -> RerankResult:
+    def rerank(
+        self, query: str, pages: Sequence[Page], *, top_n: int | None = None, on_text: Callable[[str], None] | None = None
+    ) -> RerankResult:
         """Rank exactly these pages.
 
         Args:
             query: the question.
             pages: any number of pages, as from :func:`mmr5.read_pages`.
             top_n: keep only the best; None keeps all.
+            on_text: hears the reasoning and the answer while ``reason`` or ``direct`` writes them, piece by piece.
 
         Raises:
             InputError: an empty question.
             ConfigError: a page lacks what the view needs.
         """
-        return self.rerank_many([(query, pages)], top_n=top_n)[0]
+        listen = None if on_text is None else lambda _, text: on_text(text)
+        return self.rerank_many([(query, pages)], top_n=top_n, on_text=listen)[0]
 
-    def rerank_many(self, items: Sequence[tuple[str, Sequence[Page]]], *, top_n: int | None = None) -> list[RerankResult]:
-        """Rank many questions, each over its own pages, in shared batches; results in order."""
+    def rerank_many(
+        self, items: Sequence[tuple[str, Sequence[Page]]], *, top_n: int | None = None, on_text: OnText | None = None
+    ) -> list[RerankResult]:
+        """Rank many questions, each over its own pages, in shared batches; results in order; ``on_text`` as :meth:`rank_many`."""
         batch = [Candidates(query, tuple(pages)) for query, pages in items]
         start = time.perf_counter()
-        rankings = self.rank_many(batch)
+        rankings = self.rank_many(batch, on_text=on_text)
         spent = (time.perf_counter() - start) * 1000 / max(1, len(batch))
         return [
             build_result(self, candidates, ranking, n_pages=len(candidates), top_n=top_n, timings_ms={"model": spent})
             for candidates, ranking in zip(batch, rankings, strict=True)
         ]
 
-    async def arerank(self, query: str, pages: Sequence[Page], *, top_n: int | None = None) -> RerankResult:
-        """:meth:`rerank` in a worker thread."""
-        return await asyncio.to_thread(self.rerank, query, pages, top_n=top_n)
+    async def arerank(
+        self, query: str, pages: Sequence[Page], *, top_n: int | None = None, on_text: Callable[[str], None] | None = None
+    ) -> RerankResult:
+        """:meth:`rerank` in a worker thread; ``on_text`` is called from that thread."""
+        return await asyncio.to_thread(self.rerank, query, pages, top_n=top_n, on_text=on_text)
 
 
 def build_result(

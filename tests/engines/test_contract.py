@@ -48,6 +48,15 @@ def test_one_reply_a_request_in_order(engine):
     assert all(r.finish in ("stop", "length") and r.usage.prompt_tokens >= 0 for r in together)
 
 
+def test_text_is_heard_while_it_is_written(engine):
+    heard = {}
+    replies = engine.generate(text_requests(3), Sampling(8), lambda i, text: heard.setdefault(i, []).append(text))
+    assert ["".join(heard.get(i, [])) for i in range(3)] == [r.text for r in replies]
+    assert [r.text for r in replies] == [r.text for r in engine.generate(text_requests(3), Sampling(8))]
+    if engine.name != "openai":
+        assert max(len(pieces) for pieces in heard.values()) > 1
+
+
 def test_greedy_is_repeatable(engine):
     first, second = (engine.generate(text_requests(2), Sampling(8)) for _ in range(2))
     assert first == second

@@ -185,16 +185,16 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(reading, monkeypatch):
     expected = [r.text for r in reading.generate(requests, Sampling(4))]
     inner, sizes = reading._generate, []
 
-    def fails_above_two(rows, sampling):
+    def fails_above_two(rows, sampling, writers):
         sizes.append(len(rows))
         if len(rows) > 2:
             raise torch.OutOfMemoryError("no room")
-        return inner(rows, sampling)
+        return inner(rows, sampling, writers)
 
     monkeypatch.setattr(reading, "_generate", fails_above_two)
     assert [r.text for r in reading.generate(requests, Sampling(4))] == expected
     assert max(sizes) == 5
-    monkeypatch.setattr(reading, "_generate", lambda rows, sampling: (_ for _ in ()).throw(torch.OutOfMemoryError("no room")))
+    monkeypatch.setattr(reading, "_generate", lambda *given: (_ for _ in ()).throw(torch.OutOfMemoryError("no room")))
     with pytest.raises(EngineError, match="one prompt alone"):
         reading.generate(requests[:1], Sampling(4))
 

@@ -127,6 +127,41 @@ def test_think_tokens_closes_the_thought_and_asks_for_the_answer():
     assert ranking.issues == ()
 
 
+def hear(settings, lists, engine, name="reason"):
+    heard = {}
+    rankings = method(name)(engine, lists, settings, lambda i, text: heard.setdefault(i, []).append(text))
+    return {i: "".join(pieces) for i, pieces in heard.items()}, rankings
+
+
+def test_each_list_is_heard_while_it_is_written():
+    heard, rankings = hear(text(), [candidates(2), candidates(0), candidates(4)], ScriptedEngine(ascending))
+    assert heard == {0: rankings[0].reply, 2: rankings[2].reply}
+    assert heard[0] != heard[2]
+    heard, rankings = hear(text(), [candidates(3)], ScriptedEngine(), "direct")
+    assert heard == {0: rankings[0].reply}
+
+
+def test_windows_are_heard_one_after_the_other_and_only_the_first_sample():
+    heard, rankings = hear(text(window=6, overlap=3), [candidates(3), candidates(12)], ScriptedEngine(ascending))
+    assert heard == {0: rankings[0].reply, 1: rankings[1].reply}
+    heard, rankings = hear(text(samples=3), [candidates(3)], ScriptedEngine(ascending))
+    assert heard == {0: rankings[0].reply.split("\n\n<think>")[0]}
+
+
+@pytest.mark.parametrize("thought", ["<think>\nPage 1: ", ""])
+def test_a_shortened_thought_is_heard_with_its_end_and_the_answer(thought):
+    engine = ScriptedEngine(lambda r: "3, 1, 2]</answer>" if r.prefill else thought + "word " * 100)
+    heard, rankings = hear(text(think_tokens=8), [candidates(3)], engine)
+    assert heard[0].endswith("word\n</think><answer>[3, 1, 2]</answer>")
+    assert rankings[0].reply.endswith(heard[0])
+    assert heard[0].count("<answer>") == 1
+
+
+def test_methods_that_write_nothing_to_hear_take_a_listener():
+    for name in ("logits", "pointwise", "likelihood"):
+        assert hear(text(), [candidates(3)], ScriptedEngine(), name)[0] == {}
+
+
 def test_think_tokens_leaves_a_short_thought_alone():
     engine = ScriptedEngine(
         lambda r: "2, 1]</answer>" if r.prefill else "<think>\nPage 1: a\nPage 2: b\n</think><answer>[1, 2]</answer>"

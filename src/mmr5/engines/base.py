@@ -6,7 +6,7 @@ have it. ``tests/engines/test_contract.py`` runs one contract over every engine.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -16,6 +16,11 @@ from mmr5.types import Usage
 Message = dict[str, Any]
 """A chat message: ``{"role": ..., "content": [parts]}``; a part is ``{"type": "text", "text": str}`` or
 ``{"type": "image", "image": ImageSource}``."""
+
+OnText = Callable[[int, str], None]
+"""Called as ``on_text(position, text)`` while replies are written: ``text`` is what the reply to the request at ``position`` has
+gained since the last call. Calls come from whichever thread writes, one at a time; joined in order, the texts of a position are
+its reply's text. It should return at once, and must not call the engine; what it raises ends the call of ``generate``."""
 
 CAPABILITY_ENGINES = {
     "generate": ("transformers", "openai", "scripted"),
@@ -147,8 +152,13 @@ class Engine(Protocol):
     def count_tokens(self, text: str) -> int:
         """Tokens of ``text`` alone; an estimate where the backend's tokenizer is out of reach."""
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Reply]:
+    def generate(self, requests: Sequence[Request], sampling: Sampling, on_text: OnText | None = None) -> list[Reply]:
         """One reply a request, in order.
+
+        Args:
+            requests: the prompts.
+            sampling: how each reply is written.
+            on_text: told of text while it is written; an engine that cannot tell it earlier calls it once a reply.
 
         Raises:
             EngineError: the backend failed.

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from mmr5.engines.base import Capabilities, ChoiceScores, Reply, Request, Sampling, TextScore, require
+from mmr5.engines.base import Capabilities, ChoiceScores, OnText, Reply, Request, Sampling, TextScore, require
 from mmr5.engines.wire import LONGEST_WAIT_SECONDS, Pictures, read_reply, retry_after, server_message, wire_message
 from mmr5.errors import ConfigError, ContextLengthError, EngineError, MMR5Error
 
@@ -96,8 +96,8 @@ class OpenAIEngine:
         """An estimate: the server's tokenizer is out of reach; 3.5 characters count as one token."""
         return round(len(text) / CHARACTERS_PER_TOKEN + 0.5)
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Reply]:
-        """One reply a request, in order.
+    def generate(self, requests: Sequence[Request], sampling: Sampling, on_text: OnText | None = None) -> list[Reply]:
+        """One reply a request, in order; ``on_text`` is called once a reply.
 
         Raises:
             EngineError: a request failed for good; all others were finished first.
@@ -105,6 +105,9 @@ class OpenAIEngine:
             PageError: a page's picture cannot be decoded.
         """
         found = self.generate_each(requests, sampling)
+        for position, reply in enumerate(found):
+            if on_text is not None and isinstance(reply, Reply) and reply.text:
+                on_text(position, reply.text)
         failures = [f for f in found if isinstance(f, MMR5Error)]
         if failures:
             first = failures[0]

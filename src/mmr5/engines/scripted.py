@@ -17,13 +17,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from mmr5.answer import VERDICTS, format_reply, format_verdict
-from mmr5.engines.base import Capabilities, ChoiceScores, Reply, Request, Sampling, TextScore
+from mmr5.engines.base import Capabilities, ChoiceScores, OnText, Reply, Request, Sampling, TextScore
 from mmr5.errors import EngineError
 from mmr5.excerpts import terms
 from mmr5.types import Usage
 
 Script = Callable[[Request], str] | Sequence[str]
 
+_PIECE = re.compile(r"\s*\S+|\s+$")
 _N_PAGES = re.compile(r"id from 1 to (\d+)")
 
 
@@ -62,14 +63,18 @@ class ScriptedEngine:
         """Words of ``text``."""
         return len(text.split())
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Reply]:
-        """The scripted replies, cut at the token limit (words) and after the first stop string."""
+    def generate(self, requests: Sequence[Request], sampling: Sampling, on_text: OnText | None = None) -> list[Reply]:
+        """The scripted replies, cut at the token limit (words) and after the first stop string; told word by word."""
         replies = []
         for request in requests:
             with self._lock:
                 self.requests.append(request)
                 text = self._function(request)
-            replies.append(_finish(text, request, sampling))
+            reply = _finish(text, request, sampling)
+            if on_text is not None:
+                for piece in _PIECE.findall(reply.text):
+                    on_text(len(replies), piece)
+            replies.append(reply)
         return replies
 
     def score_choices(self, requests: Sequence[Request], choices: Sequence[Sequence[str]]) -> list[ChoiceScores]:

@@ -12,8 +12,9 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mmr5.engines.base import Capabilities, ChoiceScores, Message, Reply, Request, Sampling, TextScore
+from mmr5.engines.base import Capabilities, ChoiceScores, Message, OnText, Reply, Request, Sampling, TextScore
 from mmr5.engines.loading import import_torch, import_transformers, load_model, pick_device, pick_dtype
+from mmr5.engines.writing import Teller, Writer
 from mmr5.errors import ConfigError, ContextLengthError, EngineError
 from mmr5.types import Usage
 
@@ -107,9 +108,19 @@ class TransformersEngine:
         """Tokens of ``text`` alone, without special tokens."""
         return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Reply]:
-        """One reply a request, in order."""
-        return self._in_batches(requests, sampling.max_new_tokens, lambda rows: self._generate(rows, sampling))
+    def generate(self, requests: Sequence[Request], sampling: Sampling, on_text: OnText | None = None) -> list[Reply]:
+        """One reply a request, in order; ``on_text`` hears each token as it is written."""
+        teller = None if on_text is None else Teller(on_text, len(requests))
+
+        def writer(i: int) -> Writer:
+            return Writer(self._tokenizer, self._eos, sampling, None if teller is None else teller.at(i))
+
+        return self._in_batches(
+            requests,
+            sampling.max_new_tokens,
+            lambda rows, places: self._generate(rows, sampling, [writer(i) for i in places]),
+            range(len(requests)),
+        )
 
     def score_choices(self, requests: Sequence[Request], choices: Sequence[Sequence[str]]) -> list[ChoiceScores]:
         """Exact constrained-decoding log-probabilities.
@@ -212,7 +223,7 @@ class TransformersEngine:
 
     # --- work on one batch ----------------------------------------------------------------------------------------
 
-    def _generate(self, rows: Sequence[tuple[str, Request]], sampling: Sampling) -> list[Reply]:
+    def _generate(self, rows: Sequence[tuple[str, Request]], sampling: Sampling, writers: Sequence[Writer]) -> list[Reply]:
         torch, transformers = import_torch(), import_transformers()
         batch = self._encode(*_columns(rows))
         sample = sampling.temperature > 0
@@ -221,27 +232,15 @@ class TransformersEngine:
             do_sample=sample,
             eos_token_id=self._eos,
             pad_token_id=self._pad,
-            stop_strings=list(sampling.stop) or None,
             **({"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0} if sample else {}),
         )
         self._forget_positions()
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(sampling.seed)
-            out = self._model.generate(**batch, generation_config=config, tokenizer=self._tokenizer)
-        start = batch["input_ids"].shape[1]
+            self._model.generate(**batch, generation_config=config, stopping_criteria=[_listen(writers)])
         prompt = batch["attention_mask"].sum(-1).tolist()
-        return [self._reply(out[i, start:].tolist(), prompt[i], sampling) for i in range(len(rows))]
-
-    def _reply(self, tokens: list[int], prompt_tokens: int, sampling: Sampling) -> Reply:
-        ends = [i for i, t in enumerate(tokens) if t in self._eos]
-        kept = tokens[: ends[0]] if ends else tokens
-        text: str = self._tokenizer.decode(kept, skip_special_tokens=True)
-        stopped = bool(ends)
-        for stop in sampling.stop:
-            if stop in text:
-                text, stopped = text[: text.index(stop) + len(stop)], True
-        return Reply(text, "stop" if stopped else "length", Usage(prompt_tokens, len(kept)))
+        return [writer.reply(n) for writer, n in zip(writers, prompt, strict=True)]
 
     def _score_choices(self, rows: Sequence[tuple[str, Request]], paths: Sequence[list[tuple[int, ...]]]) -> list[ChoiceScores]:
         batch = self._encode(*_columns(rows))
@@ -325,6 +324,18 @@ class TransformersEngine:
         """Drop the multimodal RoPE offsets of the last batch; stale ones would shift a prompt without pictures."""
         if self._rope is not None:
             self._rope.rope_deltas = None
+
+
+def _listen(writers: Sequence[Writer]) -> Callable[..., torch.Tensor]:
+    """A stopping criterion that hands each row's new token to its writer."""
+    torch = import_torch()
+
+    def done(input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+        del scores, kwargs
+        new = input_ids[:, -1].tolist()
+        return torch.tensor([w.push(t) for w, t in zip(writers, new, strict=True)], device=input_ids.device)
+
+    return done
 
 
 def _columns(rows: Sequence[tuple[str, Request]]) -> tuple[list[str], list[Request]]:

@@ -1,11 +1,13 @@
 """The ways of winning an order from a model, one file each.
 
-A method is a function ``rank(engine, batch, settings) -> list[Ranking]`` over any number of candidate lists at once.
+A method is a function ``rank(engine, batch, settings, on_text=None) -> list[Ranking]`` over any number of candidate lists.
+List-wise methods that write call ``on_text(position in batch, text)`` while they do.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
-from mmr5.engines.base import Engine
+from mmr5.engines.base import Engine, OnText
 from mmr5.errors import ConfigError
 from mmr5.methods import likelihood, listwise, logits, pointwise
 from mmr5.methods.settings import Settings
@@ -13,7 +15,15 @@ from mmr5.types import Candidates, Ranking
 
 __all__ = ["Rank", "Settings", "method"]
 
-Rank = Callable[[Engine, Sequence[Candidates], Settings], list[Ranking]]
+
+class Rank(Protocol):
+    """What every method is."""
+
+    def __call__(
+        self, engine: Engine, batch: Sequence[Candidates], settings: Settings, on_text: OnText | None = None
+    ) -> list[Ranking]:
+        """Rank every list; one ranking a list, in order."""
+
 
 _METHODS: dict[str, Rank] = {
     "reason": listwise.rank_reason,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mmr5 import prompt
-from mmr5.engines.base import Engine, Request, require
+from mmr5.engines.base import Engine, OnText, Request, require
 from mmr5.methods import inputs
 from mmr5.methods.settings import Settings
 from mmr5.types import Candidates, Page, Ranking, Usage
@@ -16,8 +16,9 @@ from mmr5.types import Candidates, Page, Ranking, Usage
 SCORE_KIND = "mean_log_likelihood"
 
 
-def rank(engine: Engine, batch: Sequence[Candidates], settings: Settings) -> list[Ranking]:
+def rank(engine: Engine, batch: Sequence[Candidates], settings: Settings, on_text: OnText | None = None) -> list[Ranking]:
     """Rank by the mean natural log-probability per token of the question; every page in the same batch."""
+    del on_text
     require(engine, "score_text", "method 'likelihood'")
     inputs.check(engine, settings, "likelihood")
     requests = [request(engine, c.query, page, settings) for c in batch for page in c.pages]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from mmr5 import prompt, windows
 from mmr5.answer import ANSWER_END, Parsed, parse
-from mmr5.engines.base import Engine, Reply, Request, Sampling, require
+from mmr5.engines.base import Engine, OnText, Reply, Request, Sampling, require
 from mmr5.methods import inputs
 from mmr5.methods.settings import Settings
 from mmr5.types import Candidates, Issue, Ranking, Usage
@@ -34,36 +34,66 @@ class Local:
     usage: Usage = Usage()
 
 
-Ask = Callable[[Sequence[Candidates]], list[Local]]
-"""Ranks windows, each small enough for one prompt."""
+Ask = Callable[[Sequence[Candidates], int, Sequence[int | None]], list[Local]]
+"""Ranks windows, each small enough for one prompt: ``ask(windows, budget, listeners)``.
+
+``budget`` is the text budget of a page in tokens; ``listeners`` are the positions of the lists that the windows belong to,
+None for a window whose text nobody hears (a further sample)."""
 
 
-def rank_reason(engine: Engine, batch: Sequence[Candidates], settings: Settings) -> list[Ranking]:
-    """Think about all pages, then answer with the order (the paper's method)."""
-    return _rank(engine, batch, settings, think=True)
+def rank_reason(engine: Engine, batch: Sequence[Candidates], settings: Settings, on_text: OnText | None = None) -> list[Ranking]:
+    """Think about all pages, then answer with the order (the paper's method).
+
+    Args:
+        engine: writes.
+        batch: the candidate lists.
+        settings: the knobs.
+        on_text: called as ``on_text(position in batch, text)`` while replies are written. What it hears of a list is the reply
+            of its first sample, windows parted by an empty line.
+    """
+    return _rank(engine, batch, settings, on_text, think=True)
 
 
-def rank_direct(engine: Engine, batch: Sequence[Candidates], settings: Settings) -> list[Ranking]:
-    """Answer with the order at once (the paper's baseline without chain of thought)."""
+def rank_direct(engine: Engine, batch: Sequence[Candidates], settings: Settings, on_text: OnText | None = None) -> list[Ranking]:
+    """Answer with the order at once (the paper's baseline without chain of thought); arguments as :func:`rank_reason`."""
     longest = max((min(len(c), settings.window) for c in batch), default=1)
     short = min(settings.max_new_tokens, 16 + DIRECT_TOKENS_PER_PAGE * longest)
-    return _rank(engine, batch, replace(settings, max_new_tokens=short, think_tokens=None), think=False)
+    return _rank(engine, batch, replace(settings, max_new_tokens=short, think_tokens=None), on_text, think=False)
 
 
-def _rank(engine: Engine, batch: Sequence[Candidates], settings: Settings, *, think: bool) -> list[Ranking]:
+def _rank(
+    engine: Engine, batch: Sequence[Candidates], settings: Settings, on_text: OnText | None, *, think: bool
+) -> list[Ranking]:
     require(engine, "generate", f"method {'reason' if think else 'direct'!r}")
     if settings.think_tokens is not None:
         require(engine, "prefill", "think_tokens")
     inputs.check(engine, settings, "reason" if think else "direct")
 
-    def ask(parts: Sequence[Candidates], budget: int) -> list[Local]:
+    heard: set[int] = set()
+
+    def ask(parts: Sequence[Candidates], budget: int, listeners: Sequence[int | None]) -> list[Local]:
         requests = [request(engine, c, settings, budget, think=think) for c in parts]
-        return [
-            _local(reply, opening, len(c), settings, think=think)
-            for (reply, opening), c in zip(_write(engine, requests, settings), parts, strict=True)
-        ]
+        written = _write(engine, requests, settings, _routed(on_text, listeners, heard))
+        return [_local(reply, opening, len(c), settings, think=think) for (reply, opening), c in zip(written, parts, strict=True)]
 
     return rank_windows(engine, batch, settings, ask, think=think, score_kind=None)
+
+
+def _routed(on_text: OnText | None, listeners: Sequence[int | None], heard: set[int]) -> OnText | None:
+    """From request to list; the windows of a list are parted by an empty line."""
+    if on_text is None:
+        return None
+    late = {listener for listener in listeners if listener in heard}
+
+    def route(position: int, text: str) -> None:
+        listener = listeners[position]
+        if listener is None:
+            return
+        heard.add(listener)
+        on_text(listener, "\n\n" + text if listener in late else text)
+        late.discard(listener)
+
+    return route
 
 
 def request(
@@ -103,7 +133,7 @@ def rank_windows(
     engine: Engine,
     batch: Sequence[Candidates],
     settings: Settings,
-    ask: Callable[[Sequence[Candidates], int], list[Local]],
+    ask: Ask,
     *,
     think: bool,
     score_kind: str | None,
@@ -126,12 +156,13 @@ def rank_windows(
         for candidates in batch
         for sample in range(settings.samples)
     ]
+    listeners = {id(states[i]): i // settings.samples for i in range(0, len(states), settings.samples)}
     longest = max((len(s.order) for s in states), default=0)
     plans = {n: windows.spans(n, settings.window, settings.overlap) for n in {len(s.order) for s in states}}
     for step in range(max((len(plan) for plan in plans.values()), default=0) if longest else 0):
         moving = [s for s in states if step < len(plans[len(s.order)])]
         parts = [s.candidates.subset(s.order[slice(*plans[len(s.order)][step])]) for s in moving]
-        for state, local in zip(moving, ask(parts, budget), strict=True):
+        for state, local in zip(moving, ask(parts, budget, [listeners.get(id(s)) for s in moving]), strict=True):
             state.take(plans[len(state.order)][step], local)
     groups = [states[i : i + settings.samples] for i in range(0, len(states), settings.samples)]
     return [_merge(group, score_kind) for group in groups]
@@ -197,20 +228,27 @@ def _merge(group: Sequence[_State], score_kind: str | None) -> Ranking:
     )
 
 
-def _write(engine: Engine, requests: Sequence[Request], settings: Settings) -> list[tuple[Reply, str]]:
+def _write(engine: Engine, requests: Sequence[Request], settings: Settings, on_text: OnText | None) -> list[tuple[Reply, str]]:
     """Replies, each with the opening that was put into the model's mouth."""
+    listen = {} if on_text is None else {"on_text": on_text}
     sampling = Sampling(settings.max_new_tokens, settings.temperature, seed=settings.seed, stop=(ANSWER_END,))
     if settings.think_tokens is None:
-        return [(reply, "") for reply in engine.generate(requests, sampling)]
+        return [(reply, "") for reply in engine.generate(requests, sampling, **listen)]
     thinking = replace(sampling, max_new_tokens=settings.think_tokens, stop=("</think>", ANSWER_END))
-    first = engine.generate(requests, thinking)
+    first = engine.generate(requests, thinking, **listen)
     openings = []
     for reply in first:
         thought = reply.text if "<think>" in reply.text else "<think>\n" + reply.text
         closed = thought if "</think>" in thought else thought.rstrip() + "\n</think>"
         openings.append(closed if ANSWER_END in closed else closed[: closed.index("</think>") + 8] + prompt.ANSWER_PREFILL)
     unanswered = [i for i, opening in enumerate(openings) if ANSWER_END not in opening]
-    rest = engine.generate([replace(requests[i], prefill=openings[i]) for i in unanswered], sampling) if unanswered else []
+    if on_text is not None:
+        for i, (reply, opening) in enumerate(zip(first, openings, strict=True)):
+            if tail := opening.rpartition(reply.text.rstrip())[2] if reply.text.strip() else opening:
+                on_text(i, tail)
+        listen = {"on_text": lambda k, text: on_text(unanswered[k], text)}
+    asked = [replace(requests[i], prefill=openings[i]) for i in unanswered]
+    rest = engine.generate(asked, sampling, **listen) if asked else []
     done: list[tuple[Reply, str]] = [(Reply("", "stop", r.usage), o) for r, o in zip(first, openings, strict=True)]
     for i, reply in zip(unanswered, rest, strict=True):
         done[i] = (Reply(reply.text, reply.finish, first[i].usage + reply.usage), openings[i])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from mmr5.engines.base import Engine, require
+from mmr5.engines.base import Engine, OnText, require
 from mmr5.methods import inputs
 from mmr5.methods.listwise import Local, rank_windows, request
 from mmr5.methods.settings import Settings
@@ -19,12 +19,14 @@ from mmr5.types import Candidates, Ranking
 SCORE_KIND = "choice_probability"
 
 
-def rank(engine: Engine, batch: Sequence[Candidates], settings: Settings) -> list[Ranking]:
-    """Rank by the probability that each page is named first; scores sum to 1 over a window."""
+def rank(engine: Engine, batch: Sequence[Candidates], settings: Settings, on_text: OnText | None = None) -> list[Ranking]:
+    """Rank by the probability that each page is named first; scores sum to 1 over a window. Nothing is written to hear."""
+    del on_text
     require(engine, "score_choices", "method 'logits'")
     inputs.check(engine, settings, "logits")
 
-    def ask(parts: Sequence[Candidates], budget: int) -> list[Local]:
+    def ask(parts: Sequence[Candidates], budget: int, listeners: Sequence[int | None]) -> list[Local]:
+        del listeners
         requests = [request(engine, c, settings, budget, think=False, prefill=ANSWER_PREFILL) for c in parts]
         found = []
         for scored in engine.score_choices(requests, [choices(len(c)) for c in parts]):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from mmr5 import prompt
 from mmr5.answer import VERDICTS, fold
-from mmr5.engines.base import Engine, Request, Sampling, require
+from mmr5.engines.base import Engine, OnText, Request, Sampling, require
 from mmr5.methods import inputs
 from mmr5.methods.settings import Settings
 from mmr5.types import Candidates, Page, Ranking, Usage
@@ -19,8 +19,9 @@ from mmr5.types import Candidates, Page, Ranking, Usage
 SCORE_KIND = "relevance_probability"
 
 
-def rank(engine: Engine, batch: Sequence[Candidates], settings: Settings) -> list[Ranking]:
+def rank(engine: Engine, batch: Sequence[Candidates], settings: Settings, on_text: OnText | None = None) -> list[Ranking]:
     """Rank by the odds of relevance; every page of every list is scored in the same batch."""
+    del on_text
     require(engine, "score_choices", "method 'pointwise'")
     inputs.check(engine, settings, "pointwise")
     requests = [request(engine, c.query, page, settings) for c in batch for page in c.pages]
