@@ -9,8 +9,9 @@ from dataclasses import replace
 from mmr5.cache import Cache
 from mmr5.engines.base import OnText
 from mmr5.errors import ConfigError, InputError
+from mmr5.fusion import fuse
 from mmr5.reranker import Reranker, build_result
-from mmr5.retrieval import Retriever, open_retriever, standardise, top_candidates
+from mmr5.retrieval import Retriever, open_retriever, top_candidates
 from mmr5.types import Candidates, Page, Problem, Progress, Ranking, RerankResult
 
 DEFAULT_CANDIDATES = 10
@@ -44,10 +45,10 @@ class Searcher:
             raise ConfigError(f"candidates is {candidates}: give at least 1")
         if fusion is not None and fusion < 0:
             raise ConfigError(f"fusion is {fusion}: the weight of the model is at least 0")
-        self.reranker = reranker
+        self.fusion = fusion if fusion is not None else recipe_fusion(reranker)
+        self.reranker = reranker.with_settings(fusion=self.fusion)
         self.retriever = retriever
         self.candidates = candidates if candidates is not None or retriever == "none" else DEFAULT_CANDIDATES
-        self.fusion = fusion if fusion is not None else recipe_fusion(reranker)
         self._cache = cache
         self._progress = progress
 
@@ -137,31 +138,3 @@ def recipe_fusion(reranker: Reranker) -> float | None:
     """The recipe's fusion weight, where it applies: the method is the recipe's own, and is not list-wise decoding."""
     same = reranker.method == reranker.recipe.method
     return reranker.recipe.fusion if same and reranker.method not in ("reason", "direct") else None
-
-
-def fuse(first_stage: Sequence[float] | None, ranking: Ranking, weight: float) -> Ranking:
-    """First stage and model together: z(first stage) + weight × z(model), over the candidates.
-
-    The model's part is its scores, or, for list-wise decoding (whose scores only restate the order), minus the place.
-
-    Args:
-        first_stage: one score a candidate; None leaves the ranking alone.
-        ranking: the model's.
-        weight: at least 0; 0 gives the first stage's order.
-
-    Returns:
-        The same ranking with fused order and scores (kind ``fused``); notes, reply and issues are kept.
-    """
-    if first_stage is None:
-        return ranking
-    n = len(ranking.order)
-    if ranking.scores is None or ranking.score_kind == "reciprocal_rank":
-        model = [0.0] * n
-        for place, position in enumerate(ranking.order):
-            model[position] = -float(place)
-    else:
-        model = list(ranking.scores)
-    pairs = zip(standardise(first_stage), standardise(model), strict=True)
-    scores = tuple(first + weight * second for first, second in pairs)
-    order = tuple(sorted(range(n), key=lambda i: (-scores[i], i)))
-    return replace(ranking, order=order, scores=scores, score_kind="fused")

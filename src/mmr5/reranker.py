@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
@@ -56,7 +57,9 @@ class Reranker:
         unknown = sorted(set(settings) - known)
         if unknown:
             raise ConfigError(f"unknown setting {', '.join(unknown)}: the settings are {', '.join(sorted(known))}")
-        own = {"page_tokens": self.recipe.page_tokens, "notes": self.recipe.notes}
+        own: dict[str, Any] = {"page_tokens": self.recipe.page_tokens, "notes": self.recipe.notes}
+        if self.method == self.recipe.method:
+            own |= {"question_weight": self.recipe.question_weight, "fusion": self.recipe.fusion}
         given = {name: value for name, value in settings.items() if value is not None}
         self.settings = Settings(view=self.view, **{**own, **given})
 
@@ -98,6 +101,12 @@ class Reranker:
             find_method(method)
         opened, checkpoint = _open_engine(model, engine, base_url, device, dtype, cache, progress)
         return cls(opened, method=method, view=view, recipe=checkpoint.recipe if checkpoint else None, **settings)
+
+    def with_settings(self, **settings: Any) -> Reranker:
+        """The same model with some settings changed (see :class:`mmr5.methods.Settings`); this one stays as it is."""
+        changed = copy.copy(self)
+        changed.settings = dataclasses.replace(self.settings, **settings)
+        return changed
 
     @property
     def model(self) -> str:

@@ -63,10 +63,13 @@ class Request:
     Attributes:
         messages: the chat so far; the assistant speaks next.
         prefill: the opening of the assistant's turn, already written; the reply goes on from there.
+        measured: words of the prompt (their last occurrence in it) whose log-likelihood :meth:`Engine.score_choices` gives in the
+            same pass; ``""`` for none.
     """
 
     messages: Sequence[Message]
     prefill: str = ""
+    measured: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +126,12 @@ class ChoiceScores:
 
     Attributes:
         logprobs: one natural log-probability a choice; their exponentials sum to 1.
+        measured: how likely the request's ``measured`` words are where they stand, or None when it names none.
     """
 
     logprobs: tuple[float, ...]
     usage: Usage = Usage()
+    measured: TextScore | None = None
 
 
 @runtime_checkable

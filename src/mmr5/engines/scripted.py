@@ -89,7 +89,8 @@ class ScriptedEngine:
             else:
                 weights = [0.5**i for i in range(len(given))]
             total = sum(weights)
-            found.append(ChoiceScores(tuple(math.log(w / total) for w in weights), Usage(_size(request), 1)))
+            measured = self._text_score(request, request.measured) if request.measured else None
+            found.append(ChoiceScores(tuple(math.log(w / total) for w in weights), Usage(_size(request), 1), measured))
         return found
 
     def score_text(self, requests: Sequence[Request], texts: Sequence[str]) -> list[TextScore]:
@@ -98,9 +99,12 @@ class ScriptedEngine:
         for request, text in zip(requests, texts, strict=True):
             with self._lock:
                 self.requests.append(request)
-            share = _shared(text, _plain(request))
-            found.append(TextScore(2 * (share - 1), max(1, self.count_tokens(text)), Usage(_size(request), 0)))
+            found.append(self._text_score(request, text))
         return found
+
+    def _text_score(self, request: Request, text: str) -> TextScore:
+        page = _plain(request).rpartition("\n\nQuestion: ")[0] if request.measured else _plain(request)
+        return TextScore(2 * (_shared(text, page) - 1), max(1, self.count_tokens(text)), Usage(_size(request), 0))
 
 
 def _next(replies: Iterator[str], n: int) -> str:

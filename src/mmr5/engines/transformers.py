@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mmr5.engines.base import Capabilities, ChoiceScores, Message, OnText, Reply, Request, Sampling, TextScore
 from mmr5.engines.loading import import_torch, import_transformers, load_model, pick_device, pick_dtype
+from mmr5.engines.spans import question_tokens
 from mmr5.engines.writing import Teller, Writer
 from mmr5.errors import ConfigError, ContextLengthError, EngineError
 from mmr5.types import Usage
@@ -243,9 +244,14 @@ class TransformersEngine:
         return [writer.reply(n) for writer, n in zip(writers, prompt, strict=True)]
 
     def _score_choices(self, rows: Sequence[tuple[str, Request]], paths: Sequence[list[tuple[int, ...]]]) -> list[ChoiceScores]:
+        torch = import_torch()
         batch = self._encode(*_columns(rows))
         self._forget_positions()
-        out = self._model(**self._with_positions(batch), use_cache=True, logits_to_keep=1)
+        width = batch["input_ids"].shape[1]
+        spans = [self._measured(text, request) for text, request in rows]
+        keep = sorted({width - 1, *(width - end + i for first, past, end in spans for i in range(first - 1, past - 1))})
+        kept = torch.tensor(keep, device=self.device)
+        out = self._model(**self._with_positions(batch), use_cache=True, logits_to_keep=kept)
         totals = [[0.0] * len(given) for given in paths]
         _add_level(totals, paths, {(i, ()): out.logits[i, -1] for i in range(len(rows))})
         deltas = None if self._rope is None else self._rope.rope_deltas
@@ -257,7 +263,22 @@ class TransformersEngine:
             logits = self._continue(batch["attention_mask"], out.past_key_values, deltas, nodes)
             _add_level(totals, paths, dict(zip(nodes, logits, strict=True)))
         prompt = batch["attention_mask"].sum(-1).tolist()
-        return [ChoiceScores(tuple(t), Usage(p, 1)) for t, p in zip(totals, prompt, strict=True)]
+        places = {place: i for i, place in enumerate(keep)}
+        found = []
+        for row, (first, past, end) in enumerate(spans):
+            columns = [places[width - end + i - 1] for i in range(first, past)]
+            words = batch["input_ids"][row, width - end + first : width - end + past]
+            found.append(_text_score(out.logits[row, columns], words, prompt[row]) if columns else None)
+        return [ChoiceScores(tuple(t), Usage(p, 1), m) for t, p, m in zip(totals, prompt, found, strict=True)]
+
+    def _measured(self, rendered: str, request: Request) -> tuple[int, int, int]:
+        """First token of a request's measured words, one past their last, and the prompt's length; three zeros for none."""
+        if not request.measured:
+            return 0, 0, 0
+        if any(p["type"] == "image" for m in request.messages for p in m["content"]):
+            raise EngineError("words of a prompt with pictures cannot be measured: their places shift as the pictures expand")
+        offsets = self._tokenizer(rendered, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        return (*question_tokens(rendered, request.measured, offsets), len(offsets))
 
     def _continue(
         self, mask: torch.Tensor, cache: Any, deltas: Any, nodes: Sequence[tuple[int, tuple[int, ...]]]
@@ -287,9 +308,7 @@ class TransformersEngine:
         logits = self._model(**self._with_positions(joined), use_cache=False, logits_to_keep=longest + 1).logits
         found = []
         for i, tokens in enumerate(texts):
-            window = logits[i, -len(tokens) - 1 : -1].float().log_softmax(-1)
-            picked = window.gather(-1, torch.tensor(tokens, device=window.device).unsqueeze(-1))
-            found.append(TextScore(float(picked.mean()), len(tokens), Usage(prompt[i] + len(tokens), 0)))
+            found.append(_text_score(logits[i, -len(tokens) - 1 : -1], torch.tensor(tokens, device=logits.device), prompt[i]))
         return found
 
     # --- details --------------------------------------------------------------------------------------------------
@@ -336,6 +355,12 @@ def _listen(writers: Sequence[Writer]) -> Callable[..., torch.Tensor]:
         return torch.tensor([w.push(t) for w, t in zip(writers, new, strict=True)], device=input_ids.device)
 
     return done
+
+
+def _text_score(logits: torch.Tensor, tokens: torch.Tensor, read: int) -> TextScore:
+    """Mean log-probability of tokens, (n,), by the logits before each of them, (n, vocabulary)."""
+    picked = logits.float().log_softmax(-1).gather(-1, tokens.unsqueeze(-1))
+    return TextScore(float(picked.mean()), len(tokens), Usage(read + len(tokens), 0))
 
 
 def _columns(rows: Sequence[tuple[str, Request]]) -> tuple[list[str], list[Request]]:

@@ -8,38 +8,65 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from mmr5 import prompt
 from mmr5.answer import VERDICTS, fold
-from mmr5.engines.base import Engine, OnText, Request, Sampling, require
+from mmr5.engines.base import ChoiceScores, Engine, OnText, Request, Sampling, require
+from mmr5.fusion import fuse
 from mmr5.methods import inputs
 from mmr5.methods.settings import Settings
 from mmr5.types import Candidates, Page, Ranking, Usage
 
 SCORE_KIND = "relevance_probability"
+COMBINED_KIND = "relevance_log_odds"
 
 
 def rank(engine: Engine, batch: Sequence[Candidates], settings: Settings, on_text: OnText | None = None) -> list[Ranking]:
-    """Rank by the odds of relevance; every page of every list is scored in the same batch."""
+    """Rank by the odds of relevance; every page of every list is scored in the same batch.
+
+    With ``settings.question_weight`` the log-likelihood that a page gives to the question, read in the same pass, is added to the
+    log-odds. Notes are written on the pages that will stand on top.
+    """
     del on_text
     require(engine, "score_choices", "method 'pointwise'")
     inputs.check(engine, settings, "pointwise")
     requests = [request(engine, c.query, page, settings) for c in batch for page in c.pages]
     scored = engine.score_choices(requests, [VERDICTS] * len(requests)) if requests else []
-    rankings, start = [], 0
+    judged, start = [], 0
     for candidates in batch:
         stop = start + len(candidates)
-        scores = tuple(math.exp(s.logprobs[0]) for s in scored[start:stop])
-        odds = [s.logprobs[0] - s.logprobs[1] for s in scored[start:stop]]
-        order = tuple(sorted(range(len(candidates)), key=lambda i: (-odds[i], i)))
-        usage = sum((s.usage for s in scored[start:stop]), Usage())
-        rankings.append((order, scores, usage, requests[start:stop]))
+        judged.append(_Judged(candidates, requests[start:stop], scored[start:stop], settings.question_weight))
         start = stop
-    notes = _notes(engine, [(o, s, r) for o, s, _, r in rankings], settings)
+    notes = _notes(engine, judged, settings)
     return [
-        Ranking(order, scores, SCORE_KIND, tuple(written), usage=usage + spent)
-        for (order, scores, usage, _), (written, spent) in zip(rankings, notes, strict=True)
+        replace(one.ranking, notes=tuple(written), usage=one.ranking.usage + spent)
+        for one, (written, spent) in zip(judged, notes, strict=True)
     ]
+
+
+class _Judged:
+    """A list with what the model said of its pages."""
+
+    def __init__(
+        self, candidates: Candidates, requests: Sequence[Request], scored: Sequence[ChoiceScores], question_weight: float
+    ) -> None:
+        self.candidates, self.requests = candidates, requests
+        self.odds = [s.logprobs[0] - s.logprobs[1] for s in scored]
+        totals = [0.0 if s.measured is None else s.measured.mean_logprob * s.measured.n_tokens for s in scored]
+        mean = sum(totals) / len(totals) if totals else 0.0
+        combined = [o + question_weight * (t - mean) for o, t in zip(self.odds, totals, strict=True)]
+        order = tuple(sorted(range(len(scored)), key=lambda i: (-combined[i], i)))
+        usage = sum((s.usage for s in scored), Usage())
+        if question_weight:
+            self.ranking = Ranking(order, tuple(combined), COMBINED_KIND, usage=usage)
+        else:
+            self.ranking = Ranking(order, tuple(math.exp(s.logprobs[0]) for s in scored), SCORE_KIND, usage=usage)
+
+    def top(self, n: int, fusion: float | None) -> tuple[int, ...]:
+        """Positions of the first n pages in the final order."""
+        fused = self.ranking if fusion is None else fuse(self.candidates.scores, self.ranking, fusion)
+        return fused.order[:n]
 
 
 def request(engine: Engine, query: str, page: Page, settings: Settings) -> Request:
@@ -55,22 +82,19 @@ def request(engine: Engine, query: str, page: Page, settings: Settings) -> Reque
         text=texts[0] if texts else None,
         reserved=engine.reserved,
     )
-    return Request(messages)
+    return Request(messages, measured=prompt.neutralise(query, engine.reserved) if settings.question_weight else "")
 
 
-def _notes(
-    engine: Engine, ranked: Sequence[tuple[tuple[int, ...], tuple[float, ...], Sequence[Request]]], settings: Settings
-) -> list[tuple[list[str | None], Usage]]:
-    """Notes on the top pages of each list, all written in one batch."""
-    where = [(i, position) for i, (order, _, _) in enumerate(ranked) for position in order[: settings.notes]]
-    asked = []
-    for i, position in where:
-        _, scores, requests = ranked[i]
-        verdict = VERDICTS[0] if scores[position] >= 0.5 else VERDICTS[1]
-        asked.append(Request(requests[position].messages, f"{verdict}."))
+def _notes(engine: Engine, judged: Sequence[_Judged], settings: Settings) -> list[tuple[list[str | None], Usage]]:
+    """Notes on the top pages of each list, all written in one batch, each after the likelier verdict."""
+    where = [(i, position) for i, one in enumerate(judged) for position in one.top(settings.notes, settings.fusion)]
+    asked = [
+        Request(judged[i].requests[position].messages, f"{VERDICTS[0] if judged[i].odds[position] >= 0 else VERDICTS[1]}.")
+        for i, position in where
+    ]
     sampling = Sampling(settings.note_tokens, settings.temperature, seed=settings.seed, stop=("\n",))
     replies = engine.generate(asked, sampling) if asked else []
-    notes: list[tuple[list[str | None], Usage]] = [([None] * len(order), Usage()) for order, _, _ in ranked]
+    notes: list[tuple[list[str | None], Usage]] = [([None] * len(one.odds), Usage()) for one in judged]
     for (i, position), reply in zip(where, replies, strict=True):
         written, spent = notes[i]
         written[position] = fold(reply.text) or None

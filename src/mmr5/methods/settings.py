@@ -22,6 +22,9 @@ class Settings:
         max_new_tokens: most tokens of a list-wise reply.
         think_tokens: most tokens of reasoning; then the answer is asked for at once. None sets no bound of its own.
         temperature: 0 is greedy.
+        question_weight: of the question's log-likelihood beside the log-odds of the verdict (``pointwise``); 0 leaves it out.
+        fusion: weight of the model against the first stage in the final order, or None; it decides which pages are the top ones
+            that get a note.
         notes: how many top pages get a written note (``pointwise``).
         note_tokens: most tokens of such a note.
         strict: raise on a reply that needs repair.
@@ -36,6 +39,8 @@ class Settings:
     max_new_tokens: int = 2048
     think_tokens: int | None = None
     temperature: float = 0.0
+    question_weight: float = 0.0
+    fusion: float | None = None
     notes: int = 3
     note_tokens: int = 48
     strict: bool = False
@@ -51,5 +56,7 @@ class Settings:
                 raise ConfigError(f"{name} is {value}: it is at least 1, or none")
         if self.overlap >= self.window:
             raise ConfigError(f"overlap is {self.overlap} with window {self.window}: it must be smaller")
+        if self.question_weight < 0:
+            raise ConfigError(f"question_weight is {self.question_weight}: it is at least 0")
         if self.temperature < 0:
             raise ConfigError(f"temperature is {self.temperature}: it is at least 0")

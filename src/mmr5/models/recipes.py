@@ -24,6 +24,7 @@ class Recipe:
         view: how a page enters the prompt.
         page_tokens: most tokens of a page's text; None derives it from the model's context.
         fusion: weight of the model's z-scored scores against the first stage's; None leaves the model's order alone.
+        question_weight: of the question's log-likelihood beside the verdict (``pointwise``), at least 0.
         notes: how many top pages get a written note (``pointwise``), at least 0.
         max_pixels: pixel budget of a page image.
         prompt_fingerprint: of the prompt that the checkpoint was made with; None for a checkpoint not made here.
@@ -33,6 +34,7 @@ class Recipe:
     view: View = "image"
     page_tokens: int | None = None
     fusion: float | None = None
+    question_weight: float = 0.0
     notes: int = 3
     max_pixels: int | None = None
     prompt_fingerprint: str | None = None

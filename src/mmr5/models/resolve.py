@@ -13,6 +13,7 @@ from mmr5.models.weights import MINI_BASE, obtain
 from mmr5.types import Progress
 
 MINI = "mini"
+BASE = "mini-base"
 NAMED = {MINI: "SmolLM2-135M-Instruct (Apache-2.0) with this project's recipe: no GPU, no account, no hub"}
 HUB_RECIPES = {"i2vec/MM-R5": Recipe(method="reason", view="image")}
 """Known checkpoints of others that carry no ``recipe.json``."""
@@ -49,8 +50,8 @@ def resolve(name: str, *, cache: Cache | None = None, progress: Progress | None 
         ModelNotFoundError: the name looks like a path and there is nothing, or the weights cannot be obtained.
     """
     check_name(name)
-    if name == MINI:
-        return _mini(cache, progress)
+    if name in (MINI, BASE):
+        return _mini(name, cache, progress)
     folder = Path(name).expanduser()
     if folder.is_dir():
         return Checkpoint(folder.name or str(folder), str(folder), recipe=load_recipe(folder))
@@ -64,7 +65,7 @@ def check_name(name: str) -> None:
         ModelNotFoundError: the name looks like a path and there is nothing, or a folder that holds no checkpoint.
     """
     folder = Path(name).expanduser()
-    if name == MINI:
+    if name in (MINI, BASE):
         return
     if folder.is_dir():
         if not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
@@ -82,8 +83,8 @@ def mini_recipe() -> Recipe:
     return parse_recipe(file.read_text(encoding="utf-8"), str(file))
 
 
-def _mini(cache: Cache | None, progress: Progress | None) -> Checkpoint:
-    """``mini``: its base is fetched as a quantised file (:mod:`mmr5.models.weights`) unless it has been prepared before."""
+def _mini(name: str, cache: Cache | None, progress: Progress | None) -> Checkpoint:
+    """``mini`` or its base, which is fetched as a quantised file (:mod:`mmr5.models.weights`) unless it has been prepared before."""
     store = cache or Cache()
     (file, sha256), *_ = MINI_BASE.files.items()
     prepared = store.directory("models") / f"mini-base-{sha256[:12]}"

@@ -10,13 +10,15 @@ from mmr5.types import Ranking
 
 PROBABILITIES = frozenset({"choice_probability", "relevance_probability", "reciprocal_rank"})
 """Kinds that lie in [0, 1] by themselves."""
+LOGISTIC = {"fused": "logistic_fused", "relevance_log_odds": "relevance_probability"}
+"""Kinds that the logistic function takes to [0, 1], and what they are called then."""
 
 
 def relevance(ranking: Ranking) -> tuple[list[float], str]:
     """Scores for clients.
 
     Probabilities and reciprocal ranks stay as they are; a mean log-likelihood becomes its exponential (the geometric mean
-    probability of a token); fused scores (sums of z-scores) go through the logistic function; everything else, and any scores
+    probability of a token); fused scores (sums of z-scores) and log-odds go through the logistic function; everything else, and any scores
     that contradict the order, becomes ``(N - place) / N`` with the zero-based place in the order.
 
     Returns:
@@ -30,8 +32,8 @@ def relevance(ranking: Ranking) -> tuple[list[float], str]:
             mapped = list(ranking.scores)
         elif kind == "mean_log_likelihood":
             mapped, kind = [math.exp(min(score, 0.0)) for score in ranking.scores], "geometric_mean_token_probability"
-        elif kind == "fused":
-            mapped, kind = [_logistic(score) for score in ranking.scores], "logistic_fused"
+        elif kind in LOGISTIC:
+            mapped, kind = [_logistic(score) for score in ranking.scores], LOGISTIC[kind]
     if mapped is not None and agrees(mapped, ranking.order):
         return mapped, kind
     return by_rank(ranking.order), "linear_rank"

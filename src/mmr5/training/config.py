@@ -95,6 +95,25 @@ class LoraConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupConfig:
+    """``[groups]``: pages of one question compared while they are judged one by one (:mod:`mmr5.training.groupwise`).
+
+    Attributes:
+        pages: rows of a question in a group, at least 2; 0 trains rows one by one with the language-model loss alone.
+        rank_weight: of the softmax over the group's margins.
+        verdict_weight: of the binary cross-entropy of each margin.
+        question_weight: of the softmax over the log-likelihoods of the question.
+        note_weight: of the language-model loss of the notes.
+    """
+
+    pages: int = 0
+    rank_weight: float = 1.0
+    verdict_weight: float = 1.0
+    question_weight: float = 0.0
+    note_weight: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
 class OptimConfig:
     """``[optim]``: how fast and how long.
 
@@ -216,6 +235,7 @@ class TrainingConfig:
     data: DataConfig
     run: RunConfig
     lora: LoraConfig = field(default_factory=LoraConfig)
+    groups: GroupConfig = field(default_factory=GroupConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     grpo: GrpoConfig = field(default_factory=GrpoConfig)
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
@@ -319,6 +339,11 @@ def _check(config: TrainingConfig) -> None:
         ("lora.rank", config.lora.rank, 1),
         ("lora.alpha", config.lora.alpha, 1),
         ("lora.dropout", config.lora.dropout, 0),
+        ("groups.pages", config.groups.pages, 0),
+        ("groups.rank_weight", config.groups.rank_weight, 0),
+        ("groups.verdict_weight", config.groups.verdict_weight, 0),
+        ("groups.question_weight", config.groups.question_weight, 0),
+        ("groups.note_weight", config.groups.note_weight, 0),
         ("optim.batch_size", config.optim.batch_size, 1),
         ("optim.accumulation", config.optim.accumulation, 1),
         ("optim.max_steps", config.optim.max_steps, 0),
@@ -334,6 +359,8 @@ def _check(config: TrainingConfig) -> None:
     for name, value, low in lows:
         if value < low:
             raise ConfigError(f"{name} is {value}: it is at least {low}")
+    if config.groups.pages == 1:
+        raise ConfigError("groups.pages is 1: a group compares at least 2 pages; 0 trains rows one by one")
     if config.optim.learning_rate <= 0:
         raise ConfigError(f"optim.learning_rate is {config.optim.learning_rate}: it is above 0")
     if config.grpo.temperature <= 0:

@@ -10,7 +10,7 @@ from typing import Any
 from mmr5.engines.loading import import_torch
 from mmr5.errors import EngineError, missing_extra
 from mmr5.models.recipes import FILE as RECIPE
-from mmr5.training import folder, loading, sources
+from mmr5.training import folder, groupwise, loading, sources
 from mmr5.training.config import TrainingConfig
 from mmr5.training.folder import claim, finish
 from mmr5.types import Progress
@@ -39,6 +39,10 @@ def train_sft(config: TrainingConfig, *, resume: bool = False, progress: Progres
     rows = sources.read_training_rows(config, taught=True)
     model, processor, base = loading.load_for_training(config)
     talk = sources.conversations(config, processor)
+    if config.groups.pages:
+        watchers = [reporter(progress, "sft", config, processor)]
+        compared = groupwise.trainer(config, rows, model, processor, talk, watchers)
+        return run(compared, config, "sft", checkpoint, processor, base, {"rows": len(rows)})
     data = sources.dataset(rows, talk, processor, config, taught=True, context=loading.context_of(model))
     adapter, own_optimizer = loading.lora(config.lora), None
     if adapter is not None and config.lora.plus_ratio:

@@ -7,6 +7,7 @@ const KINDS = {
   mean_log_likelihood: "log-likelihood",
   choice_probability: "probability",
   relevance_probability: "relevance",
+  relevance_log_odds: "log-odds",
   reciprocal_rank: "1 / rank",
   borda: "Borda share",
 };
