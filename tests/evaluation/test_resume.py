@@ -42,6 +42,8 @@ class Encoder:
         rows = np.array([[len(t), t.count("e") + 1, 1.0] for t in texts], dtype=np.float32)
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
+    encode_query = encode_document = encode
+
 
 def test_a_second_evaluation_reads_recognises_and_embeds_nothing_again(harbour, tmp_path, monkeypatch):
     """Text layers, OCR of the scanned pages, embeddings and pictures come from the cache; only questions are embedded."""

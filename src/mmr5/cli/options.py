@@ -52,7 +52,9 @@ EngineOption = Annotated[Engine, typer.Option("--engine", help="What runs the mo
 BaseUrl = Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server, e.g. http://localhost:8000/v1.")]
 MethodOption = Annotated[Method, typer.Option("--method", help="How an order is won; auto takes the model's recipe.")]
 ViewOption = Annotated[View, typer.Option("--view", help="How a page enters the prompt; auto takes the model's recipe.")]
-Retriever = Annotated[str, typer.Option(help="First stage: hybrid, bm25, dense or none.")]
+Retriever = Annotated[
+    str, typer.Option(help="First stage: hybrid, bm25, dense, none, clip, colqwen, text:CHECKPOINT, ... (see first-stages.md).")
+]
 CandidatesOption = Annotated[
     int | None, typer.Option("--candidates", min=1, help="Pages that are reranked. [default: 10, all with --retriever none]")
 ]

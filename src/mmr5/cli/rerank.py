@@ -46,12 +46,11 @@ def rerank(
     from mmr5.pages import read_pages
     from mmr5.pipeline import Searcher
     from mmr5.reranker import Reranker
-    from mmr5.retrieval import RETRIEVERS
+    from mmr5.retrieval import check_retriever
 
     if not query.strip():
         raise InputError("the question is empty: say what to look for")
-    if retriever not in RETRIEVERS:
-        raise typer.BadParameter(f"{retriever!r} is not one of {', '.join(RETRIEVERS)}", param_hint="--retriever")
+    check_retriever(retriever)
     if engine is options.Engine.TRANSFORMERS:
         check_name(model)
     problems: list[Any] = []

@@ -81,10 +81,9 @@ def serve(
     except ImportError as error:
         raise missing_extra(error.name or "fastapi", "server", "serve over HTTP") from error
     from mmr5.reranker import Reranker
-    from mmr5.retrieval import RETRIEVERS
+    from mmr5.retrieval import check_retriever
 
-    if retriever not in RETRIEVERS:
-        raise typer.BadParameter(f"{retriever!r} is not one of {', '.join(RETRIEVERS)}", param_hint="--retriever")
+    check_retriever(retriever)
     keys = read_keys(api_key_file, os.environ.get(KEYS_VARIABLE, ""))
     check_exposure(host, keys=bool(keys), insecure=insecure)
     settings = ServerSettings(

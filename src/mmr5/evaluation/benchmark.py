@@ -24,7 +24,7 @@ from mmr5.evaluation.units import LEVELS, Units, units_of
 from mmr5.pipeline import fuse, recipe_fusion
 from mmr5.render.html import write_html
 from mmr5.reranker import Reranker
-from mmr5.retrieval import RETRIEVERS, Retriever, open_retriever, top_candidates
+from mmr5.retrieval import Retriever, is_retriever, open_retriever, top_candidates
 from mmr5.types import Candidates, Page, Progress, Ranking
 
 __all__ = ["BASELINES", "BATCH", "Setup", "evaluate"]
@@ -134,7 +134,7 @@ def evaluate(
         raise ConfigError(f"batch is {batch}: give at least 1")
     fusion = setup.fusion if setup.fusion is not None else recipe_fusion(reranker) if reranker is not None else None
     rank = ranker(setup.model, reranker, setup.seed)
-    given = None if setup.retriever in RETRIEVERS else read_first_stage(setup.retriever)
+    given = None if is_retriever(setup.retriever) else read_first_stage(setup.retriever)
     config = _config(setup, reranker, fusion)
     facts = provenance(config, command or setup.command(out), corpus, None if given is None else given.path, reranker)
     facts = claim(out, facts, resume=resume)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Sequence
 from typing import Protocol
 
 from mmr5.cache import Cache
 from mmr5.errors import ConfigError
+from mmr5.fusion import standardise
+from mmr5.retrieval.names import find_encoding
 from mmr5.types import Candidates, Page, Progress
-
-RETRIEVERS = ("hybrid", "bm25", "dense", "none")
 
 
 class Retriever(Protocol):
@@ -30,27 +30,47 @@ def open_retriever(
     """Index pages for a first stage.
 
     Args:
-        name: ``bm25`` (words), ``dense`` (sentence embeddings), ``hybrid`` (the sum of both, z-scored) or ``none`` (page order).
-        pages: the pages; their text is what is searched, and a page whose text is unknown counts as empty.
+        name: ``bm25`` (words), ``dense`` (sentence embeddings), ``hybrid`` (bm25+dense), ``none`` (page order), or one that
+            embeds pages (see :func:`mmr5.retrieval.names.find_encoding`); ``A+B`` sums z-scores.
+        pages: the pages; for first stages that read, a page whose text is unknown counts as empty.
         cache: where page embeddings are kept.
         progress: told of the embedding.
 
     Raises:
         ConfigError: an unknown name.
-        MissingExtraError: ``dense`` and ``hybrid`` without the extra ``local``.
+        MissingExtraError: an embedding first stage without the extra ``local``.
+        ModelNotFoundError: there is no such checkpoint, or it is of another kind.
     """
     from mmr5.retrieval.bm25 import BM25Retriever
     from mmr5.retrieval.dense import DenseRetriever
 
+    if name == "hybrid" or "+" in name:
+        parts = ["bm25", "dense"] if name == "hybrid" else name.split("+")
+        return HybridRetriever(*(open_retriever(part, pages, cache=cache, progress=progress) for part in parts), name=name)
     if name == "none":
         return NoRetriever(len(pages))
     if name == "bm25":
         return BM25Retriever(pages)
     if name == "dense":
         return DenseRetriever(pages, cache=cache, progress=progress)
-    if name == "hybrid":
-        return HybridRetriever(BM25Retriever(pages), DenseRetriever(pages, cache=cache, progress=progress))
-    raise ConfigError(f"retriever {name!r} is unknown: use one of {', '.join(RETRIEVERS)}")
+    encoding = find_encoding(name)
+    if encoding.kind == "text":
+        return DenseRetriever(pages, model=encoding.checkpoint, name=name, cache=cache, progress=progress)
+    if encoding.kind == "image":
+        from mmr5.retrieval.image import ImageRetriever
+
+        return ImageRetriever(pages, encoding, name=name, cache=cache, progress=progress)
+    from mmr5.retrieval.late import LateRetriever
+
+    return LateRetriever(pages, encoding, name=name, cache=cache, progress=progress)
+
+
+def release_models() -> None:
+    """Let go of the first stages' models, so that another model has the memory."""
+    for module in ("dense", "image", "late"):
+        loaded = sys.modules.get(f"mmr5.retrieval.{module}")
+        if loaded is not None:
+            loaded.release()
 
 
 class NoRetriever:
@@ -68,27 +88,16 @@ class NoRetriever:
 
 
 class HybridRetriever:
-    """The sum of two first stages, each z-scored over the pages for each question."""
+    """The sum of first stages, each z-scored over the pages for each question."""
 
-    name = "hybrid"
-
-    def __init__(self, first: Retriever, second: Retriever) -> None:
-        self._parts = (first, second)
+    def __init__(self, *parts: Retriever, name: str = "hybrid") -> None:
+        self.name = name
+        self._parts = parts
 
     def scores(self, query: str) -> list[float]:
-        """Sum of the z-scores of both parts."""
+        """Sum of the z-scores of all parts."""
         parts = [standardise(part.scores(query)) for part in self._parts]
         return [sum(values) for values in zip(*parts, strict=True)]
-
-
-def standardise(values: Sequence[float]) -> list[float]:
-    """Z-scores: mean 0 and (population) standard deviation 1; zeros where all values are equal."""
-    n = len(values)
-    if not n:
-        return []
-    mean = sum(values) / n
-    deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / n)
-    return [(v - mean) / deviation if deviation > 1e-12 else 0.0 for v in values]
 
 
 def top_candidates(

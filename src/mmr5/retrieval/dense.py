@@ -8,8 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from mmr5.cache import Cache, digest
-from mmr5.engines.loading import pick_device, pick_dtype
-from mmr5.errors import missing_extra
+from mmr5.engines.encoders import checkpoint_identity, load_encoder
 from mmr5.excerpts import passages
 from mmr5.models.weights import DENSE, obtain
 from mmr5.types import Page, Progress
@@ -21,6 +20,7 @@ PASSAGE_WORDS = 90
 BATCH = 32
 
 _LOCK = threading.Lock()
+_HOW = {"normalize_embeddings": True, "show_progress_bar": False, "convert_to_numpy": True}
 
 
 class DenseRetriever:
@@ -28,20 +28,26 @@ class DenseRetriever:
 
     Args:
         pages: the pages; a page without text scores -1.
-        model: a sentence-transformers model's folder or name; None takes all-MiniLM-L6-v2 (384 dimensions).
+        model: a sentence-transformers text model's folder or name; None takes all-MiniLM-L6-v2 (384 dimensions).
+        name: as on the command line.
         cache: where page embeddings are kept, by content and model.
         progress: told of the passages embedded.
     """
 
-    name = "dense"
-
     def __init__(
-        self, pages: Sequence[Page], *, model: str | None = None, cache: Cache | None = None, progress: Progress | None = None
+        self,
+        pages: Sequence[Page],
+        *,
+        model: str | None = None,
+        name: str = "dense",
+        cache: Cache | None = None,
+        progress: Progress | None = None,
     ) -> None:
         import numpy as np
 
+        self.name = name
         self._path = model or str(obtain(DENSE, cache=cache, progress=progress))
-        self._identity = model or next(iter(DENSE.files.values()))
+        self._identity = checkpoint_identity(model) if model else next(iter(DENSE.files.values()))
         self._n = len(pages)
         store = cache or Cache()
         cut = [passages(page.text or "", PASSAGE_WORDS) for page in pages]
@@ -65,7 +71,9 @@ class DenseRetriever:
 
         best = np.full(self._n, -1.0)
         if self._matrix is not None:
-            np.maximum.at(best, self._owners, self._matrix @ self._embed([query], None)[0])
+            with _LOCK:
+                asked = _encoder(self._path).encode_query([query], **_HOW)[0]
+            np.maximum.at(best, self._owners, self._matrix @ np.asarray(asked, dtype=np.float32))
         return [float(v) for v in best]
 
     def _embed(self, texts: Sequence[str], progress: Progress | None) -> np.ndarray[Any, Any]:
@@ -80,7 +88,7 @@ class DenseRetriever:
         for start in range(0, len(order), BATCH):
             batch = [texts[i] for i in order[start : start + BATCH]]
             with _LOCK:
-                parts.append(encoder.encode(batch, normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True))
+                parts.append(encoder.encode_document(batch, **_HOW))
             if progress is not None:
                 progress("embedding passages", min(start + BATCH, len(order)), len(order))
         rows = np.concatenate(parts)
@@ -92,12 +100,9 @@ class DenseRetriever:
 @lru_cache(maxsize=2)
 def _encoder(path: str) -> Any:
     """The embedding model, loaded once a process."""
-    try:
-        import sentence_transformers
-        import transformers
-    except ImportError as error:
-        raise missing_extra("sentence-transformers", "local", "use the retrievers 'dense' and 'hybrid'") from error
-    transformers.utils.logging.disable_progress_bar()
-    device = pick_device()
-    dtype = pick_dtype("auto", device)
-    return sentence_transformers.SentenceTransformer(path, device=str(device), model_kwargs={"dtype": dtype})
+    return load_encoder("SentenceTransformer", path)
+
+
+def release() -> None:
+    """Let go of the models that are held."""
+    _encoder.cache_clear()

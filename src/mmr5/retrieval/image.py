@@ -1,0 +1,100 @@
+"""One vector a page picture: CLIP, E5-V, DSE, GME, and whatever of the kind sentence-transformers loads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from mmr5.cache import Cache, digest
+from mmr5.engines.encoders import PromptedEncoder, checkpoint_identity, load_encoder, unit
+from mmr5.errors import ModelNotFoundError
+from mmr5.retrieval.names import Encoding
+from mmr5.retrieval.vectors import embed_pages
+from mmr5.types import Page, Progress
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Vectors = np.ndarray[Any, Any]
+
+BATCH = 8
+_LOCK = threading.Lock()
+
+
+class ImageRetriever:
+    """Cosine similarity between the question's vector and that of each page's picture.
+
+    Args:
+        pages: the pages; one without a picture scores -1.
+        encoding: the checkpoint, and how it is asked.
+        name: as on the command line.
+        cache: where page vectors are kept, by picture, checkpoint, prompt and pixel budget.
+        progress: told of the pages embedded.
+
+    Raises:
+        ModelNotFoundError: there is no such checkpoint, or it sees no pictures.
+        PageError: a picture cannot be decoded.
+    """
+
+    def __init__(
+        self,
+        pages: Sequence[Page],
+        encoding: Encoding,
+        *,
+        name: str = "image",
+        cache: Cache | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.name = name
+        self._encoding = encoding
+        images = [page.image for page in pages]
+        prompt = "" if encoding.prompts is None else encoding.prompts.page
+        identity = digest("image", checkpoint_identity(encoding.checkpoint), prompt, str(encoding.max_pixels))
+        keys = [None if image is None else digest(identity, image.key) for image in images]
+
+        def make(places: list[int]) -> Sequence[Vectors]:
+            loaded = [image.load(encoding.max_pixels) for i in places if (image := images[i]) is not None]
+            with _LOCK:
+                return list(_encoder(encoding).encode_pages(loaded))
+
+        self._vectors = embed_pages(cache or Cache(), keys, make, batch=BATCH, progress=progress)
+
+    def scores(self, query: str) -> list[float]:
+        """Cosine similarity of each page, in [-1, 1]."""
+        with _LOCK:
+            asked = _encoder(self._encoding).encode_query(query)
+        return [-1.0 if vector is None else float(unit(vector) @ asked) for vector in self._vectors]
+
+
+class _Library:
+    """A ``SentenceTransformer`` that sees pictures."""
+
+    def __init__(self, checkpoint: str) -> None:
+        self._model = load_encoder("SentenceTransformer", checkpoint)
+        if "image" not in self._model.modalities:
+            seen = ", ".join(str(m) for m in self._model.modalities)
+            raise ModelNotFoundError(f"{checkpoint!r} reads {seen} and no pictures: use it as 'text:{checkpoint}'")
+
+    def encode_pages(self, images: Sequence[Any]) -> Vectors:
+        """Unit vectors, (n, dimension)."""
+        return unit(self._model.encode_document(list(images), show_progress_bar=False, convert_to_numpy=True))
+
+    def encode_query(self, query: str) -> Vectors:
+        """A unit vector, (dimension,)."""
+        vector: Vectors = unit(self._model.encode_query([query], show_progress_bar=False, convert_to_numpy=True))[0]
+        return vector
+
+
+@lru_cache(maxsize=1)
+def _encoder(encoding: Encoding) -> _Library | PromptedEncoder:
+    """The model, loaded once a process."""
+    if encoding.prompts is not None:
+        return PromptedEncoder(encoding.checkpoint, encoding.prompts)
+    return _Library(encoding.checkpoint)
+
+
+def release() -> None:
+    """Let go of the model that is held."""
+    _encoder.cache_clear()

@@ -1,0 +1,119 @@
+"""Late interaction: one vector a token, compared by MaxSim. ColQwen, ColPali, ColBERT and their kin."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from mmr5.cache import Cache, digest
+from mmr5.engines.encoders import checkpoint_identity, load_encoder
+from mmr5.excerpts import passages
+from mmr5.retrieval.names import Encoding
+from mmr5.retrieval.vectors import embed_pages
+from mmr5.types import Page, Progress
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Vectors = np.ndarray[Any, Any]
+
+BATCH = 4
+PASSAGE_WORDS = 90
+_LOCK = threading.Lock()
+
+
+class LateRetriever:
+    """MaxSim between the question's token vectors and those of each page.
+
+    A checkpoint that sees pictures embeds the page's picture; another one embeds its text, in passages of ``PASSAGE_WORDS`` words
+    whose vectors together are the page's.
+
+    Args:
+        pages: the pages; one without a picture (or text) comes last.
+        encoding: the checkpoint.
+        name: as on the command line.
+        cache: where page vectors are kept, by content and checkpoint. A page of ColQwen takes up to 200 kB.
+        progress: told of the pages embedded.
+
+    Raises:
+        ModelNotFoundError: there is no such checkpoint.
+        PageError: a picture cannot be decoded.
+    """
+
+    def __init__(
+        self,
+        pages: Sequence[Page],
+        encoding: Encoding,
+        *,
+        name: str = "late",
+        cache: Cache | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.name = name
+        self._checkpoint = encoding.checkpoint
+        encoder = _encoder(encoding.checkpoint)
+        identity = digest("late", checkpoint_identity(encoding.checkpoint))
+        if "image" in encoder.modalities:
+            images = [page.image for page in pages]
+            keys = [None if i is None else digest(identity, str(encoding.max_pixels), i.key) for i in images]
+
+            def make(places: list[int]) -> Sequence[Vectors]:
+                return _embed(encoder, [image.load(encoding.max_pixels) for i in places if (image := images[i]) is not None])
+        else:
+            cut = [passages(page.text or "", PASSAGE_WORDS) for page in pages]
+            keys = [digest(identity, str(PASSAGE_WORDS), *texts) if texts else None for texts in cut]
+
+            def make(places: list[int]) -> Sequence[Vectors]:
+                return _embed_texts(encoder, [cut[i] for i in places])
+
+        self._vectors = embed_pages(cache or Cache(), keys, make, batch=BATCH, progress=progress)
+
+    def scores(self, query: str) -> list[float]:
+        """The sum, over the question's tokens, of the best similarity to any of the page's tokens."""
+        with _LOCK:
+            (asked,) = _encoder(self._checkpoint).encode_query([query], show_progress_bar=False, convert_to_numpy=True)
+        found = [None if page is None else maxsim(asked, page) for page in self._vectors]
+        known = [score for score in found if score is not None]
+        last = min(known, default=0.0) - 1
+        return [last if score is None else score for score in found]
+
+
+def maxsim(query: Vectors, page: Vectors) -> float:
+    """Σ over query tokens of max over page tokens of their dot product.
+
+    Args:
+        query: (tokens, dimension).
+        page: (tokens, dimension), at least one token.
+    """
+    return float((query @ page.T).max(axis=1).sum())
+
+
+def _embed(encoder: Any, documents: Sequence[Any]) -> Sequence[Vectors]:
+    with _LOCK:
+        found = encoder.encode_document(list(documents), batch_size=BATCH, show_progress_bar=False, convert_to_numpy=True)
+    return [*found]
+
+
+def _embed_texts(encoder: Any, cut: Sequence[Sequence[str]]) -> Sequence[Vectors]:
+    """The token vectors of each page's passages, one after the other."""
+    import numpy as np
+
+    flat = _embed(encoder, [text for texts in cut for text in texts])
+    pages, start = [], 0
+    for texts in cut:
+        pages.append(np.concatenate(flat[start : start + len(texts)]))
+        start += len(texts)
+    return pages
+
+
+@lru_cache(maxsize=1)
+def _encoder(checkpoint: str) -> Any:
+    """The model, loaded once a process."""
+    return load_encoder("MultiVectorEncoder", checkpoint)
+
+
+def release() -> None:
+    """Let go of the model that is held."""
+    _encoder.cache_clear()
