@@ -14,7 +14,7 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Literal
 
-from mmr5.answer import parse
+from mmr5.answer import VERDICTS, parse, parse_verdict
 from mmr5.errors import ConfigError
 
 Compat = Literal["paper", "upstream"]
@@ -93,6 +93,22 @@ def format_reward(reply: str, n: int, *, think: bool = True, compat: Compat = "p
     length = max(0.0, 1 - abs(len(set(parsed.raw_ids)) - n) / n)
     in_range = sum(1 <= i <= n for i in parsed.raw_ids) / len(parsed.raw_ids)
     return length * in_range
+
+
+def verdict_format_reward(reply: str, *, ended: bool) -> float:
+    """Whether a reply about one page keeps the format of method ``pointwise``: 1 or 0.
+
+    It begins with a verdict and its full stop, goes on with a sentence of at least three words on the same line, and was ended by
+    the model.
+
+    Args:
+        reply: all that the model wrote.
+        ended: False when it was cut off at its token limit.
+    """
+    verdict, note = parse_verdict(reply)
+    opened = reply.lstrip()[:4].startswith(tuple(f"{word}." for word in VERDICTS))
+    whole = note is not None and len(note.split()) >= 3 and "\n" not in reply.strip()
+    return float(ended and verdict is not None and opened and whole)
 
 
 def _is_upstream(compat: str) -> bool:

@@ -32,7 +32,7 @@ class ListRow:
         question: its words.
         candidates: N page ids in prompt order.
         relevant: zero-based positions of the relevant candidates, ascending, at least one.
-        method: ``reason``, ``direct`` or ``logits``.
+        method: ``reason``, ``direct`` or ``logits``; for ``grpo`` also ``pointwise``.
         view: how the pages enter the prompt.
         notes: N sentences by position, or None.
         target: the whole reply that is taught, or None.
@@ -156,13 +156,19 @@ def gold_order(relevant: Sequence[int], n: int) -> tuple[int, ...]:
     return (*sorted(wanted), *(i for i in range(n) if i not in wanted))
 
 
+def list_methods(kind: str) -> tuple[str, ...]:
+    """Methods of a row over a list: list-wise ones, and for ``grpo`` also ``pointwise``, whose pages are judged one by one."""
+    return (*LISTWISE, "pointwise") if kind == "grpo" else LISTWISE
+
+
 def list_row(found: CandidateList, *, kind: str, method: str, view: View, notes: Sequence[str] | None = None) -> ListRow:
     """A row over all candidates of a list.
 
     Args:
         found: the list; at least one candidate is relevant.
         kind: ``listwise`` or ``grpo``.
-        method: ``reason`` needs ``notes`` for a ``listwise`` row; ``direct`` and ``logits`` teach the answer alone.
+        method: ``reason`` needs ``notes`` for a ``listwise`` row; ``direct`` and ``logits`` teach the answer alone; ``pointwise``
+            is for ``grpo`` alone.
         view: how pages enter the prompt.
         notes: one sentence a candidate; strings with a meaning of their own to a model or to the grammar are broken.
 
@@ -170,10 +176,10 @@ def list_row(found: CandidateList, *, kind: str, method: str, view: View, notes:
         ConfigError: an unknown kind, method or view, or notes that are needed and not there.
         CorpusError: no candidate is relevant.
     """
-    if kind not in ("listwise", "grpo") or method not in LISTWISE or view not in VIEWS:
+    if kind not in ("listwise", "grpo") or method not in list_methods(kind) or view not in VIEWS:
         raise ConfigError(
             f"a row of kind {kind!r}, method {method!r} and view {view!r}: kinds are {', '.join(KINDS)}; "
-            f"methods of a list are {', '.join(LISTWISE)}; views are {', '.join(VIEWS)}"
+            f"methods of a list are {', '.join(list_methods(kind))}; views are {', '.join(VIEWS)}"
         )
     if not found.positions:
         raise CorpusError(f"{found.qid}: none of its candidates is relevant: use training lists, which hold all relevant pages")
@@ -254,8 +260,8 @@ def _list_row(record: Record) -> ListRow:
         raise ValueError(f"candidates are {list(candidates)} with {len(scores)} scores: name each page once, with one score")
     if not relevant or list(relevant) != sorted(set(relevant)) or relevant[-1] >= len(candidates):
         raise ValueError(f"relevant is {list(relevant)}: expected ascending positions in 0..{len(candidates) - 1}, at least one")
-    if record["method"] not in LISTWISE:
-        raise ValueError(f"method is {record['method']!r}: use one of {', '.join(LISTWISE)}")
+    if record["method"] not in (allowed := list_methods(record["kind"])):
+        raise ValueError(f"method is {record['method']!r}: use one of {', '.join(allowed)}")
     taught = record["kind"] == "listwise"
     notes = record["notes"] if taught else None
     if notes is not None and (len(notes) != len(candidates) or not all(isinstance(note, str) for note in notes)):

@@ -6,9 +6,9 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from mmr5.data.rows import Row
+from mmr5.data.rows import ListRow, Row
 from mmr5.errors import ConfigError
-from mmr5.training import loading, sources
+from mmr5.training import loading, sources, verdicts
 from mmr5.training.config import TrainingConfig
 from mmr5.training.difficulty import keep_instructive
 from mmr5.training.folder import claim
@@ -43,13 +43,20 @@ def train_grpo(config: TrainingConfig, *, resume: bool = False, progress: Progre
     rows = sources.read_training_rows(config, taught=False)
     model, processor, base = loading.load_for_training(config)
     talk = sources.conversations(config, processor)
-    kept = _instructive(config, rows, talk, model, processor, progress)
-    data = sources.dataset(kept, talk, processor, config, taught=False, context=loading.context_of(model))
     clean_generation(model)
     weights = (config.grpo.ranking_weight, config.grpo.format_weight)
     watch = Watch(weights, started=checkpoint is not None)
-    tokenizer = getattr(processor, "tokenizer", processor)
-    rewards = reward_functions(watch, end_ids=[tokenizer.eos_token_id], compat=config.grpo.compat, gather=gather)
+    ends = [getattr(processor, "tokenizer", processor).eos_token_id]
+    kept: Sequence[Row]
+    if config.recipe.method == "pointwise":
+        lists = [row for row in rows if isinstance(row, ListRow)]
+        kept = prompts = verdicts.page_prompts(lists, config.groups.pages, config.optim.seed)
+        data = verdicts.dataset(prompts, talk, config.groups.pages)
+        rewards = verdicts.reward_functions(watch, end_ids=ends, gather=gather)
+    else:
+        kept = _instructive(config, rows, talk, model, processor, progress)
+        data = sources.dataset(kept, talk, processor, config, taught=False, context=loading.context_of(model))
+        rewards = reward_functions(watch, end_ids=ends, compat=config.grpo.compat, gather=gather)
     trainer = trl.GRPOTrainer(
         model=model,
         reward_funcs=rewards,
@@ -88,6 +95,8 @@ def check(config: TrainingConfig) -> None:
             "together with the images, so that from the second image on they land inside the first one's slot "
             "(huggingface/trl issues 6294 and 6401). Use 'transformers', or 'vllm-server'"
         )
+    if config.recipe.method == "pointwise":
+        verdicts.check(config, processes)
     if config.lora.plus_ratio:
         raise ConfigError(
             f"lora.plus_ratio is {config.lora.plus_ratio} for GRPO: the paper and its trainer use plain LoRA; set 0"
@@ -112,7 +121,7 @@ def _own(config: TrainingConfig) -> dict[str, Any]:
         "loss_type": grpo.loss_type,
         "scale_rewards": grpo.scale_rewards,
         "mask_truncated_completions": grpo.mask_truncated,
-        "shuffle_dataset": config.data.order == "random",
+        "shuffle_dataset": config.data.order == "random" and config.recipe.method != "pointwise",
         "use_vllm": bool(served),
         **served,
     }
