@@ -225,7 +225,7 @@ def rows(
         Path | None, typer.Option(help="The file that mmr5 data reason wrote; not needed for grpo, direct and logits.")
     ] = None,
     kind: Annotated[Kind, typer.Option(help="What is trained: lists, single pages, or lists by reward.")] = Kind.LISTWISE,
-    method: Annotated[ListMethod, typer.Option(help="The prompt of rows over lists; pointwise for grpo alone.")] = ListMethod.REASON,
+    method: Annotated[ListMethod, typer.Option(help="The prompt of rows over lists; pointwise: grpo alone.")] = ListMethod.REASON,
     view: Annotated[RowView, typer.Option(help="How pages enter the prompt.")] = RowView.IMAGE,
     sample: Annotated[
         int | None, typer.Option(min=1, help="Draw so many rows, balanced over the size of their pages. [default: all]")

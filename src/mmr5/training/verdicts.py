@@ -136,12 +136,12 @@ def check(config: TrainingConfig, processes: int) -> None:
     pages, rollouts = config.groups.pages, config.optim.batch_size * config.optim.accumulation
     if config.recipe.view != "text" or pages < 2:
         raise ConfigError(
-            f"GRPO of method 'pointwise' with view {config.recipe.view!r} and groups.pages {pages}: use view 'text' and at least 2"
+            f"GRPO of method 'pointwise' with view {config.recipe.view!r}, groups.pages {pages}: use view 'text' and at least 2"
         )
     if processes > 1:
         raise ConfigError(f"GRPO of method 'pointwise' in {processes} processes: a question's pages must stay together; use one")
     if rollouts % (pages * config.grpo.group_size):
         raise ConfigError(
-            f"a step has {rollouts} rollouts, which groups.pages {pages} x grpo.group_size {config.grpo.group_size} does not divide: "
-            "a question must be whole"
+            f"a step has {rollouts} rollouts, which groups.pages {pages} x grpo.group_size {config.grpo.group_size} does not "
+            "divide: a question must be whole"
         )
