@@ -34,7 +34,7 @@ class Pictures:
 
     def __init__(self, max_pixels: int) -> None:
         self._max_pixels = max_pixels
-        self._kept: OrderedDict[str, str] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[str, tuple[int, int]]] = OrderedDict()
         self._lock = threading.Lock()
 
     def uri(self, image: ImageSource) -> str:
@@ -43,12 +43,24 @@ class Pictures:
         Raises:
             PageError: it cannot be decoded.
         """
+        return self._encoded(image)[0]
+
+    def size(self, image: ImageSource) -> tuple[int, int]:
+        """Width and height in pixels of a picture as it is sent.
+
+        Raises:
+            PageError: it cannot be decoded.
+        """
+        return self._encoded(image)[1]
+
+    def _encoded(self, image: ImageSource) -> tuple[str, tuple[int, int]]:
         with self._lock:
             found = self._kept.get(image.key)
         if found is None:
             buffer = io.BytesIO()
-            image.load(self._max_pixels).save(buffer, "PNG")
-            found = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+            loaded = image.load(self._max_pixels)
+            loaded.save(buffer, "PNG")
+            found = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"), loaded.size
         with self._lock:
             self._kept[image.key] = found
             self._kept.move_to_end(image.key)
@@ -75,7 +87,7 @@ def read_reply(response: httpx.Response, request: Request, sampling: Sampling, u
     try:
         found = response.json()
         choice = found["choices"][0]
-        message = choice["message"]
+        message = {"content": choice["text"]} if "text" in choice else choice["message"]
         text = _plain(message.get("content"))
         reasoning = _plain(message.get("reasoning_content") or message.get("reasoning"))
         usage = found.get("usage") or {}
@@ -90,6 +102,17 @@ def read_reply(response: httpx.Response, request: Request, sampling: Sampling, u
         if stopped and stop.startswith("</") and _open(request.prefill + text, stop):
             text += stop
     return Reply(text, "stop" if stopped else "length", spent)
+
+
+def read_prompt(response: httpx.Response) -> tuple[list[int] | None, int | None]:
+    """What a 200 says of the prompt that was read: its token ids where the server tells them, and their number.
+
+    vLLM's chat route tells the ids beside ``choices``; vLLM's completions and SGLang tell them within the choice.
+    """
+    found = response.json()
+    ids = found.get("prompt_token_ids") or found["choices"][0].get("prompt_token_ids")
+    count = (found.get("usage") or {}).get("prompt_tokens")
+    return ids if isinstance(ids, list) else None, int(count) if count else None
 
 
 def _plain(content: object) -> str:

@@ -1,0 +1,144 @@
+"""Prompts as the engine ``transformers`` reads them, without its model: chat template → text → token ids.
+
+A served model sees the same tokens only when the same checkpoint's tokenizer, chat template and picture sizes stand behind both.
+So the engines ``openai`` (given a tokenizer) and ``vllm`` render here, hand the ids over, and compare what comes back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmr5.engines.base import Message, Request
+from mmr5.engines.loading import import_transformers, load_processor
+from mmr5.errors import ModelNotFoundError
+
+FINGERPRINT_DIGITS = 16
+"""Hex digits of the sha256 that name a chat template."""
+
+
+class LocalPrompts:
+    """A checkpoint's tokenizer, chat template and, where it sees, image processor.
+
+    Args:
+        path: folder of the checkpoint (its weights are not read), or its name on the hub.
+
+    Attributes:
+        images: whether the checkpoint reads pictures.
+        image_token: id that stands for a picture in :meth:`ids`, or None.
+        reserved: its special tokens, to be neutralised in page text.
+        end_ids: ids that end a turn, the checkpoint's own and the tokenizer's.
+        context_tokens: most tokens of prompt and reply together, or None when the checkpoint does not say.
+
+    Raises:
+        ModelNotFoundError: there is no such checkpoint.
+        MissingExtraError: the extra ``local`` is not installed.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        transformers = import_transformers()
+        try:
+            config = transformers.AutoConfig.from_pretrained(str(path))
+            self.images = type(config) in transformers.models.auto.modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+            load = load_processor if self.images else transformers.AutoTokenizer.from_pretrained
+            self._processor = load(str(path), config.model_type) if self.images else load(str(path))
+        except (OSError, ValueError) as error:
+            raise ModelNotFoundError(
+                f"no tokenizer at {str(path)!r}: {error}. Give the folder of the served checkpoint, or its name on the hub"
+            ) from error
+        self._tokenizer = getattr(self._processor, "tokenizer", self._processor)
+        self._lock = threading.Lock()  # a fast tokenizer may be used by one thread at a time
+        token = getattr(self._processor, "image_token_id", None) if self.images else None
+        self.image_token: int | None = getattr(config, "image_token_id", None) if self.images and token is None else token
+        self.reserved = tuple(
+            sorted({t for t in self._tokenizer.all_special_tokens if t} | set(self._tokenizer.get_added_vocab()))
+        )
+        self.end_ids = _end_ids(transformers, str(path), config, self._tokenizer)
+        context = getattr(config.get_text_config(), "max_position_embeddings", None)
+        self.context_tokens = int(context) if context else None
+
+    @property
+    def template(self) -> str | None:
+        """The chat template's text, or None where the checkpoint has none."""
+        return getattr(self._processor, "chat_template", None) or getattr(self._tokenizer, "chat_template", None)
+
+    @property
+    def template_fingerprint(self) -> str | None:
+        """First digits of the sha256 of the chat template (UTF-8), or None where there is none."""
+        return None if self.template is None else template_fingerprint(self.template)
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of ``text`` alone, without special tokens."""
+        return len(self.encode(text))
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of ``text`` alone, without special tokens."""
+        return self._tokenize(text, special=False)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids, special tokens dropped."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def _tokenize(self, text: str, *, special: bool) -> list[int]:
+        with self._lock:
+            return list(self._tokenizer(text, add_special_tokens=special)["input_ids"])
+
+    def render(self, request: Request) -> str:
+        """The prompt as one string, in the checkpoint's own chat template, prefill included."""
+        if self.template is None:
+            return "".join(_joined(m) + "\n" for m in request.messages) + request.prefill
+        holder = self._processor if getattr(self._processor, "chat_template", None) else self._tokenizer
+        messages = [_for_template(m, images=self.images) for m in request.messages]
+        text: str = holder.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return text + request.prefill
+
+    def ids(self, request: Request) -> list[int]:
+        """Token ids of the prompt; a picture stands as one ``image_token``."""
+        return self._tokenize(self.render(request), special=self.images)
+
+    def expanded(self, ids: Sequence[int], sizes: Sequence[tuple[int, int]]) -> list[int]:
+        """Token ids as the model reads them: each ``image_token`` as often as its picture has visual tokens.
+
+        Args:
+            ids: as :meth:`ids` gives them.
+            sizes: (width, height) in pixels of the pictures as they are handed to the image processor, in order.
+        """
+        if not sizes:
+            return list(ids)
+        counted = self._processor._get_num_multimodal_tokens(image_sizes=[(height, width) for width, height in sizes])
+        counts = iter(counted.num_image_tokens)
+        return [t for i in ids for t in ([i] * next(counts, 1) if i == self.image_token else [i])]
+
+
+def template_fingerprint(template: str) -> str:
+    """What names a chat template: the first digits of its sha256."""
+    return hashlib.sha256(template.encode("utf-8")).hexdigest()[:FINGERPRINT_DIGITS]
+
+
+def pictures(request: Request) -> list[Any]:
+    """The image sources of a request, in page order."""
+    return [p["image"] for m in request.messages for p in m["content"] if p["type"] == "image"]
+
+
+def _end_ids(transformers: Any, path: str, config: Any, tokenizer: Any) -> tuple[int, ...]:
+    try:
+        given = transformers.GenerationConfig.from_pretrained(path).eos_token_id
+    except OSError:
+        given = getattr(config.get_text_config(), "eos_token_id", None)
+    ids = given if isinstance(given, list) else [given]
+    return tuple(dict.fromkeys(i for i in [*ids, tokenizer.eos_token_id] if i is not None))
+
+
+def _joined(message: Message) -> str:
+    return "".join(str(p["text"]) for p in message["content"] if p["type"] == "text")
+
+
+def _for_template(message: Message, *, images: bool) -> dict[str, Any]:
+    """A message as chat templates read it: structured for a model that sees, one string for a model that does not."""
+    if not images:
+        return {"role": message["role"], "content": _joined(message)}
+    parts = [{"type": "image"} if p["type"] == "image" else {"type": "text", "text": p["text"]} for p in message["content"]]
+    return {"role": message["role"], "content": parts}
