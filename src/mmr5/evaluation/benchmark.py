@@ -135,7 +135,7 @@ def evaluate(
     fusion = setup.fusion if setup.fusion is not None else recipe_fusion(reranker) if reranker is not None else None
     rank = ranker(setup.model, reranker, setup.seed)
     given = None if is_retriever(setup.retriever) else read_first_stage(setup.retriever)
-    config = _config(setup, reranker, fusion)
+    config = run_config(setup, reranker, fusion)
     facts = provenance(config, command or setup.command(out), corpus, None if given is None else given.path, reranker)
     facts = claim(out, facts, resume=resume)
     todo = _todo(corpus, setup.limit)
@@ -160,7 +160,7 @@ def evaluate(
                     "model": (time.perf_counter() - retrieved) * share,
                 }
                 writer.write(
-                    _line(document, q, c, r if fusion is None else fuse(c.scores, r, fusion), work.units, times)
+                    run_line(document, q, c, r if fusion is None else fuse(c.scores, r, fusion), work.units, times)
                     for q, c, r in zip(part, lists, rankings, strict=True)
                 )
                 if progress is not None:
@@ -195,7 +195,7 @@ class _Work:
         """The first stage's best for a question, and nothing else."""
         pages = self.units.pages
         if isinstance(self.first_stage, FirstStage):
-            return _from_run(self.first_stage, question, pages, self.n)
+            return candidates_from_run(self.first_stage, question, pages, self.n)
         scores = self.first_stage.scores(question.question)
         return top_candidates(question.question, pages, scores, self.n, scored=self.first_stage.name != "none")
 
@@ -211,7 +211,8 @@ def _open(
     return _Work(units, first_stage, setup.candidates, (read - clock) * share, (time.perf_counter() - read) * share)
 
 
-def _config(setup: Setup, reranker: Reranker | None, fusion: float | None) -> dict[str, Any]:
+def run_config(setup: Setup, reranker: Reranker | None, fusion: float | None) -> dict[str, Any]:
+    """Every setting of a run, as provenance keeps it: what the setup leaves to the recipe is filled in."""
     config = dataclasses.asdict(setup)
     if reranker is not None:
         config.update(
@@ -237,7 +238,7 @@ def _task(units: Units, question: Question, candidates: Candidates) -> Task:
     return question.qid, candidates, gains
 
 
-def _from_run(given: FirstStage, question: Question, pages: Sequence[Page], n: int) -> Candidates:
+def candidates_from_run(given: FirstStage, question: Question, pages: Sequence[Page], n: int) -> Candidates:
     """The candidates of a run: its first n pages for the question."""
     ranked = given.rankings.get(question.qid)
     if ranked is None:
@@ -251,9 +252,10 @@ def _from_run(given: FirstStage, question: Question, pages: Sequence[Page], n: i
     return Candidates(question.question, tuple(pages[p] for p, _ in top), tuple(s for _, s in top), tuple(p for p, _ in top))
 
 
-def _line(
+def run_line(
     document: Document, question: Question, candidates: Candidates, ranking: Ranking, units: Units, times: dict[str, float]
 ) -> RunLine:
+    """A question's line of ``run.jsonl``: positions of the ranking become ids of the document's units."""
     ids = [candidates.index_of(i) for i in range(len(candidates))]
     areas = units.areas(question)
     return RunLine(
