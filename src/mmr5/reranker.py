@@ -17,10 +17,11 @@ from mmr5.excerpts import best_passage
 from mmr5.methods import Rank, Settings
 from mmr5.methods import method as find_method
 from mmr5.models import Checkpoint, Recipe, resolve
+from mmr5.models.resolve import check_name
 from mmr5.types import Candidates, Page, Problem, Progress, RankedPage, Ranking, RerankResult, View
 
 EVIDENCE_WORDS = 45
-ENGINES = ("transformers", "openai", "scripted")
+ENGINES = ("transformers", "openai", "scripted", "cross-encoder")
 
 
 class Reranker:
@@ -48,7 +49,8 @@ class Reranker:
     ) -> None:
         self.engine = engine
         self.recipe = recipe or Recipe(view="image" if engine.capabilities.images else "text")
-        self.method = self.recipe.method if method == "auto" else method
+        own = "cross-encoder" if engine.capabilities.score_pairs else self.recipe.method
+        self.method = own if method == "auto" else method
         self.view: View = self.recipe.view if view == "auto" else view
         self._rank: Rank = find_method(self.method)
         if self.view not in prompt.VIEWS:
@@ -116,7 +118,7 @@ class Reranker:
     @property
     def fingerprint(self) -> str:
         """Of the prompt in use; it changes when the prompt's words change."""
-        return prompt.fingerprint(self.method, self.view)
+        return prompt.fingerprint(self.method, self.view) if self.method in prompt.METHODS else "none"
 
     def rank_many(self, batch: Sequence[Candidates], *, on_text: OnText | None = None) -> list[Ranking]:
         """Rank many candidate lists at once; positions are within each list.
@@ -246,6 +248,13 @@ def _open_engine(
                 "engine 'openai' needs the server's address: give base_url (--base-url), e.g. http://localhost:8000/v1"
             )
         return OpenAIEngine(model, base_url), Checkpoint(model, model, recipe=HUB_RECIPES.get(model))
+    if engine == "cross-encoder":
+        from mmr5.engines.cross_encoder import CrossEncoderEngine
+
+        check_name(model)
+        if progress is not None:
+            progress(f"loading {model}", 0, None)
+        return CrossEncoderEngine(model, device=device, dtype=dtype), None
     if engine != "transformers":
         raise ConfigError(f"engine {engine!r} is unknown: use one of {', '.join(ENGINES)}")
     from mmr5.engines.loading import dequantise

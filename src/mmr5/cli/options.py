@@ -18,6 +18,7 @@ class Method(StrEnum):
     LOGITS = "logits"
     POINTWISE = "pointwise"
     LIKELIHOOD = "likelihood"
+    CROSS_ENCODER = "cross-encoder"
 
 
 class View(StrEnum):
@@ -34,6 +35,7 @@ class Engine(StrEnum):
 
     TRANSFORMERS = "transformers"
     OPENAI = "openai"
+    CROSS_ENCODER = "cross-encoder"
     SCRIPTED = "scripted"
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from mmr5.errors import CapabilityError
-from mmr5.types import Usage
+from mmr5.types import ImageSource, Usage
 
 Message = dict[str, Any]
 """A chat message: ``{"role": ..., "content": [parts]}``; a part is ``{"type": "text", "text": str}`` or
@@ -26,6 +26,7 @@ CAPABILITY_ENGINES = {
     "generate": ("transformers", "openai", "scripted"),
     "score_choices": ("transformers", "scripted"),
     "score_text": ("transformers", "scripted"),
+    "score_pairs": ("cross-encoder",),
     "prefill": ("transformers", "scripted"),
     "images": (
         "transformers with a vision-language checkpoint",
@@ -46,6 +47,7 @@ class Capabilities:
         prefill: go on from an opening of the assistant's turn.
         images: read images in the messages.
         context_tokens: most tokens of prompt and reply together, or None when unknown.
+        score_pairs: score a question with a page, as a cross-encoder does.
     """
 
     generate: bool = True
@@ -54,6 +56,7 @@ class Capabilities:
     prefill: bool = False
     images: bool = False
     context_tokens: int | None = None
+    score_pairs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +178,21 @@ class Engine(Protocol):
 
     def score_text(self, requests: Sequence[Request], texts: Sequence[str]) -> list[TextScore]:
         """For each request, score its own text as what the assistant says next."""
+
+
+Document = tuple[str | None, ImageSource | None]
+"""A page's text and picture as a cross-encoder is given them; None for what the view leaves out."""
+
+
+class PairScorer(Protocol):
+    """What an engine with ``score_pairs`` has besides."""
+
+    def score_pairs(self, queries: Sequence[str], documents: Sequence[Document]) -> list[float]:
+        """One score for each question with its own document; higher is more relevant.
+
+        Raises:
+            EngineError: the backend failed.
+        """
 
 
 def require(engine: Engine, capability: str, purpose: str) -> None:

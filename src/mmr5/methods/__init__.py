@@ -9,7 +9,7 @@ from typing import Protocol
 
 from mmr5.engines.base import Engine, OnText
 from mmr5.errors import ConfigError
-from mmr5.methods import likelihood, listwise, logits, pointwise
+from mmr5.methods import cross_encoder, likelihood, listwise, logits, pointwise
 from mmr5.methods.settings import Settings
 from mmr5.types import Candidates, Ranking
 
@@ -31,6 +31,7 @@ _METHODS: dict[str, Rank] = {
     "logits": logits.rank,
     "pointwise": pointwise.rank,
     "likelihood": likelihood.rank,
+    "cross-encoder": cross_encoder.rank,
 }
 
 
