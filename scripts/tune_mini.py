@@ -1,0 +1,134 @@
+"""Choose how a `pointwise` checkpoint's two signals and the first stage are weighed, on documents that it was not trained on.
+
+    python scripts/tune_mini.py --model runs/mini/grpo --documents runs/mini/held.txt --out runs/mini/tune
+
+Every question of the documents is asked over hybrid's ten candidates. One line a question goes to ``scores.jsonl`` (a killed run
+goes on from there): the log-odds of the verdict, and the log-likelihood of the question, of every candidate. ``summary.json``
+holds micro Recall@1/3/5 and MRR for a grid of the question's weight and the fusion weight, the best of them, and what the choice
+is worth when it is made on four fifths of the documents and scored on the fifth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from mmr5 import Reranker
+from mmr5.data.corpus import load_corpus
+from mmr5.fusion import fuse
+from mmr5.methods import pointwise
+from mmr5.metrics import METRICS, micro, score
+from mmr5.retrieval import open_retriever, top_candidates
+from mmr5.types import Ranking
+
+QUESTION_WEIGHTS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 1000.0)
+FUSIONS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 1000.0)
+FOLDS = 5
+CANDIDATES = 10
+Line = dict[str, Any]
+
+
+def measure(reranker: Reranker, names: list[str], out: Path, per_document: int | None) -> list[Line]:
+    """Both signals of every candidate; what the file holds already is not measured again."""
+    from mmr5.answer import VERDICTS
+
+    out.mkdir(parents=True, exist_ok=True)
+    file = out / "scores.jsonl"
+    lines: list[Line] = [json.loads(x) for x in file.read_text().splitlines()] if file.exists() else []
+    done = {x["qid"] for x in lines}
+    corpus = load_corpus("opendocs")
+    with file.open("a", encoding="utf-8") as stream:
+        for document, questions in corpus.by_document():
+            asked = [q for q in questions[:per_document] if q.qid not in done]
+            if document.doc_name not in names or not asked:
+                continue
+            pages = corpus.document_pages(document.doc_name)
+            index = open_retriever("hybrid", pages)
+            for question in asked:
+                found = top_candidates(question.question, pages, index.scores(question.question), CANDIDATES)
+                start = time.perf_counter()
+                requests = [pointwise.request(reranker.engine, found.query, page, reranker.settings) for page in found.pages]
+                scored = reranker.engine.score_choices(requests, [VERDICTS] * len(requests))
+                line = {
+                    "qid": question.qid,
+                    "doc_name": document.doc_name,
+                    "relevant": list(question.page_ids),
+                    "candidates": [found.index_of(i) for i in range(len(found))],
+                    "first_stage": list(found.scores or ()),
+                    "odds": [s.logprobs[0] - s.logprobs[1] for s in scored],
+                    "question": [s.measured.mean_logprob * s.measured.n_tokens for s in scored if s.measured],
+                    "seconds": round(time.perf_counter() - start, 3),
+                }
+                lines.append(line)
+                stream.write(json.dumps(line) + "\n")
+                stream.flush()
+            sys.stderr.write(f"\r{len(lines)} questions")
+    return lines
+
+
+def values(lines: list[Line], question_weight: float, fusion: float) -> list[dict[str, float]]:
+    """Metrics of every question under one pair of weights."""
+    found = []
+    for x in lines:
+        model = [o + question_weight * q for o, q in zip(x["odds"], x["question"], strict=True)]
+        order = tuple(sorted(range(len(model)), key=lambda i: (-model[i], i)))
+        fused = fuse(x["first_stage"], Ranking(order, tuple(model), pointwise.COMBINED_KIND), fusion)
+        found.append(score([x["candidates"][i] for i in fused.order], set(x["relevant"])))
+    return found
+
+
+def mean_of(found: list[dict[str, float]]) -> dict[str, float]:
+    """Micro means of the metrics."""
+    return {name: round(micro(v[name] for v in found), 4) for name in METRICS}
+
+
+def summarise(lines: list[Line]) -> dict[str, Any]:
+    """The grid, its best pair by MRR, and the cross-validated worth of choosing so."""
+    pairs = [(q, f) for q in QUESTION_WEIGHTS for f in FUSIONS if f or not q]
+    table = {pair: values(lines, *pair) for pair in pairs}
+    documents = sorted({x["doc_name"] for x in lines})
+    fold = {name: i % FOLDS for i, name in enumerate(documents)}
+
+    def mean(pair: tuple[float, float], keep: Any) -> float:
+        kept = [v["mrr"] for v, x in zip(table[pair], lines, strict=True) if keep(fold[x["doc_name"]])]
+        return sum(kept) / max(1, len(kept))
+
+    chosen = [max(pairs, key=lambda p: mean(p, lambda f, k=k: f != k)) for k in range(FOLDS)]
+    held = [table[chosen[fold[x["doc_name"]]]][i] for i, x in enumerate(lines)]
+    best = max(pairs, key=lambda p: mean(p, lambda f: True))
+    grid = [{"question_weight": q, "fusion": f, **mean_of(table[q, f])} for q, f in pairs]
+    return {
+        "questions": len(lines),
+        "documents": len(documents),
+        "seconds_a_question": sorted(x["seconds"] for x in lines)[len(lines) // 2],
+        "first_stage": mean_of(table[0.0, 0.0]),
+        "best": {"question_weight": best[0], "fusion": best[1], **mean_of(table[best])},
+        "cross_validated": mean_of(held),
+        "grid": grid,
+    }
+
+
+def main() -> None:
+    """Measure, summarise, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="folder of the checkpoint")
+    parser.add_argument("--documents", type=Path, required=True, help="file of document names, one a line")
+    parser.add_argument("--questions", type=int, help="most questions of a document")
+    parser.add_argument("--page-tokens", type=int, help="most tokens of a page's text; the recipe's by default")
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    reranker = Reranker.from_pretrained(
+        given.model, method="pointwise", view="text", page_tokens=given.page_tokens, question_weight=1.0
+    )
+    names = given.documents.read_text(encoding="utf-8").split()
+    summary = summarise(measure(reranker, names, given.out, given.questions))
+    (given.out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps({k: v for k, v in summary.items() if k != "grid"}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
