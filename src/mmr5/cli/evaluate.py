@@ -40,6 +40,7 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first questions.")] = None,
     ocr: options.OcrOption = options.Ocr.AUTO,
     think_tokens: options.ThinkTokens = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a list-wise reply.")] = 2048,
     batch: Annotated[int, typer.Option(min=1, help="Questions of a document given to the model together.")] = 8,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
@@ -94,8 +95,11 @@ def evaluate(
                 samples=samples,
                 seed=seed,
                 think_tokens=think_tokens,
+                max_new_tokens=max_new_tokens,
             )
-        command = setup.command(out, engine=engine.value, base_url=base_url, device=device, dtype=dtype)
+        longest = None if max_new_tokens == 2048 else str(max_new_tokens)
+        how = {"engine": engine.value, "base_url": base_url, "device": device, "dtype": dtype, "max_new_tokens": longest}
+        command = setup.command(out, **how)
         scores = run(setup, loaded, out, reranker=reranker, resume=resume, progress=progress, command=command, batch=batch)
     if as_json:
         typer.echo(json.dumps(scores, indent=2))
