@@ -19,11 +19,13 @@ from collections.abc import Callable, Iterator, Sequence
 from mmr5.answer import VERDICTS, format_reply, format_verdict
 from mmr5.engines.base import Capabilities, ChoiceScores, OnText, Reply, Request, Sampling, TextScore
 from mmr5.errors import EngineError
-from mmr5.excerpts import terms
+from mmr5.excerpts import best_passage, terms
 from mmr5.types import Usage
 
 Script = Callable[[Request], str] | Sequence[str]
 
+QUOTED_WORDS = 15
+"""Words of the page that a dry run's note on it quotes."""
 _PIECE = re.compile(r"\s*\S+|\s+$")
 _N_PAGES = re.compile(r"id from 1 to (\d+)")
 
@@ -136,8 +138,9 @@ def _dry_reply(request: Request) -> str:
     plain = _plain(request)
     match = _N_PAGES.search(plain)
     if match is None:
-        share = _overlap(request)
-        return format_verdict(share > 0.5, f"{share:.0%} of the question's words stand on this page.")
+        page, _, question = plain.partition("Page:")[2].rpartition("\n\nQuestion: ")
+        said = best_passage(question.split("\n")[0], page, size=QUOTED_WORDS) or "nothing in words"
+        return f" Says: {said}" if request.prefill else format_verdict(_overlap(request) > 0.5, f"Says: {said}")
     n = int(match[1])
     if "<think>" not in plain:
         return format_reply(range(n))

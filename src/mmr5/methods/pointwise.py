@@ -14,6 +14,7 @@ from mmr5 import prompt
 from mmr5.answer import VERDICTS, fold
 from mmr5.engines.base import ChoiceScores, Engine, OnText, Request, Sampling, require
 from mmr5.fusion import fuse
+from mmr5.grounding import grounded
 from mmr5.methods import inputs
 from mmr5.methods.settings import Settings
 from mmr5.types import Candidates, Page, Ranking, Usage
@@ -86,7 +87,10 @@ def request(engine: Engine, query: str, page: Page, settings: Settings) -> Reque
 
 
 def _notes(engine: Engine, judged: Sequence[_Judged], settings: Settings) -> list[tuple[list[str | None], Usage]]:
-    """Notes on the top pages of each list, all written in one batch, each after the likelier verdict."""
+    """Notes on the top pages of each list, all written in one batch, each after the likelier verdict.
+
+    Where pages are read as text, a note that its page does not support is not kept (:mod:`mmr5.grounding`).
+    """
     where = [(i, position) for i, one in enumerate(judged) for position in one.top(settings.notes, settings.fusion)]
     asked = [
         Request(judged[i].requests[position].messages, f"{VERDICTS[0] if judged[i].odds[position] >= 0 else VERDICTS[1]}.")
@@ -99,4 +103,6 @@ def _notes(engine: Engine, judged: Sequence[_Judged], settings: Settings) -> lis
         written, spent = notes[i]
         written[position] = fold(reply.text) or None
         notes[i] = (written, spent + reply.usage)
-    return notes
+    if settings.view == "image":
+        return notes
+    return [(grounded(n, [p.text for p in one.candidates.pages]), u) for one, (n, u) in zip(judged, notes, strict=True)]

@@ -14,6 +14,8 @@ from mmr5.types import Progress
 
 MINI = "mini"
 BASE = "mini-base"
+BASE_RECIPE = Recipe(method="likelihood", view="text", page_tokens=300, fusion=1.0, notes=0)
+"""How the untrained base is best used: chosen by cross-validation over opendocs' training documents (results/README.md)."""
 NAMED = {MINI: "SmolLM2-135M-Instruct (Apache-2.0) with this project's recipe: no GPU, no account, no hub"}
 HUB_RECIPES = {"i2vec/MM-R5": Recipe(method="reason", view="image")}
 """Known checkpoints of others that carry no ``recipe.json``."""
@@ -84,9 +86,13 @@ def mini_recipe() -> Recipe:
 
 
 def _mini(name: str, cache: Cache | None, progress: Progress | None) -> Checkpoint:
-    """``mini`` or its base, which is fetched as a quantised file (:mod:`mmr5.models.weights`) unless it has been prepared before."""
+    """``mini`` or its base, fetched as a quantised file (:mod:`mmr5.models.weights`) unless it has been prepared before."""
     store = cache or Cache()
     (file, sha256), *_ = MINI_BASE.files.items()
     prepared = store.directory("models") / f"mini-base-{sha256[:12]}"
     gguf = None if (prepared / "config.json").is_file() else str(obtain(MINI_BASE, cache=store, progress=progress) / file)
-    return Checkpoint(MINI, str(prepared), gguf=gguf, recipe=mini_recipe())
+    if name == BASE:
+        return Checkpoint(BASE, str(prepared), gguf=gguf, recipe=BASE_RECIPE)
+    folder = Path(str(resources.files("mmr5.models") / MINI))
+    adapter = str(folder) if (folder / "adapter_config.json").is_file() else None
+    return Checkpoint(MINI, str(prepared), gguf=gguf, adapter=adapter, recipe=mini_recipe())

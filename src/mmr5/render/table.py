@@ -38,13 +38,15 @@ def result_table(result: RerankResult) -> Table:
     table.add_column("page", overflow="fold" if several else "ellipsis", no_wrap=not several, max_width=28)
     table.add_column("was", justify="right", no_wrap=True)
     table.add_column("score", justify="right", no_wrap=True)
-    table.add_column("reason" if has_reason else "evidence", ratio=1)
+    whole = all(line.reason for line in result)
+    table.add_column("reason" if whole else "reason, or “passage”" if has_reason else "evidence", ratio=1)
     for line in result:
         where = f"{line.source} p. {line.page}" if several else f"p. {line.page}"
         was = "" if line.first_stage_rank is None else str(line.first_stage_rank)
         arrow = {"up": "↑", "do": "↓"}.get(movement(line.rank, line.first_stage_rank)[:2], "")
         said = _plain(line.reason or line.evidence or "(no text)")
         said = said if len(said) <= REASON_LENGTH else said[: REASON_LENGTH - 1].rstrip() + "…"
+        said = f"“{said}”" if has_reason and line.evidence and not line.reason else said
         score = "" if line.score is None else f"{line.score:.2f}"
         table.add_row(str(line.rank), Text(_plain(where)), f"{was} {arrow}".strip(), score, Text(said))
     return table

@@ -1,0 +1,26 @@
+#!/bin/sh
+# Rebuild the default model `mini` from nothing: documents, notes, rows, both stages, weights of the fusion, tables.
+# Every step is a command that can be killed and run again. About two hours on two idle CPU cores.
+# usage: scripts/reproduce-mini.sh [FOLDER]      FOLDER is runs/mini by default
+set -eu
+cd "$(dirname "$0")/.."
+OUT=${1:-runs/mini}
+BIN=${BIN:-.venv/bin}
+mkdir -p "$OUT/all"
+resume() { [ -f "$1/provenance.json" ] && echo --resume || true; }
+
+"$BIN/mmr5" data fetch opendocs
+"$BIN/mmr5" data candidates opendocs --split train --out "$OUT/all/lists.jsonl"
+"$BIN/mmr5" data reason "$OUT/all/lists.jsonl" --corpus opendocs --out "$OUT/all/notes.jsonl"
+"$BIN/mmr5" data rows "$OUT/all/lists.jsonl" --notes "$OUT/all/notes.jsonl" --kind pointwise --view text --out "$OUT/all/pointwise.jsonl"
+"$BIN/mmr5" data rows "$OUT/all/lists.jsonl" --kind grpo --method pointwise --view text --out "$OUT/all/grpo.jsonl"
+
+# twelve training documents are kept apart: weights are chosen on them
+"$BIN/python" scripts/mini_rows.py "$OUT/all/pointwise.jsonl" --held 12 --seed 7 --out "$OUT"
+"$BIN/python" scripts/mini_rows.py "$OUT/all/grpo.jsonl" --held 12 --seed 7 --out "$OUT"
+
+"$BIN/mmr5" train sft mini/sft --set data.rows="$OUT/pointwise.jsonl" --set run.out="$OUT/sft" $(resume "$OUT/sft")
+"$BIN/mmr5" train grpo mini/grpo --set data.rows="$OUT/grpo.jsonl" --set model.adapter="$OUT/sft" --set run.out="$OUT/grpo" $(resume "$OUT/grpo")
+
+"$BIN/python" scripts/pack_mini.py --sft "$OUT/sft" --grpo "$OUT/grpo" --page-tokens 200 --fusion 1.0 --question-weight 0.5
+"$BIN/python" scripts/tune_mini.py --model mini --documents "$OUT/held.txt" --out "$OUT/tune"
