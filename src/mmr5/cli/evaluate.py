@@ -25,7 +25,7 @@ def evaluate(
     out: Annotated[Path, typer.Option("--out", help="Folder for the run, the scores and the report.", show_default=False)],
     split: Annotated[str | None, typer.Option(help="Split of the corpus. [default: all questions]")] = None,
     retriever: Annotated[
-        str, typer.Option(help="First stage: hybrid, bm25, dense, none, or a run file (TREC or run.jsonl).")
+        str, typer.Option(help="First stage as for rerank (first-stages.md), or a run file (TREC or run.jsonl).")
     ] = "hybrid",
     model: Annotated[str, typer.Option(help="A model as for rerank, or none, oracle, random.")] = "mini",
     engine: options.EngineOption = options.Engine.TRANSFORMERS,
@@ -39,6 +39,7 @@ def evaluate(
     level: Annotated[Level, typer.Option(help="What is ranked: pages, or the layouts on them (mmdocir).")] = Level.PAGE,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first questions.")] = None,
     ocr: options.OcrOption = options.Ocr.AUTO,
+    page_text: options.PageTextOption = None,
     think_tokens: options.ThinkTokens = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a list-wise reply.")] = 2048,
     batch: Annotated[int, typer.Option(min=1, help="Questions of a document given to the model together.")] = 8,
@@ -76,11 +77,12 @@ def evaluate(
         level=level.value,
         ocr=ocr.value,
         think_tokens=think_tokens,
+        page_text=None if page_text is None else page_text.value,
     )
     if model not in BASELINES and engine is options.Engine.TRANSFORMERS:
         check_name(model)
     with progress_line() as progress:
-        loaded = load_corpus(corpus, ocr=ocr.value, progress=progress).split(split)
+        loaded = load_corpus(corpus, ocr=ocr.value, page_text=setup.page_text, progress=progress).split(split)
         reranker = None
         if model not in BASELINES:
             reranker = Reranker.from_pretrained(

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from mmr5 import __version__
-from mmr5.cli import cache, compare, data, doctor, evaluate, models, prompt, rerank, serve, train
+from mmr5.cli import cache, compare, data, doctor, evaluate, models, prompt, rerank, serve, table, train
 from mmr5.errors import ConfigError, MMR5Error, MMR5Warning
 
 UsageProblem: type[Exception] = typer.BadParameter.__mro__[2]
@@ -47,6 +47,7 @@ app.command("rerank")(rerank.rerank)
 app.command("serve")(serve.serve)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
+app.command("table")(table.table)
 app.command("prompt")(prompt.prompt)
 app.command("models")(models.models)
 app.command("doctor")(doctor.doctor)

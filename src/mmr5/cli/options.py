@@ -39,6 +39,13 @@ class Engine(StrEnum):
     SCRIPTED = "scripted"
 
 
+class PageText(StrEnum):
+    """Values of ``--page-text``."""
+
+    OCR = "ocr"
+    VLM = "vlm"
+
+
 class Ocr(StrEnum):
     """Values of ``--ocr``."""
 
@@ -69,6 +76,9 @@ ThinkTokens = Annotated[int | None, typer.Option(min=1, help="Most tokens of rea
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 OcrOption = Annotated[Ocr, typer.Option("--ocr", help="Read pages without a text layer by OCR.")]
+PageTextOption = Annotated[
+    PageText | None, typer.Option("--page-text", help="Which text MMDocIR's pages get: ocr, or a model's description (vlm).")
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Fail on a bad page or a reply that needs repair.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Html = Annotated[Path | None, typer.Option("--html", help="Also write a self-contained HTML report.")]

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 from mmr5.cache import Cache
 from mmr5.data.folder import read_folder
 from mmr5.data.records import Document, Layout, Question
-from mmr5.errors import CorpusError, MMR5Warning
+from mmr5.errors import ConfigError, CorpusError, MMR5Warning
 from mmr5.types import Page, Problem, Progress
 
 if TYPE_CHECKING:
@@ -149,7 +149,12 @@ class PdfStore:
 
 
 def load_corpus(
-    name_or_folder: str | Path, *, cache: Cache | None = None, ocr: OcrMode = "auto", progress: Progress | None = None
+    name_or_folder: str | Path,
+    *,
+    cache: Cache | None = None,
+    ocr: OcrMode = "auto",
+    page_text: str | None = None,
+    progress: Progress | None = None,
 ) -> Corpus:
     """Load a corpus.
 
@@ -157,13 +162,17 @@ def load_corpus(
         name_or_folder: ``opendocs``, ``mmdocir``, or a folder in the format above or with MMDocIR's published files.
         cache: where fetched corpora and page texts are kept; None stands for the default.
         ocr: how pages without a text layer are read: ``auto``, ``never``, ``always``.
+        page_text: which text MMDocIR's pages get: ``ocr`` or ``vlm`` (a model's description); None takes ``ocr``.
         progress: told of the reading.
 
     Raises:
+        ConfigError: ``page_text`` is neither, or given for a corpus that has one text a page.
         CorpusError: the folder or one of its files is missing or breaks the format.
     """
     store = Cache() if cache is None else cache
-    if str(name_or_folder) == "opendocs":
+    if page_text not in (None, "ocr", "vlm"):
+        raise ConfigError(f"page_text is {page_text!r}: use ocr or vlm")
+    if str(name_or_folder) == "opendocs" and page_text is None:
         from mmr5.data.opendocs import annotations_folder, pdf_folder
 
         pdfs = PdfStore(pdf_folder(store), "run: mmr5 data fetch opendocs", store, ocr, progress)
@@ -172,7 +181,9 @@ def load_corpus(
     if str(name_or_folder) == "mmdocir" or (folder / "MMDocIR_annotations.jsonl").is_file():
         from mmr5.data.mmdocir import load_evaluation
 
-        return load_evaluation(folder)
+        return load_evaluation(folder, text="vlm" if page_text == "vlm" else "ocr")
+    if page_text is not None:
+        raise ConfigError(f"page_text is {page_text!r}, and {str(name_or_folder)!r} has one text a page: use ocr (--ocr) instead")
     if not folder.is_dir():
         raise CorpusError(f"there is no corpus {str(name_or_folder)!r}: give opendocs, mmdocir, or a folder with docs.json")
     pdfs = PdfStore(folder / "pdf", cache=store, ocr=ocr, progress=progress)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 MODEL_ERRORS = (OSError, ValueError, KeyError, ImportError, RuntimeError)
 """What the libraries raise when a checkpoint is missing, broken, or of another kind."""
+TRUST = "MMR5_TRUST_REMOTE_CODE"
 _EDGE_BYTES = 1 << 20
 _PATCHING = threading.RLock()
 
@@ -81,7 +83,8 @@ def load_encoder(kind: str, path: str, *, device: str = "auto", dtype: str = "au
 
     Args:
         kind: ``SentenceTransformer``, ``MultiVectorEncoder`` or ``CrossEncoder``.
-        path: a folder, or a name on the hub.
+        path: a folder, or a name on the hub. Code that a checkpoint brings along is run only where the environment variable
+            ``MMR5_TRUST_REMOTE_CODE`` is 1.
         device: as for :func:`mmr5.engines.loading.pick_device`.
         dtype: as for :func:`mmr5.engines.loading.pick_dtype`.
 
@@ -98,7 +101,8 @@ def load_encoder(kind: str, path: str, *, device: str = "auto", dtype: str = "au
     chosen = pick_device(device)
     try:
         with _processors():
-            model = loader(path, device=str(chosen), model_kwargs={"dtype": pick_dtype(dtype, chosen)})
+            options = {"device": str(chosen), "model_kwargs": {"dtype": pick_dtype(dtype, chosen)}}
+            model = loader(path, **options, trust_remote_code=os.environ.get(TRUST) == "1")
     except MMR5Error:
         raise
     except MODEL_ERRORS as error:

@@ -52,6 +52,7 @@ class Setup:
         level: ``page``, or ``layout`` where the corpus has layouts (MMDocIR).
         ocr: how pages without a text layer are read: ``auto``, ``never``, ``always``.
         think_tokens: most tokens of reasoning before the answer is asked for, or None.
+        page_text: where the corpus has more than one text of a page (MMDocIR): ``ocr`` or ``vlm``; None takes ``ocr``.
     """
 
     corpus: str
@@ -68,6 +69,7 @@ class Setup:
     level: str = "page"
     ocr: str = "auto"
     think_tokens: int | None = None
+    page_text: str | None = None
 
     def __post_init__(self) -> None:
         if self.candidates < 1:
@@ -108,6 +110,8 @@ def evaluate(
     progress: Progress | None = None,
     command: str | None = None,
     batch: int = BATCH,
+    first_stage: FirstStage | None = None,
+    html: bool = True,
 ) -> dict[str, Any]:
     """Measure, and write ``run.jsonl``, ``scores.json``, ``report.md``, ``report.html``, TREC files and ``provenance.json``.
 
@@ -121,6 +125,8 @@ def evaluate(
         progress: told of the questions done.
         command: what provenance says was run; None takes :meth:`Setup.command`.
         batch: questions about one document that the model is given together; a kill loses no more.
+        first_stage: the setup's first stage, run before; None runs it now.
+        html: write ``report.html``, too.
 
     Returns:
         The content of ``scores.json``.
@@ -134,7 +140,9 @@ def evaluate(
         raise ConfigError(f"batch is {batch}: give at least 1")
     fusion = setup.fusion if setup.fusion is not None else recipe_fusion(reranker) if reranker is not None else None
     rank = ranker(setup.model, reranker, setup.seed)
-    given = None if is_retriever(setup.retriever) else read_first_stage(setup.retriever)
+    given = first_stage
+    if given is None and not is_retriever(setup.retriever):
+        given = read_first_stage(setup.retriever)
     config = run_config(setup, reranker, fusion)
     facts = provenance(config, command or setup.command(out), corpus, None if given is None else given.path, reranker)
     facts = claim(out, facts, resume=resume)
@@ -177,7 +185,8 @@ def evaluate(
     def pages(doc_name: str) -> Sequence[Page]:
         return units_of(corpus, documents[doc_name], setup.level).pages
 
-    write_html(out / "report.html", report_html(lines, scores, facts, pages, cache=cache, progress=progress))
+    if html:
+        write_html(out / "report.html", report_html(lines, scores, facts, pages, cache=cache, progress=progress))
     return scores
 
 
