@@ -49,8 +49,8 @@ class Reranker:
     ) -> None:
         self.engine = engine
         self.recipe = recipe or Recipe(view="image" if engine.capabilities.images else "text")
-        own = "cross-encoder" if engine.capabilities.score_pairs else self.recipe.method
-        self.method = own if method == "auto" else method
+        default = "cross-encoder" if engine.capabilities.score_pairs else self.recipe.method
+        self.method = default if method == "auto" else method
         self.view: View = self.recipe.view if view == "auto" else view
         self._rank: Rank = find_method(self.method)
         if self.view not in prompt.VIEWS:
