@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 import httpx
 
-from mmr5.engines.base import Request, Sampling
+from mmr5.engines.base import Reply, Request, Sampling
 from mmr5.engines.rendering import LocalPrompts, pictures
-from mmr5.engines.wire import Pictures, read_prompt, wire_message
+from mmr5.engines.wire import Pictures, read_reply, read_tokens, wire_message
 from mmr5.errors import EngineError
 
 OWN_SAMPLING = {"top_k": -1, "repetition_penalty": 1.0}
@@ -69,7 +69,7 @@ class Handover:
             "seed": sampling.seed,
         }
         if self._fields:
-            settings.update(OWN_SAMPLING)
+            settings.update(OWN_SAMPLING | TELL_IDS)
         if sampling.stop:
             settings["stop"] = list(sampling.stop)
         if self._prompts is None:
@@ -77,10 +77,9 @@ class Handover:
         ids, images = self._prompts.ids(request), pictures(request)
         if self._ids and not images:
             return Call("completions", {**settings, "prompt": ids}, ids)
-        told = TELL_IDS if self._fields else {}
         sizes = [self._encoder.size(image) for image in images]
         meant = self._prompts.expanded(ids, sizes)
-        return Call("chat/completions", {**settings, **told, **self._chat(request)}, meant)
+        return Call("chat/completions", {**settings, **self._chat(request)}, meant)
 
     def adapt(self, call: Call, status: int, said: str) -> bool:
         """Learn from a refusal; True when the same request should be made anew.
@@ -101,25 +100,29 @@ class Handover:
             return True
         return False
 
-    def check(self, call: Call, response: httpx.Response, url: str) -> EngineError | None:
-        """Whether the server read what was meant: None, or the error that says where it did not."""
-        if call.meant is None:
-            return None
-        ids, count = read_prompt(response)
-        if ids is None and count is None:
+    def read(self, call: Call, response: httpx.Response, request: Request, sampling: Sampling, url: str) -> Reply | EngineError:
+        """The reply of a 200, or an error: it is no completion, or the server read another prompt than was meant.
+
+        Where the server tells the reply's token ids, they are spelt here, by the checkpoint's own tokenizer.
+        """
+        reply = read_reply(response, request, sampling, url)
+        if self._prompts is None or call.meant is None or isinstance(reply, EngineError):
+            return reply
+        told = read_tokens(response)
+        if told.read is None and told.count is None:
             return EngineError(
                 f"{url} says neither which tokens it read nor how many: what the model saw cannot be checked; "
                 "leave out the tokenizer to do without the check"
             )
-        place = _first_difference(call.meant, ids, self._prompts.image_token if self._prompts else None) if ids else None
-        number = len(ids) if ids else count
-        if place is None and number == len(call.meant):
-            return None
-        return EngineError(
-            f"{url} read another prompt than the engine 'transformers' would: {number} tokens instead of {len(call.meant)}"
-            + (f", the first difference at token {place} ({self._around(call.meant, place)})" if place is not None else "")
-            + ". Serve the same checkpoint with its own chat template and the same pixel budget: see docs/serving-backends.md"
-        )
+        place = None if told.read is None else _first_difference(call.meant, told.read, self._prompts.image_token)
+        number = told.count if told.read is None else len(told.read)
+        if place is not None or number != len(call.meant):
+            return EngineError(
+                f"{url} read another prompt than the engine 'transformers' would: {number} tokens instead of {len(call.meant)}"
+                + (f", the first difference at token {place} ({self._around(call.meant, place)})" if place is not None else "")
+                + ". Serve the same checkpoint with its own chat template and the same pixel budget: see docs/serving-backends.md"
+            )
+        return reply if told.written is None else self._prompts.reply(told.written, len(call.meant), sampling)
 
     def _chat(self, request: Request) -> dict[str, Any]:
         messages = [wire_message(m, self._encoder) for m in request.messages]

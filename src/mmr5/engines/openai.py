@@ -22,7 +22,7 @@ from mmr5.engines.base import Capabilities, ChoiceScores, OnText, Reply, Request
 from mmr5.engines.client import HttpClient
 from mmr5.engines.handover import Call, Handover
 from mmr5.engines.rendering import LocalPrompts
-from mmr5.engines.wire import LONGEST_WAIT_SECONDS, Pictures, read_reply, retry_after, server_message
+from mmr5.engines.wire import LONGEST_WAIT_SECONDS, Pictures, retry_after, server_message
 from mmr5.errors import ConfigError, ContextLengthError, EngineError, MMR5Error
 
 PASSING = frozenset({408, 409, 425, 429})
@@ -200,8 +200,7 @@ class OpenAIEngine:
                 )
             else:
                 if response.status_code == httpx.codes.OK:
-                    reply = read_reply(response, request, sampling, shown)
-                    return reply if isinstance(reply, EngineError) else self._handover.check(call, response, shown) or reply
+                    return self._handover.read(call, response, request, sampling, shown)
                 if self._handover.adapt(call, response.status_code, server_message(response)):
                     return None
                 failed = self._refused(response, number, shown)

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmr5.engines.base import Message, Request
+from mmr5.engines.base import Message, Reply, Request, Sampling
 from mmr5.engines.loading import import_transformers, load_processor
 from mmr5.errors import ModelNotFoundError
+from mmr5.types import Usage
 
 FINGERPRINT_DIGITS = 16
 """Hex digits of the sha256 that name a chat template."""
@@ -85,6 +86,22 @@ class LocalPrompts:
     def _tokenize(self, text: str, *, special: bool) -> list[int]:
         with self._lock:
             return list(self._tokenizer(text, add_special_tokens=special)["input_ids"])
+
+    def reply(self, written: Sequence[int], prompt_tokens: int, sampling: Sampling) -> Reply:
+        """The reply that token ids spell: up to the end of the turn, or to the end of the first stop string.
+
+        Args:
+            written: all that the model wrote, the end of its turn included where it ended.
+            prompt_tokens: how many tokens it read.
+            sampling: how it was asked.
+        """
+        ends = [i for i, t in enumerate(written) if t in self.end_ids]
+        kept = written[: ends[0]] if ends else written
+        text, stopped = self.decode(kept), bool(ends)
+        for stop in sampling.stop:
+            if stop in text:
+                text, stopped = text[: text.index(stop) + len(stop)], True
+        return Reply(text, "stop" if stopped else "length", Usage(prompt_tokens, len(kept)))
 
     def render(self, request: Request) -> str:
         """The prompt as one string, in the checkpoint's own chat template, prefill included."""

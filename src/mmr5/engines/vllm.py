@@ -89,7 +89,7 @@ class VLLMEngine:
             include_stop_str_in_output=True,
         )
         outputs = self._run([self._prompt(r, sampling.max_new_tokens) for r in requests], [settings] * len(requests))
-        replies = [self._reply(output, sampling) for output in outputs]
+        replies = [self._prompts.reply(list(o.outputs[0].token_ids), len(o.prompt_token_ids), sampling) for o in outputs]
         for position, reply in enumerate(replies):
             if on_text is not None and reply.text:
                 on_text(position, reply.text)
@@ -169,17 +169,6 @@ class VLLMEngine:
                     "pictures in another way than the checkpoint's own; set mm_processor_kwargs"
                 )
         return list(outputs)
-
-    def _reply(self, output: Any, sampling: Sampling) -> Reply:
-        written = output.outputs[0]
-        tokens = list(written.token_ids)
-        ends = [i for i, t in enumerate(tokens) if t in self._prompts.end_ids]
-        kept = tokens[: ends[0]] if ends else tokens
-        text, stopped = self._prompts.decode(kept), bool(ends)
-        for stop in sampling.stop:
-            if stop in text:
-                text, stopped = text[: text.index(stop) + len(stop)], True
-        return Reply(text, "stop" if stopped else "length", Usage(len(output.prompt_token_ids), len(kept)))
 
 
 def import_vllm() -> Any:

@@ -14,6 +14,7 @@ import base64
 import io
 import threading
 from collections import OrderedDict
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -104,15 +105,35 @@ def read_reply(response: httpx.Response, request: Request, sampling: Sampling, u
     return Reply(text, "stop" if stopped else "length", spent)
 
 
-def read_prompt(response: httpx.Response) -> tuple[list[int] | None, int | None]:
-    """What a 200 says of the prompt that was read: its token ids where the server tells them, and their number.
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a 200 tells of tokens, beside the reply.
 
-    vLLM's chat route tells the ids beside ``choices``; vLLM's completions and SGLang tell them within the choice.
+    Attributes:
+        read: ids of the prompt, or None.
+        written: ids of the reply, or None.
+        count: how many tokens the prompt had, or None.
+    """
+
+    read: list[int] | None
+    written: list[int] | None
+    count: int | None
+
+
+def read_tokens(response: httpx.Response) -> Told:
+    """The tokens of a 200, where the server tells them.
+
+    vLLM's chat route tells the prompt's ids beside ``choices``; vLLM's completions and SGLang tell them within the choice.
+    SGLang's chat route calls the reply's ids ``response_token_ids``.
     """
     found = response.json()
-    ids = found.get("prompt_token_ids") or found["choices"][0].get("prompt_token_ids")
+    choice = found["choices"][0]
+    read = found.get("prompt_token_ids") or choice.get("prompt_token_ids")
+    written = choice.get("token_ids") or choice.get("response_token_ids")
     count = (found.get("usage") or {}).get("prompt_tokens")
-    return ids if isinstance(ids, list) else None, int(count) if count else None
+    return Told(
+        read if isinstance(read, list) else None, written if isinstance(written, list) else None, int(count) if count else None
+    )
 
 
 def _plain(content: object) -> str:
