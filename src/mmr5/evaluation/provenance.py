@@ -52,7 +52,7 @@ def provenance(
         "hardware": {
             "machine": platform.machine(),
             "cores": os.cpu_count(),
-            "device": "" if reranker is None else _device(reranker),
+            "device": "" if reranker is None else device_of(reranker),
             "python": platform.python_version(),
         },
     }
@@ -145,7 +145,7 @@ def _differences(part: str, before: Any, now: Any) -> list[str]:
     return [] if before == now else [part]
 
 
-def _device(reranker: Reranker) -> str:
+def device_of(reranker: Reranker) -> str:
     """The device that the model runs on, with a GPU's name."""
     device = getattr(reranker.engine, "device", None)
     if device is None:
