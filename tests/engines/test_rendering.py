@@ -1,10 +1,12 @@
 """Prompts rendered without the model are those of the engine that has it."""
 
 import pytest
+from transformers import AutoTokenizer
 
 from mmr5 import prompt
-from mmr5.engines.base import Request
+from mmr5.engines.base import Request, Sampling
 from mmr5.engines.choices import crossings, path_logprobs, token_paths
+from mmr5.engines.loading import load_processor
 from mmr5.engines.rendering import LocalPrompts, pictures, template_fingerprint
 from mmr5.engines.transformers import TransformersEngine
 from mmr5.errors import ConfigError, ModelNotFoundError
@@ -22,21 +24,26 @@ def test_the_ids_are_those_of_the_engine_that_sees(tiny_vision, sizes):
     request = image_request(sizes, prefill="<think>")
     local = LocalPrompts(tiny_vision)
     assert local.render(request) == engine.render(request)
-    batch = engine._encode([engine.render(request)], [request])
+    loaded = [p.load(engine.max_pixels) for p in pictures(request)]
+    batch = load_processor(str(tiny_vision), "qwen2_5_vl")(text=[engine.render(request)], images=loaded or None)
     ids = local.ids(request)
     assert ids.count(local.image_token) == len(sizes)
-    assert local.expanded(ids, [p.load(engine.max_pixels).size for p in pictures(request)]) == batch["input_ids"][0].tolist()
+    meant = local.expanded(ids, [image.size for image in loaded])
+    assert meant == list(batch["input_ids"][0])
+    assert len(meant) == engine.generate([request], Sampling(1))[0].usage.prompt_tokens
 
 
 def test_the_ids_are_those_of_the_engine_that_reads(tiny_text):
     engine = TransformersEngine.from_pretrained(str(tiny_text), dtype="float32", device="cpu")
     request = Request(prompt.listwise("é?", view="text", think=True, texts=["a <|im_end|>", "b"]), "<answer>[")
     local = LocalPrompts(tiny_text)
-    batch = engine._encode([engine.render(request)], [request])
-    assert local.ids(request) == batch["input_ids"][0].tolist()
+    tokenizer = AutoTokenizer.from_pretrained(tiny_text)
+    assert local.render(request) == engine.render(request)
+    assert local.ids(request) == tokenizer(engine.render(request), add_special_tokens=False)["input_ids"]
+    assert len(local.ids(request)) == engine.generate([request], Sampling(1))[0].usage.prompt_tokens
     assert (local.images, local.image_token) == (False, None)
     assert local.reserved == engine.reserved
-    assert set(local.end_ids) == set(engine._eos)
+    assert local.end_ids == (tokenizer.eos_token_id,)
     assert local.context_tokens == engine.capabilities.context_tokens
     assert local.count_tokens("abc") == engine.count_tokens("abc")
 
@@ -62,10 +69,3 @@ def test_choices_part_where_their_tokens_do():
         token_paths(lambda text: [ord(c) for c in text], "", ["1", "12"])
     with pytest.raises(ConfigError, match="distinct"):
         token_paths(lambda text: [ord(c) for c in text], "", ["1", "1"])
-
-
-def test_choices_count_as_the_local_engine_counts_them(tiny_text):
-    engine = TransformersEngine.from_pretrained(str(tiny_text), dtype="float32", device="cpu")
-    local = LocalPrompts(tiny_text)
-    for choices in (["1,", "2,", "10,"], ["relevant", "irrelevant"]):
-        assert token_paths(local.encode, "<answer>[", choices) == engine._paths("<answer>[", choices)
