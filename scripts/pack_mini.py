@@ -1,9 +1,10 @@
-"""Join the adapters of both stages to the one that the package ships as `mini`.
+"""Join the adapters of both stages to one that can stand in for `mini`.
 
-    python scripts/pack_mini.py --sft runs/mini/sft --grpo runs/mini/grpo --page-tokens 200 --fusion 1.0 --question-weight 0.5
+    python scripts/pack_mini.py --sft runs/mini/sft --grpo runs/mini/grpo --page-tokens 200 --fusion 0.5 \
+        --question-weight 0.5 --out runs/mini/packed
 
 The joined adapter is exact (its matrices are those of both stages side by side) and is kept in bfloat16. It goes, with its
-recipe, to src/mmr5/models/mini. Without --grpo the adapter of stage 1 is packed alone.
+recipe, to --out (src/mmr5/models/mini would make it the default). Without --grpo the adapter of stage 1 is packed alone.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from mmr5.models import resolve
 from mmr5.models.recipes import FILE, Recipe
 from mmr5.prompt import fingerprint
 
-TARGET = Path(__file__).parents[1] / "src" / "mmr5" / "models" / "mini"
 LIMIT = 12_000_000
 """Most bytes of the adapter's file."""
 
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--fusion", type=float, required=True)
     parser.add_argument("--question-weight", type=float, required=True)
     parser.add_argument("--notes", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=TARGET)
+    parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     weights, settings = join([folder for folder in (given.sft, given.grpo) if folder is not None])
     given.out.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Rebuild the default model `mini` from nothing: documents, notes, rows, both stages, weights of the fusion, tables.
-# Every step is a command that can be killed and run again. About two hours on two idle CPU cores.
+# Train a candidate for the default model `mini` from nothing: documents, notes, rows, both stages, and the weights of its signals.
+# Every step is a command that can be killed and run again. The candidate is packed into the folder itself; `mini` is unchanged.
 # usage: scripts/reproduce-mini.sh [FOLDER]      FOLDER is runs/mini by default
 set -eu
 cd "$(dirname "$0")/.."
@@ -22,5 +22,7 @@ resume() { [ -f "$1/provenance.json" ] && echo --resume || true; }
 "$BIN/mmr5" train sft mini/sft --set data.rows="$OUT/pointwise.jsonl" --set run.out="$OUT/sft" $(resume "$OUT/sft")
 "$BIN/mmr5" train grpo mini/grpo --set data.rows="$OUT/grpo.jsonl" --set model.adapter="$OUT/sft" --set run.out="$OUT/grpo" $(resume "$OUT/grpo")
 
-"$BIN/python" scripts/pack_mini.py --sft "$OUT/sft" --grpo "$OUT/grpo" --page-tokens 200 --fusion 1.0 --question-weight 0.5
-"$BIN/python" scripts/tune_mini.py --model mini --documents "$OUT/held.txt" --out "$OUT/tune"
+"$BIN/python" scripts/tune_mini.py --model "$OUT/grpo" --documents "$OUT/held.txt" --out "$OUT/tune"
+# with the weights that tune/summary.json names best; then: mmr5 evaluate opendocs --split dev --model FOLDER/packed --out …
+"$BIN/python" scripts/pack_mini.py --sft "$OUT/sft" --grpo "$OUT/grpo" --page-tokens 200 --fusion "${FUSION:-0.5}" \
+    --question-weight "${QUESTION:-0.5}" --out "$OUT/packed"

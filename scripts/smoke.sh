@@ -1,6 +1,7 @@
 #!/bin/sh
 # The vision proof: a small Qwen2.5-VL from random weights learns by SFT and GRPO to rank pages that must be seen.
-# usage: scripts/smoke.sh [SCALE]     SCALE 1 is the whole proof, 0.1 a tenth of it; OUT names another folder than runs/smoke
+# usage: scripts/smoke.sh [SCALE]     SCALE 1 is the whole proof, 0.1 a tenth of it; OUT names another folder than runs/smoke;
+#        SFT and GRPO hold further settings of a stage (--set …); CHECK=1 fails when a goal does not hold
 set -eu
 cd "$(dirname "$0")/.."
 SCALE=${1:-1}
@@ -8,19 +9,21 @@ OUT=${OUT:-runs/smoke}
 BIN=${BIN:-.venv/bin}
 rm -rf "$OUT"
 mkdir -p "$OUT"
+started=$(date +%s)
 
 own="--set data.corpus=$OUT/corpus"
 measure() { # model, split, folder
     "$BIN/mmr5" evaluate "$OUT/corpus" --split "$2" --retriever none --candidates 5 --ocr never --method reason --view image \
-        --model "$OUT/$1" --out "$OUT/$3" >/dev/null
+        --max-new-tokens 96 --model "$OUT/$1" --out "$OUT/$3" >/dev/null
 }
 
 "$BIN/python" -m mmr5.training.proof draw --out "$OUT" --scale "$SCALE"
 "$BIN/mmr5" train sft smoke/sft $own --set model.base="$OUT/base" --set data.rows="$OUT/sft.jsonl" --set run.out="$OUT/sft" ${SFT:-}
-"$BIN/python" -m mmr5.training.proof half --out "$OUT"
+"$BIN/python" -m mmr5.training.proof half --out "$OUT" ${HALF:+--share "$HALF"}
 "$BIN/mmr5" train grpo smoke/grpo $own --set model.base="$OUT/half" --set data.rows="$OUT/grpo.jsonl" --set run.out="$OUT/grpo" ${GRPO:-}
 measure sft test sft-test
 measure half test half-test
 measure grpo test grpo-test
 measure sft axis axis-test
-"$BIN/python" -m mmr5.training.proof summary --out "$OUT" ${CHECK:+--check}
+seconds=$(($(date +%s) - started))
+"$BIN/python" -m mmr5.training.proof summary --out "$OUT" --seconds "$seconds" ${CHECK:+--check}
