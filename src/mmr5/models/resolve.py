@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
@@ -56,8 +57,19 @@ def resolve(name: str, *, cache: Cache | None = None, progress: Progress | None 
         return _mini(name, cache, progress)
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return Checkpoint(folder.name or str(folder), str(folder), recipe=load_recipe(folder))
+        recipe = load_recipe(folder)
+        if _rests_on_base(folder):
+            return replace(_mini(BASE, cache, progress), name=folder.name, adapter=str(folder), recipe=recipe)
+        return Checkpoint(folder.name or str(folder), str(folder), recipe=recipe)
     return Checkpoint(name, name, recipe=HUB_RECIPES.get(name))
+
+
+def _rests_on_base(folder: Path) -> bool:
+    """Whether a folder holds an adapter alone, made for the base of ``mini``."""
+    file = folder / "adapter_config.json"
+    if not file.is_file() or (folder / "config.json").is_file():
+        return False
+    return bool(json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path") == BASE)
 
 
 def check_name(name: str) -> None:
