@@ -24,7 +24,7 @@ class Model:
         self.threads = set()
         self.error = error or InputError("bad one")
 
-    def __call__(self, view, batch):
+    def __call__(self, view, batch, on_text):
         self.threads.add(threading.get_ident())
         self.batches.append([c.query for c in batch])
         self.free.wait(5)

@@ -100,7 +100,15 @@ def test_a_search_tells_what_it_does(make_client):
     client = make_client(ScriptedEngine(reverser), method="reason")
     told = events(search(client, ("report.pdf", REPORT), stream="true").text)
     names = [name for name, _ in told]
-    assert [n for n in names if n != "stage"] == ["candidates", "page", "page", "page", "reasoning", "result", "done"]
+    assert [n for n in names if n not in ("stage", "thinking")] == [
+        "candidates",
+        "page",
+        "page",
+        "page",
+        "reasoning",
+        "result",
+        "done",
+    ]
     stages = [data for name, data in told if name == "stage"]
     assert [s["stage"] for s in stages if "source" not in s] == ["reading", "retrieving", "ranking"]
     assert {"stage": "reading", "source": "report.pdf", "part": "pictures", "done": 2, "total": 3} in stages

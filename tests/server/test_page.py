@@ -142,6 +142,36 @@ def test_scores_are_shown_with_their_kind(serve, open_page):
     assert page.locator("#reasoning").is_hidden()
 
 
+class Typist(ScriptedEngine):
+    """Writes word by word, with a breath after each."""
+
+    def generate(self, requests, sampling, on_text=None):
+        def tell(position, piece):
+            on_text(position, piece)
+            time.sleep(0.12)
+
+        return super().generate(requests, sampling, None if on_text is None else tell)
+
+
+def test_the_reasoning_grows_while_it_is_written(serve, open_page):
+    page = open_page(serve(Typist(thinker), method="reason").url, reduced_motion="reduce")
+    upload(page)
+    page.evaluate(
+        "() => { window.seen = []; window.said = []; const at = (id) => document.getElementById(id);"
+        "new MutationObserver(() => window.seen.push([at('thoughts').textContent.length, document.body.dataset.state]))"
+        ".observe(at('thoughts'), { childList: true, subtree: true, characterData: true });"
+        "new MutationObserver(() => window.said.push(at('said').textContent)).observe(at('said'), { childList: true }); }"
+    )
+    ask(page)
+    whole = page.locator("#thoughts").text_content()
+    lengths = [length for length, state in page.evaluate("window.seen") if state == "busy" and length]
+    assert lengths == sorted(lengths) and len(set(lengths)) > 3 and lengths[-1] == len(whole)
+    assert page.locator("#thoughts p").all_text_contents() == [f"Image {i}: note number {i}." for i in (1, 2, 3)]
+    assert page.evaluate("window.said").count("The model thinks aloud.") == 1
+    assert page.locator("#thoughts[aria-live]").count() == 0 and page.locator("#thoughts[aria-busy]").count() == 0
+    assert len(order(page)) == 3
+
+
 def test_progress_is_told_while_the_model_thinks(serve, open_page):
     think = threading.Event()
 

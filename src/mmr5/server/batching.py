@@ -11,13 +11,17 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 
+from mmr5.engines.base import OnText
 from mmr5.errors import EngineError, MMR5Error
 from mmr5.server.metrics import Metrics
 from mmr5.server.problems import WireError, from_error
 from mmr5.types import Candidates, Ranking, View
 
-Rank = Callable[[View, Sequence[Candidates]], list[Ranking]]
-"""Ranks candidate lists of one view."""
+Rank = Callable[[View, Sequence[Candidates], OnText | None], list[Ranking]]
+"""Ranks candidate lists of one view; what is written on the way is told by position in the batch."""
+
+Hear = Callable[[str], None]
+"""Called from the model's thread with each piece of a reply; it must neither block nor raise."""
 
 log = logging.getLogger("mmr5.server")
 
@@ -30,6 +34,7 @@ class Job:
         candidates: what is to be ranked.
         view: how its pages enter the prompt.
         expires: ``time.monotonic()`` after which it is not worth starting.
+        hear: told of the reply while it is written.
         future: gets the ranking or a :class:`WireError`; cancelling it frees its place.
         queued: when it was accepted.
     """
@@ -37,6 +42,7 @@ class Job:
     candidates: Candidates
     view: View
     expires: float
+    hear: Hear | None = None
     future: Future[Ranking] = field(default_factory=Future)
     queued: float = field(default_factory=time.monotonic)
 
@@ -87,18 +93,19 @@ class Batcher:
     def __len__(self) -> int:
         return len(self._jobs)
 
-    def submit(self, candidates: Candidates, view: View, deadline_s: float) -> Future[Ranking]:
+    def submit(self, candidates: Candidates, view: View, deadline_s: float, hear: Hear | None = None) -> Future[Ranking]:
         """Queue a list.
 
         Args:
             candidates: what is to be ranked.
             view: how its pages enter the prompt.
             deadline_s: seconds that the request has left.
+            hear: told of the reply while it is written.
 
         Raises:
             WireError: 429 when the queue is full, 503 when the server stops.
         """
-        job = Job(candidates, view, time.monotonic() + min(deadline_s, self._queue_wait_s))
+        job = Job(candidates, view, time.monotonic() + min(deadline_s, self._queue_wait_s), hear)
         with self._wake:
             if not self.alive:
                 raise WireError(503, "the server is stopping: try again", retry_after=5, reason="stopping")
@@ -187,16 +194,17 @@ class Batcher:
         _fail(job, WireError(503, waited, retry_after=self.retry_after(), reason="queue_wait"))
         return False
 
-    def _serve(self, batch: list[Job]) -> None:
+    def _serve(self, batch: list[Job], *, again: bool = False) -> None:
         start = time.monotonic()
         self._metrics.batch_requests.observe(len(batch))
         self._metrics.batch_pages.observe(sum(len(job.candidates) for job in batch))
         try:
-            rankings = self._rank(batch[0].view, [job.candidates for job in batch])
+            listen = None if again else _listen(batch)  # what is ranked again would be told twice
+            rankings = self._rank(batch[0].view, [job.candidates for job in batch], listen)
         except Exception as error:  # the edge of the thread: whatever fails is the answer of these requests alone
             if len(batch) > 1 and not isinstance(error, EngineError):
                 for job in batch:  # one of them cannot be ranked: the others must not pay for it
-                    self._serve([job])
+                    self._serve([job], again=True)
             else:
                 for job in batch:
                     _fail(job, as_refusal(error))
@@ -206,6 +214,20 @@ class Batcher:
         spent = time.monotonic() - start
         self._seconds = 0.8 * self._seconds + 0.2 * spent
         self._metrics.model.observe(spent)
+
+
+def _listen(batch: Sequence[Job]) -> OnText | None:
+    """From position to job; None when no job wants to hear."""
+    ears = [job.hear for job in batch]
+    if not any(ears):
+        return None
+
+    def tell(position: int, text: str) -> None:
+        ear = ears[position]
+        if ear is not None:
+            ear(text)
+
+    return tell
 
 
 def as_refusal(error: Exception) -> WireError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
@@ -16,6 +17,9 @@ from mmr5.server.service import while_wanted
 
 Tell = Callable[[str, Mapping[str, Any]], None]
 """Called with an event's name and its data."""
+
+THINKING = "thinking"
+"""The event that carries a piece of reasoning, ``{"text": …}``; pieces that a client has not taken yet become one."""
 
 KEEPALIVE_S = 10.0
 """A stream says at least this often that it lives."""
@@ -36,17 +40,47 @@ def respond(
     return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
+class Outbox:
+    """Events on their way to one client; a client that lags makes it no longer than the texts it is told."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[str, Mapping[str, Any]] | None] = deque()
+        self._filled = asyncio.Event()
+
+    def put(self, name: str, data: Mapping[str, Any]) -> None:
+        """Add an event; a piece of reasoning joins one that still waits."""
+        last = self._waiting[-1] if self._waiting else None
+        if name == THINKING and last is not None and last[0] == THINKING:
+            self._waiting[-1] = (name, {"text": last[1]["text"] + data["text"]})
+        else:
+            self._waiting.append((name, data))
+        self._filled.set()
+
+    def end(self) -> None:
+        """Nothing follows."""
+        self._waiting.append(None)
+        self._filled.set()
+
+    async def take(self) -> bytes | None:
+        """The next event on the wire, as soon as there is one; None at the end."""
+        while not self._waiting:
+            self._filled.clear()
+            await self._filled.wait()
+        taken = self._waiting.popleft()
+        return None if taken is None else event(*taken)
+
+
 async def _events(
     work: Callable[[Tell], Coroutine[Any, Any, None]], gone: Callable[[], Awaitable[None]], seconds: float, metrics: Metrics
 ) -> AsyncIterator[bytes]:
-    told: asyncio.Queue[bytes | None] = asyncio.Queue()
-    task = asyncio.ensure_future(while_wanted(work(lambda name, data: told.put_nowait(event(name, data))), gone(), seconds))
-    task.add_done_callback(lambda _: told.put_nowait(None))
+    told = Outbox()
+    task = asyncio.ensure_future(while_wanted(work(told.put), gone(), seconds))
+    task.add_done_callback(lambda _: told.end())
     try:
         while True:
             try:
                 async with asyncio.timeout(KEEPALIVE_S):
-                    piece = await told.get()
+                    piece = await told.take()
             except TimeoutError:
                 yield b": waiting\n\n"
                 continue

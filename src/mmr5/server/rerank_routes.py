@@ -13,6 +13,7 @@ from fastapi.responses import Response
 from mmr5.server import events
 from mmr5.server.protocol import EXAMPLES, ErrorBody, RerankRequest, RerankResponse, TeiResult
 from mmr5.server.service import Accepted, Service, tei_answer, while_wanted
+from mmr5.server.thoughts import Ear
 
 PATHS = ("/rerank", "/v1/rerank", "/v2/rerank")
 ERRORS: dict[int | str, dict[str, Any]] = {
@@ -43,10 +44,11 @@ def add(app: FastAPI, service: Service) -> None:
         started = time.monotonic()
         request.state.tei = body.is_tei
         request.state.log = {"documents": len(body.items)}
-        accepted = await while_wanted(service.accept(body, started), gone(request), service.settings.deadline_s)
+        ear = Ear() if body.stream and not body.is_tei else None
+        accepted = await while_wanted(service.accept(body, started, ear), gone(request), service.settings.deadline_s)
         left = service.settings.deadline_s - (time.monotonic() - started)
-        if body.stream and not body.is_tei:
-            return events.respond(lambda tell: _told(service, accepted, tell), lambda: gone(request), left, service.metrics)
+        if ear is not None:
+            return events.respond(lambda tell: _told(service, accepted, tell, ear), lambda: gone(request), left, service.metrics)
         ranking = await while_wanted(_ranked(accepted), gone(request), left)
         answer = service.answer(accepted, ranking)
         return tei_answer(answer, body) if body.is_tei else answer
@@ -72,9 +74,10 @@ async def _ranked(accepted: Accepted) -> Any:
     return await asyncio.wrap_future(accepted.future)
 
 
-async def _told(service: Service, accepted: Accepted, tell: events.Tell) -> None:
-    """``accepted``, one ``page`` a result in order, ``reasoning``, and ``result`` (the whole answer)."""
+async def _told(service: Service, accepted: Accepted, tell: events.Tell, ear: Ear) -> None:
+    """``accepted``, ``thinking`` while it thinks, one ``page`` a result in order, ``reasoning``, and ``result`` (the whole)."""
     tell("accepted", {"documents": len(accepted.drafts), "model": service.reranker.model})
+    ear.to(lambda text: tell(events.THINKING, {"text": text}))
     ranking = await _ranked(accepted)
     body = accepted.request.model_copy(update={"reasoning": True})
     full = service.answer(replace(accepted, request=body), ranking)

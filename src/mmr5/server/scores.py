@@ -18,8 +18,8 @@ def relevance(ranking: Ranking) -> tuple[list[float], str]:
     """Scores for clients.
 
     Probabilities and reciprocal ranks stay as they are; a mean log-likelihood becomes its exponential (the geometric mean
-    probability of a token); fused scores (sums of z-scores) and log-odds go through the logistic function; everything else, and any scores
-    that contradict the order, becomes ``(N - place) / N`` with the zero-based place in the order.
+    probability of a token); fused scores (sums of z-scores) and log-odds go through the logistic function; everything else, and
+    any scores that contradict the order, becomes ``(N - place) / N`` with the zero-based place in the order.
 
     Returns:
         N scores by candidate position, and their kind: the ranking's own, ``geometric_mean_token_probability``,

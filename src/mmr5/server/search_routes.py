@@ -13,13 +13,15 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 
 from mmr5.cache import Cache
-from mmr5.pipeline import Searcher, fuse
+from mmr5.fusion import fuse
+from mmr5.pipeline import Searcher
 from mmr5.reranker import build_result
 from mmr5.retrieval import open_retriever
 from mmr5.server import events
 from mmr5.server.file_routes import NOT_FOUND
 from mmr5.server.rerank_routes import ERRORS, gone
 from mmr5.server.service import Service, check_question, choose_view, count, while_wanted
+from mmr5.server.thoughts import Ear
 from mmr5.server.uploads import Desk, Upload, addresses
 from mmr5.types import Candidates, Page, Problem, Ranking, RerankResult
 
@@ -111,7 +113,9 @@ def _silent(name: str, data: Mapping[str, Any]) -> None:
 
 
 async def _told(service: Service, desk: Desk, asked: Asked, tell: events.Tell) -> None:
-    answer = (await _search(service, desk, asked, tell)).model_dump()
+    ear = Ear()
+    ear.to(lambda text: tell(events.THINKING, {"text": text}))
+    answer = (await _search(service, desk, asked, tell, ear)).model_dump()
     for line in answer["ranking"]:
         tell("page", line)
     if answer["reasoning"] is not None:
@@ -119,8 +123,8 @@ async def _told(service: Service, desk: Desk, asked: Asked, tell: events.Tell) -
     tell("result", answer)
 
 
-async def _search(service: Service, desk: Desk, asked: Asked, tell: events.Tell) -> SearchResponse:
-    """Read, retrieve, rank; tells ``stage`` and ``candidates`` on the way."""
+async def _search(service: Service, desk: Desk, asked: Asked, tell: events.Tell, ear: Ear | None = None) -> SearchResponse:
+    """Read, retrieve, rank; tells ``stage`` and ``candidates`` on the way, and the ear what the model thinks."""
     settings = service.settings
     ids = {upload.source: upload.id for upload in asked.uploads}
     searcher = Searcher(service.reranker, settings.retriever, candidates=settings.candidates, cache=service.cache)
@@ -134,7 +138,8 @@ async def _search(service: Service, desk: Desk, asked: Asked, tell: events.Tell)
         candidates = await service.run(_first_stage, searcher, asked.query, pages, service.cache)
         retrieved_at = time.monotonic()
         tell("candidates", _chosen(candidates, searcher.retriever, len(pages), ids))
-        future = service.submit(candidates, choose_view(service.reranker.view, candidates.pages), asked.started)
+        view = choose_view(service.reranker.view, candidates.pages)
+        future = service.submit(candidates, view, asked.started, ear)
         tell("stage", {"stage": "ranking", "total": len(candidates)})
         ranking = await asyncio.wrap_future(future)
     count(service.metrics, ranking)

@@ -16,7 +16,7 @@ from mmr5.pages import ImageBytes
 from mmr5.pages import ocr as recognition
 from mmr5.reranker import Reranker
 from mmr5.server import documents, scores
-from mmr5.server.batching import Batcher
+from mmr5.server.batching import Batcher, Hear
 from mmr5.server.documents import Draft
 from mmr5.server.fetching import Fetcher
 from mmr5.server.metrics import Metrics
@@ -73,7 +73,7 @@ class Service:
         self.pool = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="mmr5-prepare")
         self._by_view: dict[View, Reranker] = {reranker.view: reranker}
         self.batcher = Batcher(
-            lambda view, batch: self.for_view(view).rank_many(batch),
+            lambda view, batch, on_text: self.for_view(view).rank_many(batch, on_text=on_text),
             queue_size=settings.queue_size,
             batch_requests=settings.batch_requests,
             batch_pages=settings.batch_pages,
@@ -108,8 +108,8 @@ class Service:
             raise WireError(413, f"{n} documents were sent, and at most {self.settings.max_documents} are taken: send fewer")
         check_question(request.question, self.settings.max_query_chars)
 
-    async def accept(self, request: RerankRequest, started: float) -> Accepted:
-        """Read a request's documents and queue it.
+    async def accept(self, request: RerankRequest, started: float, hear: Hear | None = None) -> Accepted:
+        """Read a request's documents and queue it; ``hear`` is told of the reply while it is written.
 
         Raises:
             WireError: 413, 422, 429, 503.
@@ -121,16 +121,16 @@ class Service:
         if view != "image":
             for i, page in enumerate(pages):
                 pages[i] = page if page.text is not None else await self.run(self._recognised, i, page, view)
-        future = self.submit(Candidates(request.question, tuple(pages)), view, started)
+        future = self.submit(Candidates(request.question, tuple(pages)), view, started, hear)
         return Accepted(request, drafts, view, future, started)
 
-    def submit(self, candidates: Candidates, view: View, started: float) -> Future[Ranking]:
-        """Queue a list with what is left of its time.
+    def submit(self, candidates: Candidates, view: View, started: float, hear: Hear | None = None) -> Future[Ranking]:
+        """Queue a list with what is left of its time; ``hear`` is told of the reply while it is written.
 
         Raises:
             WireError: 429, 503.
         """
-        return self.batcher.submit(candidates, view, self.settings.deadline_s - (time.monotonic() - started))
+        return self.batcher.submit(candidates, view, self.settings.deadline_s - (time.monotonic() - started), hear)
 
     async def run(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call a function in one of the few preparing threads."""

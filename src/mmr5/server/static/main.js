@@ -20,6 +20,7 @@ const STEP_MS = 90;
 
 let running = null;
 let lines = new Map();
+let aloud = "";
 let orders = { before: [], after: [] };
 
 const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, calm() ? 0 : ms); });
@@ -134,7 +135,9 @@ function clear(query) {
   $("asked").hidden = true;
   $("facts").textContent = "";
   pages.replaceChildren();
+  aloud = "";
   $("thoughts").replaceChildren();
+  $("thoughts").removeAttribute("aria-busy");
   $("order").disabled = true;
   $("order").querySelector("[value=after]").checked = true;
   for (const id of ["result", "reasoning", "notes"]) $(id).hidden = true;
@@ -144,7 +147,7 @@ function clear(query) {
 // What the server tells
 
 async function hear(name, data) {
-  await { stage, candidates, page, reasoning, result }[name]?.(data);
+  await { stage, candidates, thinking, page, reasoning, result }[name]?.(data);
 }
 
 function stage({ stage: at, done, total }) {
@@ -183,9 +186,29 @@ async function page(line) {
   await pause(STEP_MS);
 }
 
+/** A piece of the reasoning while it is written; said once, as a voice for each piece would drown all else. */
+function thinking({ text }) {
+  const thoughts = $("thoughts");
+  if (!aloud) say("The model thinks aloud.");
+  const atEnd = thoughts.scrollHeight - thoughts.scrollTop - thoughts.clientHeight < 24;
+  aloud += text;
+  $("reasoning").hidden = false;
+  thoughts.setAttribute("aria-busy", "true");
+  const [rest, ...paragraphs] = text.split(/\n+/);
+  if (rest && !thoughts.lastElementChild) paragraphs.unshift(rest);
+  else if (rest) thoughts.lastElementChild.append(rest);
+  thoughts.append(...paragraphs.map((part) => element("p", part)));
+  if (atEnd) thoughts.scrollTop = thoughts.scrollHeight;
+}
+
 async function reasoning({ reasoning: text }) {
   $("reasoning").hidden = false;
   const told = text.split(/\n+/).filter((part) => part.trim());
+  $("thoughts").removeAttribute("aria-busy");
+  if (aloud) {
+    if (aloud !== text) $("thoughts").replaceChildren(...told.map((part) => element("p", part)));
+    return;
+  }
   $("thoughts").replaceChildren();
   for (const part of told) {
     const line = element("p", part);
@@ -196,6 +219,7 @@ async function reasoning({ reasoning: text }) {
 }
 
 function result(answer) {
+  if (answer.reasoning === null) $("reasoning").hidden = true;
   orders.after = answer.ranking.map((line) => line.index);
   reorder(pages, orders.after);
   document.body.dataset.state = "result";

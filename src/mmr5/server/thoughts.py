@@ -1,0 +1,84 @@
+"""The reasoning out of a reply while the reply is written, and its way from the model's thread to a connection."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+
+_TAGS = {False: re.compile(r"<think>", re.IGNORECASE), True: re.compile(r"</think>", re.IGNORECASE)}
+_OPEN_END = re.compile(r"\s*(?:<[/a-z]{0,6})?\Z", re.IGNORECASE)
+"""What may turn out not to be reasoning: white space before the end, and the beginning of a tag."""
+_TAG_START = len("<think>") - 1
+
+
+class Thoughts:
+    """Keeps what stands inside think blocks; blocks (the windows of a long list) are parted by an empty line.
+
+    The texts that :meth:`push` gives, joined, are the reasoning of the finished reply when its think blocks are well formed.
+    """
+
+    def __init__(self) -> None:
+        self._rest = ""
+        self._inside = False
+        self._block_empty = True
+        self._any = False
+
+    def push(self, text: str) -> str:
+        """Take the next piece of a reply; gives the new reasoning in it, often nothing."""
+        self._rest += text
+        told = ""
+        while (tag := _TAGS[self._inside].search(self._rest)) is not None:
+            if self._inside:
+                told += self._words(self._rest[: tag.start()].rstrip())
+            self._rest = self._rest[tag.end() :]
+            self._inside, self._block_empty = not self._inside, True
+        if not self._inside:
+            self._rest = self._rest[-_TAG_START:]
+            return told
+        end = _OPEN_END.search(self._rest)
+        cut = len(self._rest) if end is None else end.start()
+        told += self._words(self._rest[:cut])
+        self._rest = self._rest[cut:]
+        return told
+
+    def _words(self, text: str) -> str:
+        words = text.lstrip() if self._block_empty else text
+        if not words:
+            return ""
+        opening = "\n\n" if self._block_empty and self._any else ""
+        self._block_empty, self._any = False, True
+        return opening + words
+
+
+class Ear:
+    """Hears a reply in the model's thread and tells its reasoning in the loop that made it; it never blocks or raises."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._thoughts = Thoughts()
+        self._early = ""
+        self._tell: Callable[[str], None] | None = None
+
+    def __call__(self, text: str) -> None:
+        """Take a piece of the reply; called from the model's thread."""
+        words = self._thoughts.push(text)
+        if not words:
+            return
+        try:
+            self._loop.call_soon_threadsafe(self._pass, words)
+        except RuntimeError:  # the loop is closed: nobody listens any more
+            return
+
+    def to(self, tell: Callable[[str], None]) -> None:
+        """Tell from now on, beginning with what was heard already; called in the loop."""
+        self._tell = tell
+        early, self._early = self._early, ""
+        if early:
+            tell(early)
+
+    def _pass(self, words: str) -> None:
+        if self._tell is None:
+            self._early += words
+        else:
+            self._tell(words)
