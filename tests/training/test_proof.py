@@ -6,7 +6,7 @@ import pytest
 from mmr5.errors import InputError
 from mmr5.training.proof import summary
 from mmr5.training.proof.drawing import SIDE, draw
-from mmr5.training.proof.scenes import KINDS, Scene, document
+from mmr5.training.proof.scenes import KINDS, Scene, document, near
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
@@ -19,10 +19,17 @@ def test_held_out_combinations_are_never_on_a_page_that_training_sees(kind):
         assert not hidden & {(s.a, s.b) for s in scenes}
         assert len(asked) == len({(s.a, s.b) for s in scenes}) == 5
         tested, asked = document(kind, 5, rng, held_out=True)
-        (target,) = ((tested[i].a, tested[i].b) for i in asked)
-        assert target in hidden
-        near = [s for s in tested if (s.a == target[0]) != (s.b == target[1])]
-        assert len(near) >= 2
+        combinations = [(s.a, s.b) for s in tested]
+        assert {combinations[i] for i in asked} == hidden and len(set(combinations)) == 5
+        assert all(sum(near(c, combinations[i]) for c in combinations) >= 1 for i in asked)
+        assert sum(near(c, combinations[i]) for c in combinations for i in asked) >= 3
+
+
+def test_every_value_that_is_held_out_with_one_partner_is_seen_with_another():
+    for kind in KINDS:
+        seen = kind.combinations(held_out=False)
+        for a, b in kind.combinations(held_out=True):
+            assert any(x == a for x, _ in seen) and any(y == b for _, y in seen)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
@@ -42,9 +49,20 @@ def test_drawn_pages_have_no_text_layer_and_make_rows(pages_corpus):
     pages = read_pages(pages_corpus / "corpus" / "pdf" / "train-bars-000.pdf", ocr="never")
     assert len(pages) == 5 and not any(page.text for page in pages)
     sft, grpo = read_rows(pages_corpus / "sft.jsonl"), read_rows(pages_corpus / "grpo.jsonl")
-    assert {len(r.page_ids) for r in sft[:25]} == {2} and {len(r.page_ids) for r in sft[25:]} == {5}
+    assert [len(r.page_ids) for r in sft] == [1] * 25 + [2] * 10 + [5] * 25
     assert all(r.target.count("as asked.") == 1 for r in sft)
-    assert len(grpo) == 25 and all(r.target is None for r in grpo)
+    broad = {question for kind in KINDS for question, _ in kind.broad}
+    assert all((r.question in broad) is (len(r.page_ids) == 1) for r in sft)
+    assert len(grpo) == 25 and all(r.target is None and len(r.page_ids) == 5 for r in grpo)
+
+
+def test_a_broad_question_gives_nothing_away():
+    for kind in KINDS:
+        words = {*kind.first, *kind.second}
+        assert not any(word in question.split() for question, _ in kind.broad for word in words)
+        scene = Scene(kind.name, *kind.combinations(held_out=False)[0], 1)
+        both, first, second = (scene.told(note) for _, note in kind.broad)
+        assert scene.a in both and scene.b in both and scene.a in first and scene.b in second
 
 
 def test_the_tokenizer_gives_back_every_reply(pages_corpus):
@@ -54,6 +72,15 @@ def test_the_tokenizer_gives_back_every_reply(pages_corpus):
     made = tokenizer()
     for row in read_rows(pages_corpus / "sft.jsonl"):
         assert made.decode(made(row.target)["input_ids"]) == row.target
+
+
+def test_a_page_label_is_one_token_and_the_same_in_prompt_and_reply():
+    from mmr5.training.proof.base import tokenizer
+
+    made = tokenizer()
+    label = made("\nImage 3: ")["input_ids"][-1]
+    assert made.decode([label]) == "Image 3: "
+    assert label in made("Image 2: Shows a red circle instead.\nImage 3: Shows a blue square, as asked.\n")["input_ids"]
 
 
 def test_the_summary_reads_what_the_commands_leave(tmp_path):
@@ -79,6 +106,7 @@ def test_the_summary_reads_what_the_commands_leave(tmp_path):
         "grpo earns more for format": False,
     }
     assert json.loads((tmp_path / "summary.json").read_text())["seconds"] == 20.0
+    assert summary.summarise(tmp_path, seconds=99.0)["seconds"] == 99.0
 
 
 def test_half_a_training_needs_a_training(tmp_path):

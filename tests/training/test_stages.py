@@ -27,7 +27,7 @@ def test_sft_leaves_a_checkpoint_that_reranks(settings):
     config = settings("sft", "optim.max_steps=2")
     done = train_sft(config)
     out = Path(config.run.out)
-    assert (done["steps"], done["rows"]) == (2, 50)
+    assert (done["steps"], done["rows"]) == (2, 60)
     assert {"adapter_model.safetensors", "recipe.json", "provenance.json", "README.md", "curves.png", "history.json"} <= {
         p.name for p in out.iterdir()
     }
@@ -36,7 +36,7 @@ def test_sft_leaves_a_checkpoint_that_reranks(settings):
     told = json.loads((out / "provenance.json").read_text())
     assert told["config"]["optim"]["max_steps"] == 2 and len(told["inputs"]["rows_sha256"]) == 64
     recipe = json.loads((out / "recipe.json").read_text())
-    assert (recipe["method"], recipe["view"], recipe["max_pixels"]) == ("reason", "image", 3136)
+    assert (recipe["method"], recipe["view"], recipe["max_pixels"]) == ("reason", "image", 7056)
     reranker = Reranker.from_pretrained(str(out), device="cpu", dtype="float32", max_new_tokens=4)
     pages = read_pages(Path(config.data.corpus) / "pdf" / "test-shape-000.pdf", ocr="never")
     assert sorted(reranker.rerank("Which page shows a red circle?", pages).order) == [0, 1, 2, 3, 4]
@@ -51,11 +51,11 @@ def test_only_the_target_is_learnt_from(settings):
     data = sources.dataset(rows, sources.conversations(config, processor), processor, config, taught=True, context=None)
     from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
-    batch = DataCollatorForVisionLanguageModeling(processor, max_length=None, completion_only_loss=True)([data[0], data[49]])
-    for row, labels, ids in zip((rows[0], rows[49]), batch["labels"], batch["input_ids"], strict=True):
+    batch = DataCollatorForVisionLanguageModeling(processor, max_length=None, completion_only_loss=True)([data[0], data[59]])
+    for row, labels, ids in zip((rows[0], rows[59]), batch["labels"], batch["input_ids"], strict=True):
         assert processor.tokenizer.decode(labels[labels != -100]) == f"{row.target}<|im_end|>\n"
-        assert int((ids == model.config.image_token_id).sum()) == 4 * len(row.page_ids)
-    assert len(batch["image_grid_thw"]) == len(rows[0].page_ids) + len(rows[49].page_ids)
+        assert int((ids == model.config.image_token_id).sum()) == 9 * len(row.page_ids)
+    assert len(batch["image_grid_thw"]) == len(rows[0].page_ids) + len(rows[59].page_ids)
 
 
 def test_a_row_that_is_too_long_is_never_cut(settings):

@@ -20,6 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     half = steps.add_parser("half", help="take the checkpoint of half-way through SFT")
     half.add_argument("--share", type=float, default=0.6)
     done = steps.add_parser("summary", help="write summary.json")
+    done.add_argument("--seconds", type=float, help="what the whole proof took")
     done.add_argument("--check", action="store_true", help="fail when a goal does not hold")
     for step in (draw, half, done):
         step.add_argument("--out", type=Path, default=Path("runs/smoke"))
@@ -31,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     elif given.step == "half":
         told = {"half": str(summary.take_half(given.out, given.share))}
     else:
-        told = summary.summarise(given.out)
+        told = summary.summarise(given.out, seconds=given.seconds)
     sys.stdout.write(json.dumps(told, indent=2) + "\n")
     missed = [name for name, holds in dict(told.get("goals") or {}).items() if not holds]  # type: ignore[call-overload]
     if missed and given.check:

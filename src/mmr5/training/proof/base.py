@@ -26,7 +26,7 @@ class Size:
 
     hidden: int = 192
     layers: int = 4
-    vision_hidden: int = 96
+    vision_hidden: int = 128
     vision_layers: int = 3
 
 
@@ -82,12 +82,34 @@ def build(folder: Path, size: Size | None = None, *, seed: int = 0) -> int:
         tie_word_embeddings=True,
     )
     model = transformers.Qwen2_5_VLForConditionalGeneration(config)
+    _spread(model, size)
     model.generation_config.eos_token_id = words.eos_token_id
     image = transformers.models.qwen2_vl.image_processing_pil_qwen2_vl.Qwen2VLImageProcessorPil(
-        min_pixels=28 * 28, max_pixels=28 * 28 * 1280
-    )
+        min_pixels=28 * 28, max_pixels=28 * 28 * 1280, image_mean=[1.0] * 3, image_std=[0.5] * 3
+    )  # white paper is 0, so that only what is drawn speaks
     save_whole(model, pil_processor("qwen2_5_vl", image, words, TEMPLATE), folder)
     return sum(p.numel() for p in model.parameters())
+
+
+def _spread(model: Any, size: Size) -> None:
+    """Draw every weight matrix with a deviation of 1/sqrt(inputs), smaller where it ends in the residual stream.
+
+    The deviation of .02 that large models start with makes layers of a hundred inputs nearly silent: seeing then takes twice
+    as many steps.
+    """
+    torch = import_torch()
+    for name, weight in model.named_parameters():
+        if weight.dim() > 1 and "embed_tokens" not in name:
+            ends = name.endswith(("o_proj.weight", "attn.proj.weight", "down_proj.weight"))
+            layers = size.vision_layers if "visual" in name else size.layers
+            torch.nn.init.normal_(weight, std=(weight[0].numel() * (2 * layers if ends else 1)) ** -0.5)
+
+
+PIECES = (
+    r"Image [0-9]+: ", r"<think>\n", r"\n?</think><answer>\[", r"\]</answer>", r"(?:system|user|assistant)\n", r",? ?[0-9]+",
+    r", as asked\.\n?", r" instead\.\n?", r"Shows(?: an?)?", r" ?\w+", r"[,.?]",
+)  # fmt: skip
+"""What becomes one token where it is frequent: a page's label is the same token in the prompt and in the reply."""
 
 
 def tokenizer() -> Any:
@@ -95,26 +117,31 @@ def tokenizer() -> Any:
 
     The prompt's fixed sentences are tokens of their own, so that they cost nothing to read.
     """
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     transformers = import_transformers()
     inner = Tokenizer(models.BPE())
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    pieces = pre_tokenizers.Split(Regex("|".join(PIECES)), behavior="isolated")
+    inner.pre_tokenizer = pre_tokenizers.Sequence([pieces, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     inner.decoder = decoders.ByteLevel()
-    lists = [", ".join(str((i + shift) % 10 + 1) for i in range(10)) for shift in range(10)]
-    replies = [f"<think>\n{note}\n</think><answer>[{ids}]</answer>" for note in _notes() for ids in lists]
-    texts = [*all_words(), *replies, prompt.QUESTION]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    inner.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=700, initial_alphabet=alphabet, show_progress=False))
+    inner.train_from_iterator(_texts(), trainers.BpeTrainer(vocab_size=700, initial_alphabet=alphabet, show_progress=False))
     made = transformers.PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<|im_end|>", pad_token="<|endoftext|>")  # noqa: S106
     made.add_special_tokens({"additional_special_tokens": list(SPECIALS)})
     before, _, after = prompt.QUESTION.partition("{question}")
-    fixed = [prompt.SYSTEM_REASON, prompt.TASK_REASON + before, ", Image ID to image mapping:\n", after[: after.index("{n}")]]
+    fixed = [prompt.SYSTEM_REASON, prompt.TASK_REASON + before, *after.split("{n}")]
     made.add_tokens([AddedToken(text, normalized=False, special=False) for text in fixed])
     made.chat_template = TEMPLATE
     return made
 
 
-def _notes() -> list[str]:
-    """Openings of notes, for every number that a page may have."""
-    return [f"Image {number}: Shows a" for number in range(1, 11)]
+def _texts() -> list[str]:
+    """What the tokenizer learns from: turns, questions, notes, and replies with every number that a page may have."""
+    lists = [", ".join(str((i + shift) % 10 + 1) for i in range(10)) for shift in range(10)]
+    replies = [
+        f"<think>\nImage {n}: Shows a red circle instead.\n</think><answer>[{ids}]</answer>"
+        for n in range(1, 11)
+        for ids in lists
+    ]
+    words = all_words()
+    return ["system\nuser\nassistant\n", *words, *(f"{text}\n" for text in words), *replies]

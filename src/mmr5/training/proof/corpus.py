@@ -12,12 +12,12 @@ from typing import Any
 from mmr5.data.candidates import CandidateList
 from mmr5.data.rows import list_row
 from mmr5.training.proof.drawing import SIDE, draw
-from mmr5.training.proof.scenes import KINDS, Kind, Scene, document
+from mmr5.training.proof.scenes import BY_NAME, KINDS, Scene, document
 
 PAGES = 5
 """Pages of a document; all of them are the candidates."""
-WARM_UP = 2
-"""Pages of a row in the first part of the curriculum."""
+ROWS = {1: 5, 2: 2, PAGES: 5}
+"""The curriculum: so many pages → so many rows of every training document, in this order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +25,14 @@ class Amount:
     """How much is drawn.
 
     Attributes:
-        train: documents a kind for SFT, each with one question a page.
-        grpo: documents a kind for GRPO.
-        test: documents a kind for the test, each with one question.
+        train: documents a kind for SFT, each page of which is asked about.
+        grpo: documents a kind for GRPO, each page of which is asked about.
+        test: documents a kind for the test, two pages of which are asked about.
     """
 
-    train: int = 240
-    grpo: int = 30
-    test: int = 50
+    train: int = 400
+    grpo: int = 40
+    test: int = 25
 
 
 def build(folder: Path, amount: Amount, *, seed: int = 0) -> dict[str, int]:
@@ -40,6 +40,9 @@ def build(folder: Path, amount: Amount, *, seed: int = 0) -> dict[str, int]:
 
     Splits: ``train``, ``grpo``, ``test`` (the kinds with a threshold), ``axis`` (values read off an axis). Only ``test`` and
     ``axis`` hold combinations that are held out.
+
+    The SFT rows are a curriculum, each part in random order: one page and a broad question, so that its note can only be
+    seen; two pages; all pages.
 
     Args:
         folder: gets ``corpus/``, ``sft.jsonl`` and ``grpo.jsonl``.
@@ -54,8 +57,7 @@ def build(folder: Path, amount: Amount, *, seed: int = 0) -> dict[str, int]:
     rng = random.Random(seed)  # noqa: S311
     documents: list[dict[str, Any]] = []
     questions: list[dict[str, Any]] = []
-    warm: list[dict[str, Any]] = []
-    full: list[dict[str, Any]] = []
+    parts: dict[int, list[dict[str, Any]]] = {pages: [] for pages in ROWS}
     later: list[dict[str, Any]] = []
     for split, per_kind in (("train", amount.train), ("grpo", amount.grpo), ("test", amount.test)):
         for kind in KINDS:
@@ -65,51 +67,45 @@ def build(folder: Path, amount: Amount, *, seed: int = 0) -> dict[str, int]:
                 _save(scenes, home / "pdf" / f"{name}.pdf")
                 shown = split if split != "test" or kind.judged else kind.name
                 documents.append({"doc_name": name, "domain": kind.name, "pages": len(scenes), "split": shown})
-                for k, page_id in enumerate(asked):
-                    questions.append(_question(name, kind, scenes, page_id, shown))
-                    if split == "train":
-                        warm.append(_row(name, k, scenes, page_id, rng, pages=WARM_UP))
-                        full.append(_row(name, k, scenes, page_id, rng))
-                    elif split == "grpo":
-                        later.append(_row(name, k, scenes, page_id, rng, kind="grpo"))
-    rng.shuffle(warm)
-    rng.shuffle(full)
+                own = [(scenes[i].question, [i]) for i in asked]
+                if split == "train":
+                    own += [(question, list(range(PAGES))) for question, _ in kind.broad]
+                    for pages, part in parts.items():
+                        part += [_row(name, k, scenes, asked, rng, pages=pages) for k in range(ROWS[pages])]
+                elif split == "grpo":
+                    later += [_row(name, k, scenes, asked, rng, pages=PAGES, kind="grpo") for k in range(PAGES)]
+                questions += [
+                    {"doc_name": name, "question": q, "page_ids": ids, "type": kind.name, "split": shown} for q, ids in own
+                ]
+    for part in parts.values():
+        rng.shuffle(part)
+    rows = [row for part in parts.values() for row in part]
     _write_lines(home / "questions.jsonl", questions)
     (home / "docs.json").write_text(json.dumps(documents, indent=1) + "\n", encoding="utf-8")
-    _write_lines(folder / "sft.jsonl", [*warm, *full])
+    _write_lines(folder / "sft.jsonl", rows)
     _write_lines(folder / "grpo.jsonl", later)
-    return {"documents": len(documents), "questions": len(questions), "sft_rows": len(warm) + len(full), "grpo_rows": len(later)}
-
-
-def _question(name: str, kind: Kind, scenes: Sequence[Scene], page_id: int, split: str) -> dict[str, Any]:
-    return {"doc_name": name, "question": scenes[page_id].question, "page_ids": [page_id], "type": kind.name, "split": split}
+    return {"documents": len(documents), "questions": len(questions), "sft_rows": len(rows), "grpo_rows": len(later)}
 
 
 def _row(
-    name: str,
-    k: int,
-    scenes: Sequence[Scene],
-    page_id: int,
-    rng: random.Random,
-    *,
-    pages: int | None = None,
-    kind: str = "listwise",
+    name: str, k: int, scenes: Sequence[Scene], asked: Sequence[int], rng: random.Random, *, pages: int, kind: str = "listwise"
 ) -> dict[str, Any]:
-    """A row over the document's pages in random order; with ``pages``, over so many of them."""
+    """A row that asks for the ``k``-th page, among so many pages in random order; of one page alone, with a broad question."""
+    page_id = asked[k]
     others = [i for i in range(len(scenes)) if i != page_id]
     rng.shuffle(others)
-    candidates = [page_id, *others[: len(scenes) - 1 if pages is None else pages - 1]]
+    candidates = [page_id, *others[: pages - 1]]
     rng.shuffle(candidates)
-    found = CandidateList(
-        f"{name}#{k}",
-        name,
-        scenes[page_id].question,
-        (page_id,),
-        tuple(candidates),
-        (0.0,) * len(candidates),
-        name.partition("-")[0],
-    )
-    notes = [scenes[i].note(scenes[page_id]) for i in candidates]
+    target = scenes[page_id]
+    number, question, relevant = k, target.question, (page_id,)
+    notes = [scenes[i].note(target) for i in candidates]
+    if pages == 1:
+        broad = BY_NAME[target.kind].broad
+        choice = rng.randrange(len(broad))
+        number, question, relevant = len(asked) + choice, broad[choice][0], tuple(range(len(scenes)))
+        notes = [f"Shows {target.told(broad[choice][1])}, as asked."]
+    scores, split = (0.0,) * len(candidates), name.partition("-")[0]
+    found = CandidateList(f"{name}#{number}", name, question, relevant, tuple(candidates), scores, split)
     return list_row(found, kind=kind, method="reason", view="image", notes=notes if kind == "listwise" else None).to_dict()
 
 

@@ -15,6 +15,8 @@ SIDE = 336
 """Pixels on a side of a drawn page."""
 INK = {"red": (214, 40, 40), "green": (30, 150, 70), "blue": (40, 80, 220), "yellow": (240, 190, 20), "black": (20, 20, 20)}
 PAPER = (255, 255, 255)
+OTHER = ((150, 150, 150), (95, 100, 110), (150, 70, 170), (240, 140, 40), (120, 80, 45), (50, 180, 180))
+"""Inks that no question asks for."""
 
 
 def draw(scene: Scene) -> Image:
@@ -30,7 +32,7 @@ def draw(scene: Scene) -> Image:
 
 
 def _shape(pen: Any, scene: Scene, rng: random.Random) -> None:
-    radius = rng.uniform(80, 125)
+    radius = rng.uniform(90, 130)
     _figure(pen, scene.b, _jitter(rng, 168, 30), _jitter(rng, 168, 30), radius, INK[scene.a])
 
 
@@ -56,26 +58,20 @@ def _line(pen: Any, scene: Scene, rng: random.Random) -> None:
     }[scene.b]
     _axes(pen)
     places = (40, 176, 312)
-    points = [(x, y + rng.uniform(-10, 10)) for x, y in zip(places, levels, strict=True)]
-    pen.line(points, fill=INK[scene.a], width=20, joint="curve")
+    points = [(x, y + rng.uniform(-14, 14)) for x, y in zip(places, levels, strict=True)]
+    pen.line(points, fill=INK[scene.a], width=rng.randrange(16, 28), joint="curve")
     for x, y in points:
         pen.ellipse((x - 14, y - 14, x + 14, y + 14), fill=INK[scene.a])
 
 
 def _layout(pen: Any, scene: Scene, rng: random.Random) -> None:
-    x, y, radius = 168.0, 168.0, 62.0
-    dot = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "inside": (0, 0)}[scene.a]
-    if scene.a == "inside":
-        radius = 120.0
-    elif scene.a == "above":
-        y = 225.0
-    else:
-        x = 168.0 - 60 * dot[0]
-    _figure(pen, scene.b, x, y, radius, (150, 150, 150))
-    reach = 0.0 if scene.a == "inside" else radius + 62
-    across, down = x + dot[0] * reach, y + dot[1] * reach
-    size = 26.0
-    pen.ellipse((across - size, down - size, across + size, down + size), fill=INK["black"])
+    radius = rng.uniform(112, 132) if scene.a == "inside" else rng.uniform(70, 86)
+    across, down = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "inside": (0, 0)}[scene.a]
+    x, y = _jitter(rng, 168.0 - 60 * across, 12), _jitter(rng, 168.0 - 45 * down, 12)
+    _figure(pen, scene.b, x, y, radius, rng.choice(OTHER))
+    reach, size = radius + 56, 32.0
+    x, y = x + across * reach, y + down * reach
+    pen.ellipse((x - size, y - size, x + size, y + size), fill=INK["black"])
 
 
 def _axis(pen: Any, scene: Scene, rng: random.Random) -> None:

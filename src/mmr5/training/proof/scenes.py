@@ -27,6 +27,8 @@ class Kind:
         second: values of the second.
         question: asks for both, with ``{a}`` and ``{b}``.
         note: says what is on the page, with ``{a}`` and ``{b}``.
+        broad: questions that every page of the family answers, so that their words give nothing away, each with the note that
+            answers it: on both attributes, on the first, on the second.
         judged: whether a threshold is set on it.
     """
 
@@ -35,25 +37,58 @@ class Kind:
     second: tuple[str, ...]
     question: str
     note: str
+    broad: tuple[tuple[str, str], ...]
     judged: bool = True
 
     def combinations(self, *, held_out: bool) -> list[tuple[str, str]]:
-        """The pairs of values that training sees, or those that it does not: one in four, a diagonal of the square."""
-        return [
-            (a, b)
-            for i, a in enumerate(self.first)
-            for j, b in enumerate(self.second)
-            if ((i + j) % 4 == 0) is held_out and a != b
-        ]
+        """The pairs of values that training sees, or the two that it does not: the second with the fourth, and the reverse.
+
+        Each value that is held out with one partner is seen with the others.
+        """
+        pairs = [(a, b) for a in self.first for b in self.second if a != b]
+        hidden = [(self.first[1], self.second[3]), (self.first[3], self.second[1])]
+        return hidden if held_out else [pair for pair in pairs if pair not in hidden]
 
 
 KINDS = (
-    Kind("shape", COLORS, SHAPES, "Which page shows a {a} {b}?", "a {a} {b}"),
-    Kind("bars", COLORS, COLORS, "Where is the {a} bar highest and the {b} bar lowest?", "{a} highest, {b} lowest"),
-    Kind("line", COLORS, TRENDS, "Which chart has a {a} line that is {b}?", "a {a} line, {b}"),
-    Kind("layout", RELATIONS, SHAPES, "Where is the dot {a} the {b}?", "the dot {a} the {b}"),
-    Kind("axis", COLORS, LEVELS, "Where does the {a} bar reach {b}?", "a {a} bar up to {b}", judged=False),
-)
+    Kind(
+        "shape", COLORS, SHAPES, "Which page shows a {a} {b}?", "a {a} {b}",
+        (("Which page shows a shape?", "a {a} {b}"), ("Which page has color?", "something {a}"), ("Which has a form?", "a {b}")),
+    ),
+    Kind(
+        "bars", COLORS, COLORS, "Where is the {a} bar highest and the {b} bar lowest?", "{a} highest, {b} lowest",
+        (
+            ("Where are bars compared?", "{a} highest, {b} lowest"),
+            ("Where is a bar highest?", "{a} highest"),
+            ("Where is a bar lowest?", "{b} lowest"),
+        ),
+    ),
+    Kind(
+        "line", COLORS, TRENDS, "Which chart has a {a} line that is {b}?", "a {a} line, {b}",
+        (
+            ("Which chart has a line?", "a {a} line, {b}"),
+            ("Which chart has color?", "a {a} line"),
+            ("Which chart has a trend?", "a line, {b}"),
+        ),
+    ),
+    Kind(
+        "layout", RELATIONS, SHAPES, "Where is the dot {a} the {b}?", "the dot {a} the {b}",
+        (
+            ("Where is a dot with a shape?", "the dot {a} the {b}"),
+            ("Where is the dot?", "the dot {a} the shape"),
+            ("Which shape has a dot?", "a dot with a {b}"),
+        ),
+    ),
+    Kind(
+        "axis", COLORS, LEVELS, "Where does the {a} bar reach {b}?", "a {a} bar up to {b}",
+        (
+            ("Where does a bar reach a value?", "a {a} bar up to {b}"),
+            ("Where is a bar of color?", "a {a} bar"),
+            ("Which value is reached?", "a bar up to {b}"),
+        ),
+        judged=False,
+    ),
+)  # fmt: skip
 BY_NAME = {kind.name: kind for kind in KINDS}
 
 
@@ -80,33 +115,41 @@ class Scene:
 
     def note(self, asked: Scene) -> str:
         """The sentence on this page for the question that ``asked`` answers."""
-        shown = BY_NAME[self.kind].note.format(a=self.a, b=self.b)
-        if (self.a, self.b) == (asked.a, asked.b):
-            return f"Shows {shown}, as asked."
-        return f"Shows {shown} instead."
+        shown = self.told(BY_NAME[self.kind].note)
+        return f"Shows {shown}, as asked." if (self.a, self.b) == (asked.a, asked.b) else f"Shows {shown} instead."
+
+    def told(self, wording: str) -> str:
+        """A wording with this scene's attributes in it."""
+        return wording.format(a=self.a, b=self.b)
 
 
 def document(kind: Kind, pages: int, rng: random.Random, *, held_out: bool) -> tuple[list[Scene], list[int]]:
     """Scenes of one document, each combination once, and the pages that are asked about.
 
-    Negatives of the first page asked about differ from it in one attribute for as long as there are such; a document for
-    testing asks about held-out combinations alone, one for training shows none.
+    A document for testing asks about the two held-out combinations; one for training shows none, and each of its pages is asked
+    about. The other pages differ in one attribute from one that is asked about (in training: from the first) for as long as
+    there are such.
 
     Returns:
         Scenes in page order, and the page ids of those that a question may ask for.
     """
     seen, hidden = kind.combinations(held_out=False), kind.combinations(held_out=True)
     pool = [*seen, *hidden] if held_out else seen
-    target = rng.choice(hidden if held_out else seen)
-    near = [c for c in pool if c != target and (c[0] == target[0]) != (c[1] == target[1])]
-    far = [c for c in pool if c != target and c not in near]
-    rng.shuffle(near)
-    rng.shuffle(far)
-    chosen = [target, *(near + far)[: pages - 1]]
+    targets = hidden if held_out else [rng.choice(seen)]
+    chosen = list(targets)
+    while len(chosen) < pages:
+        needy = min(targets, key=lambda t: sum(near(c, t) for c in chosen))
+        left = [c for c in pool if c not in chosen]
+        rng.shuffle(left)
+        chosen.append(max(left, key=lambda c: (near(c, needy), sum(near(c, t) for t in targets))))
     rng.shuffle(chosen)
     scenes = [Scene(kind.name, a, b, rng.randrange(2**31)) for a, b in chosen]
-    asked = [i for i, c in enumerate(chosen) if (c == target if held_out else True)]
-    return scenes, asked
+    return scenes, [i for i, c in enumerate(chosen) if c in targets or not held_out]
+
+
+def near(one: tuple[str, str], other: tuple[str, str]) -> bool:
+    """Whether two combinations differ in exactly one attribute."""
+    return (one[0] == other[0]) != (one[1] == other[1])
 
 
 def all_words(kinds: Sequence[Kind] = KINDS) -> list[str]:
@@ -117,4 +160,5 @@ def all_words(kinds: Sequence[Kind] = KINDS) -> list[str]:
             for b in kind.second:
                 scene, other = Scene(kind.name, a, b, 0), Scene(kind.name, "", "", 0)
                 found += [scene.question, scene.note(scene), scene.note(other)]
+                found += [text for question, note in kind.broad for text in (question, f"Shows {scene.told(note)}, as asked.")]
     return found

@@ -39,8 +39,12 @@ def take_half(folder: Path, share: float) -> Path:
     return target
 
 
-def summarise(folder: Path) -> dict[str, Any]:
+def summarise(folder: Path, *, seconds: float | None = None) -> dict[str, Any]:
     """Read the evaluations, and write ``summary.json``.
+
+    Args:
+        folder: of the proof.
+        seconds: what all of it took, drawing and evaluation included; None adds up the two stages alone.
 
     Returns:
         Recall@1 of each model on held-out combinations, mean rewards before and after GRPO, values read off an axis apart,
@@ -56,7 +60,7 @@ def summarise(folder: Path) -> dict[str, Any]:
     if axis.is_file():
         found["sft_axis_recall@1"] = json.loads(axis.read_text(encoding="utf-8"))["reranked"]["micro"]["recall@1"]
     stages = [json.loads((folder / s / "history.json").read_text(encoding="utf-8"))["facts"]["seconds"] for s in ("sft", "grpo")]
-    found |= {"sft_seconds": stages[0], "grpo_seconds": stages[1], "seconds": sum(stages)}
+    found |= {"sft_seconds": stages[0], "grpo_seconds": stages[1], "seconds": sum(stages) if seconds is None else seconds}
     found["goals"] = {
         "sft sees": found["sft_recall@1"] >= GOAL_SFT,
         "grpo ranks better": found["grpo_recall@1"] - found["half_sft_recall@1"] >= GOAL_GAIN,
