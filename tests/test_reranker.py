@@ -132,7 +132,7 @@ def test_bad_settings_are_refused(options, said):
 
 
 def test_from_pretrained_refuses_what_it_does_not_know():
-    with pytest.raises(ConfigError, match="transformers, openai, scripted"):
+    with pytest.raises(ConfigError, match="transformers, openai, vllm, scripted"):
         Reranker.from_pretrained(engine="abacus")
     with pytest.raises(ConfigError, match="--base-url"):
         Reranker.from_pretrained("m", engine="openai")

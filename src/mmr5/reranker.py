@@ -7,6 +7,7 @@ import copy
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from mmr5 import prompt
@@ -21,7 +22,7 @@ from mmr5.models.resolve import check_name
 from mmr5.types import Candidates, Page, Problem, Progress, RankedPage, Ranking, RerankResult, View
 
 EVIDENCE_WORDS = 45
-ENGINES = ("transformers", "openai", "scripted", "cross-encoder")
+ENGINES = ("transformers", "openai", "vllm", "scripted", "cross-encoder")
 
 
 class Reranker:
@@ -84,7 +85,9 @@ class Reranker:
 
         Args:
             model: ``mini`` (the embedded default), a folder with a checkpoint, or a hub name such as ``i2vec/MM-R5``.
-            engine: ``transformers`` (this process), ``openai`` (a server), ``scripted`` (a dry run without a model).
+            engine: ``transformers`` (this process), ``openai`` (a server; where ``model`` is the served checkpoint's folder, it
+                is made to read the very tokens that ``transformers`` would), ``vllm`` (this process, on a GPU), ``scripted`` (a
+                dry run without a model).
             base_url: the server's address, for ``openai``.
             method: how an order is won; ``auto`` takes the checkpoint's recipe.
             view: how a page enters the prompt; ``auto`` takes the checkpoint's recipe.
@@ -240,14 +243,7 @@ def _open_engine(
 
         return ScriptedEngine(), None
     if engine == "openai":
-        from mmr5.engines.openai import OpenAIEngine
-        from mmr5.models.resolve import HUB_RECIPES
-
-        if base_url is None:
-            raise ConfigError(
-                "engine 'openai' needs the server's address: give base_url (--base-url), e.g. http://localhost:8000/v1"
-            )
-        return OpenAIEngine(model, base_url), Checkpoint(model, model, recipe=HUB_RECIPES.get(model))
+        return _served(model, base_url)
     if engine == "cross-encoder":
         from mmr5.engines.cross_encoder import CrossEncoderEngine
 
@@ -255,20 +251,41 @@ def _open_engine(
         if progress is not None:
             progress(f"loading {model}", 0, None)
         return CrossEncoderEngine(model, device=device, dtype=dtype), None
-    if engine != "transformers":
+    if engine not in ("transformers", "vllm"):
         raise ConfigError(f"engine {engine!r} is unknown: use one of {', '.join(ENGINES)}")
     from mmr5.engines.loading import dequantise
-    from mmr5.engines.transformers import TransformersEngine
 
     checkpoint = resolve(model, cache=cache, progress=progress)
     if checkpoint.gguf is not None:
         dequantise(checkpoint.gguf, checkpoint.path, lock=(cache or Cache()).lock("mini-base"))
-    options: dict[str, Any] = {}
-    if checkpoint.recipe is not None and checkpoint.recipe.max_pixels is not None:
-        options["max_pixels"] = checkpoint.recipe.max_pixels
     if progress is not None:
         progress(f"loading {checkpoint.name}", 0, None)
-    loaded = TransformersEngine.from_pretrained(
-        checkpoint.path, name=checkpoint.name, adapter=checkpoint.adapter, device=device, dtype=dtype, **options
-    )
-    return loaded, checkpoint
+    options = {"name": checkpoint.name, "dtype": dtype, **_pixels(checkpoint)}
+    if engine == "vllm":
+        from mmr5.engines.vllm import VLLMEngine
+
+        if checkpoint.adapter is not None:
+            raise ConfigError(f"engine 'vllm' loads no adapter on its own: merge {model!r} first (mmr5 train merge)")
+        return VLLMEngine.from_pretrained(checkpoint.path, **options), checkpoint
+    from mmr5.engines.transformers import TransformersEngine
+
+    return TransformersEngine.from_pretrained(checkpoint.path, adapter=checkpoint.adapter, device=device, **options), checkpoint
+
+
+def _served(model: str, base_url: str | None) -> tuple[Engine, Checkpoint]:
+    """An engine behind a server; a folder is the served checkpoint, whose tokenizer and recipe are then used."""
+    from mmr5.engines.openai import OpenAIEngine
+    from mmr5.models.resolve import HUB_RECIPES
+
+    if base_url is None:
+        raise ConfigError("engine 'openai' needs the server's address: give base_url (--base-url), e.g. http://localhost:8000/v1")
+    if not Path(model).is_dir():
+        return OpenAIEngine(model, base_url), Checkpoint(model, model, recipe=HUB_RECIPES.get(model))
+    checkpoint = resolve(model)
+    return OpenAIEngine(model, base_url, tokenizer=checkpoint.path, **_pixels(checkpoint)), checkpoint
+
+
+def _pixels(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The recipe's pixel budget, where it has one."""
+    budget = None if checkpoint.recipe is None else checkpoint.recipe.max_pixels
+    return {} if budget is None else {"max_pixels": budget}

@@ -190,7 +190,7 @@ def test_models_doctor_and_cache(run):
     code, out, _ = run("doctor", "--json")
     report = json.loads(out)
     assert code == 0
-    assert len(report["can_run"]) == 3 * 5 * 3
+    assert len(report["can_run"]) == 4 * 5 * 3
     assert all(row["ok"] or row["why"] for row in report["can_run"])
     assert "can run" in run("doctor")[1]
     run("rerank", "fees", REPORT, *dry("--method", "likelihood", "--view", "text", "--json"))

@@ -120,6 +120,12 @@ def test_it_reads_and_writes_what_the_local_engine_does(module, tiny_text, tiny_
         assert a.logprobs == pytest.approx(b.logprobs, abs=1e-4)
         assert sum(map(math.exp, a.logprobs)) == pytest.approx(1, abs=1e-5)
         assert a.usage.prompt_tokens == b.usage.prompt_tokens
+    if view == "text":
+        asking = [Request(r.messages, "<answer>[", measured="page") for r in asked]
+        for a, b in zip(engine.score_choices(asking, choices), local.score_choices(asking, choices), strict=True):
+            assert a.logprobs == pytest.approx(b.logprobs, abs=1e-4)
+            assert a.measured.n_tokens == b.measured.n_tokens == 4
+            assert a.measured.mean_logprob == pytest.approx(b.measured.mean_logprob, abs=1e-4)
     texts = ["is it?", "x", "and of a longer one?"][: len(asked)]
     for a, b in zip(engine.score_text(asked, texts), local.score_text(asked, texts), strict=True):
         assert (a.n_tokens, a.mean_logprob) == (b.n_tokens, pytest.approx(b.mean_logprob, abs=1e-4))

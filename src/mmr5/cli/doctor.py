@@ -94,6 +94,7 @@ def _can_run() -> list[dict[str, Any]]:
     engines = {
         "transformers": (everything, f"needs {', '.join(local)}: pip install 'mmr5[local]'" if local else ""),
         "openai": (Capabilities(images=True), ""),
+        "vllm": (everything, "" if _has("vllm") else "needs vllm: pip install 'mmr5[vllm]'"),
         "scripted": (everything, ""),
     }
     rows = []

@@ -35,6 +35,7 @@ class Engine(StrEnum):
 
     TRANSFORMERS = "transformers"
     OPENAI = "openai"
+    VLLM = "vllm"
     CROSS_ENCODER = "cross-encoder"
     SCRIPTED = "scripted"
 

@@ -23,13 +23,13 @@ gained since the last call. Calls come from whichever thread writes, one at a ti
 its reply's text. It should return at once, and must not call the engine; what it raises ends the call of ``generate``."""
 
 CAPABILITY_ENGINES = {
-    "generate": ("transformers", "openai", "scripted"),
-    "score_choices": ("transformers", "scripted"),
-    "score_text": ("transformers", "scripted"),
+    "generate": ("transformers", "openai", "vllm", "scripted"),
+    "score_choices": ("transformers", "vllm", "scripted"),
+    "score_text": ("transformers", "vllm", "scripted"),
     "score_pairs": ("cross-encoder",),
-    "prefill": ("transformers", "scripted"),
+    "prefill": ("transformers", "vllm", "scripted", "openai with the served checkpoint's tokenizer"),
     "images": (
-        "transformers with a vision-language checkpoint",
+        "transformers or vllm with a vision-language checkpoint",
         "openai with a served vision-language model",
         "scripted",
     ),

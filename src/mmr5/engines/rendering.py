@@ -14,7 +14,8 @@ from typing import Any
 
 from mmr5.engines.base import Message, Reply, Request, Sampling
 from mmr5.engines.loading import import_transformers, load_processor
-from mmr5.errors import ModelNotFoundError
+from mmr5.engines.spans import question_tokens
+from mmr5.errors import EngineError, ModelNotFoundError
 from mmr5.types import Usage
 
 FINGERPRINT_DIGITS = 16
@@ -115,6 +116,21 @@ class LocalPrompts:
     def ids(self, request: Request) -> list[int]:
         """Token ids of the prompt; a picture stands as one ``image_token``."""
         return self._tokenize(self.render(request), special=self.images)
+
+    def measured(self, request: Request) -> range:
+        """Places, within :meth:`ids`, of the request's ``measured`` words; none where it names none.
+
+        Raises:
+            EngineError: the prompt holds pictures.
+        """
+        if not request.measured:
+            return range(0)
+        if pictures(request):
+            raise EngineError("words of a prompt with pictures cannot be measured: their places shift as the pictures expand")
+        rendered = self.render(request)
+        with self._lock:
+            encoded = self._tokenizer(rendered, add_special_tokens=self.images, return_offsets_mapping=True)
+        return range(*question_tokens(rendered, request.measured, encoded["offset_mapping"]))
 
     def expanded(self, ids: Sequence[int], sizes: Sequence[tuple[int, int]]) -> list[int]:
         """Token ids as the model reads them: each ``image_token`` as often as its picture has visual tokens.

@@ -104,17 +104,24 @@ class VLLMEngine:
             raise ConfigError(
                 f"{most} tokens are to be weighed at once, and vLLM weighs {MOST_TOKENS_WEIGHED}: use a smaller window"
             )
-        outputs = self._run(
-            [self._prompt(requests[i], 1, opening) for i, opening, _ in jobs],
-            [self._settings(max_tokens=1, temperature=0.0, logprob_token_ids=tokens) for _, _, tokens in jobs],
-        )
+        spans = [self._prompts.measured(r) for r in requests]
+        settings = []
+        for n, (i, _, tokens) in enumerate(jobs):
+            first = n == 0 or jobs[n - 1][0] != i
+            also = {"prompt_logprobs": 0} if first and spans[i] else {}
+            settings.append(self._settings(max_tokens=1, temperature=0.0, logprob_token_ids=tokens, **also))
+        outputs = self._run([self._prompt(requests[i], 1, opening) for i, opening, _ in jobs], settings)
         weighed: list[dict[tuple[int, ...], dict[int, float]]] = [{} for _ in requests]
         read = [0] * len(requests)
+        words: list[TextScore | None] = [None] * len(requests)
         for (i, opening, tokens), output in zip(jobs, outputs, strict=True):
             found = output.outputs[0].logprobs[0]
             weighed[i][opening] = {t: float(found[t].logprob) for t in tokens}
-            read[i] = read[i] or len(output.prompt_token_ids) - len(opening)
-        return [ChoiceScores(path_logprobs(p, w), Usage(n, 1)) for p, w, n in zip(paths, weighed, read, strict=True)]
+            if not read[i]:
+                read[i] = len(output.prompt_token_ids) - len(opening)
+                words[i] = _likelihood(output, spans[i])
+        rows = zip(paths, weighed, read, words, strict=True)
+        return [ChoiceScores(path_logprobs(p, known), Usage(n, 1), score) for p, known, n, score in rows]
 
     def score_text(self, requests: Sequence[Request], texts: Sequence[str]) -> list[TextScore]:
         """Mean log-probability of each text as what the assistant says next."""
@@ -126,10 +133,9 @@ class VLLMEngine:
         outputs = self._run([self._prompt(r, 1, t) for r, t in zip(requests, ids, strict=True)], [settings] * len(requests))
         found = []
         for tokens, output in zip(ids, outputs, strict=True):
-            last = output.prompt_logprobs[-len(tokens) :]
-            total = sum(float(place[t].logprob) for t, place in zip(tokens, last, strict=True))
-            read = len(output.prompt_token_ids)
-            found.append(TextScore(total / len(tokens), len(tokens), Usage(read, 0)))
+            end = len(output.prompt_token_ids)
+            score = _likelihood(output, range(end - len(tokens), end))
+            found.append(TextScore(0.0 if score is None else score.mean_logprob, len(tokens), Usage(end, 0)))
         return found
 
     def _settings(self, **values: Any) -> Any:
@@ -169,6 +175,14 @@ class VLLMEngine:
                     "pictures in another way than the checkpoint's own; set mm_processor_kwargs"
                 )
         return list(outputs)
+
+
+def _likelihood(output: Any, places: range) -> TextScore | None:
+    """How likely the prompt's tokens at the given places were, or None where there are none."""
+    if not places:
+        return None
+    total = sum(float(output.prompt_logprobs[i][output.prompt_token_ids[i]].logprob) for i in places)
+    return TextScore(total / len(places), len(places), Usage(len(output.prompt_token_ids), 0))
 
 
 def import_vllm() -> Any:
