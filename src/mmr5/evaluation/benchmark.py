@@ -21,7 +21,8 @@ from mmr5.evaluation.report_page import report_html
 from mmr5.evaluation.runs import RUN, FirstStage, RunLine, RunWriter, read_first_stage, trec_qrels, trec_run
 from mmr5.evaluation.statistics import summarise
 from mmr5.evaluation.units import LEVELS, Units, units_of
-from mmr5.pipeline import fuse, recipe_fusion
+from mmr5.fusion import fuse
+from mmr5.pipeline import recipe_fusion
 from mmr5.render.html import write_html
 from mmr5.reranker import Reranker
 from mmr5.retrieval import Retriever, is_retriever, open_retriever, top_candidates

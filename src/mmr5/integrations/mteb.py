@@ -92,7 +92,8 @@ class MTEBReranker:
             part = asked[start : start + self._batch]
             lists = [[self._draft(str(name)) for name in top_ranked[qid]] for qid, _ in part]
             items = [(text, drafts) for (_, text), drafts in zip(part, lists, strict=True)]
-            for (qid, _), result in zip(part, self._adapter.rank_many(items, top_k), strict=True):
+            for asking, result in zip(part, self._adapter.rank_many(items, top_k), strict=True):
+                qid = asking[0]
                 found[qid] = {str(top_ranked[qid][page.index]): 1 / page.rank for page in result}
         return found
 
