@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mmr5.cli import options
 from mmr5.cli.console import note, progress_line
+
+if TYPE_CHECKING:
+    from mmr5.training.config import Stage, TrainingConfig
 
 app = typer.Typer(help="Train a checkpoint: sft, then grpo; merge its adapter.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -18,11 +21,19 @@ Config = Annotated[
 ]
 Set = Annotated[list[str] | None, typer.Option("--set", help="table.key=value over the file's; may be given again.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in its folder, from its last checkpoint.")]
+Check = Annotated[bool, typer.Option("--check", help="Train nothing: estimate a step's memory, and fail when it does not fit.")]
+Memory = Annotated[float, typer.Option("--memory", min=0, help="With --check: GiB of one card.")]
 
 
 @app.command("sft")
 def sft(
-    config: Config, set_: Set = None, resume: Resume = False, as_json: options.Json = False, debug: options.Debug = False
+    config: Config,
+    set_: Set = None,
+    resume: Resume = False,
+    check: Check = False,
+    memory: Memory = 80.0,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
 ) -> None:
     """Supervised fine-tuning on rows with targets (stage one)."""
     from mmr5.training.config import load_config
@@ -30,6 +41,9 @@ def sft(
 
     del debug
     loaded = load_config(find(config), set_ or ())
+    if check:
+        _check(loaded, "sft", memory, as_json=as_json)
+        return
     with progress_line() as progress:
         facts = train_sft(loaded, resume=resume, progress=progress)
     _report(facts, loaded.run.out, as_json=as_json)
@@ -37,7 +51,13 @@ def sft(
 
 @app.command("grpo")
 def grpo(
-    config: Config, set_: Set = None, resume: Resume = False, as_json: options.Json = False, debug: options.Debug = False
+    config: Config,
+    set_: Set = None,
+    resume: Resume = False,
+    check: Check = False,
+    memory: Memory = 80.0,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
 ) -> None:
     """Reinforcement learning by the ranking and the format reward (stage two)."""
     from mmr5.training.config import load_config
@@ -45,6 +65,9 @@ def grpo(
 
     del debug
     loaded = load_config(find(config), set_ or ())
+    if check:
+        _check(loaded, "grpo", memory, as_json=as_json)
+        return
     with progress_line() as progress:
         facts = train_grpo(loaded, resume=resume, progress=progress)
     _report(facts, loaded.run.out, as_json=as_json)
@@ -69,6 +92,16 @@ def find(name: str) -> Path:
         return path
     shipped = Path(str(resources.files("mmr5"))) / "configs" / f"{name}.toml"
     return shipped if shipped.is_file() else path
+
+
+def _check(config: TrainingConfig, stage: Stage, memory: float, *, as_json: bool) -> None:
+    from mmr5.training.preflight import estimate, table
+
+    found = estimate(config, stage)
+    fits = found.fits(memory)
+    typer.echo(json.dumps({**found.to_dict(), "memory_gib": memory, "fits": fits}, indent=2) if as_json else table(found, memory))
+    if not fits:
+        raise typer.Exit(1)
 
 
 def _report(facts: dict[str, object], out: str, *, as_json: bool) -> None:
