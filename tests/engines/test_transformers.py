@@ -7,7 +7,8 @@ import torch
 
 from mmr5 import prompt
 from mmr5.engines.base import Request, Sampling
-from mmr5.engines.transformers import TransformersEngine, _batches, _branchings
+from mmr5.engines.reading import PlainReader
+from mmr5.engines.transformers import TransformersEngine
 from mmr5.errors import ConfigError, ContextLengthError, EngineError, ModelNotFoundError
 from support.tiny import Picture
 
@@ -15,6 +16,18 @@ from support.tiny import Picture
 @pytest.fixture(scope="module")
 def seeing(tiny_vision):
     return TransformersEngine.from_pretrained(str(tiny_vision), dtype="float32", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def plain(tiny_vision):
+    """The same model, read through its own forward pass."""
+    return TransformersEngine.from_pretrained(str(tiny_vision), dtype="float32", device="cpu", lean=False)
+
+
+def batch_of(plain, request):
+    reader = plain._reader
+    assert isinstance(reader, PlainReader)
+    return reader.batch([reader.encode(plain.render(request), request)])
 
 
 @pytest.fixture(scope="module")
@@ -54,18 +67,18 @@ def test_scores_of_a_ragged_image_batch_equal_single_requests(seeing):
         assert scored[i].mean_logprob == pytest.approx(seeing.score_text([request], [texts[i]])[0].mean_logprob, abs=1e-4)
 
 
-def test_image_features_land_in_page_order(seeing):
+def test_image_features_land_in_page_order(plain):
     red, blue = Picture("r", mark="red", color="yellow"), Picture("b", (140, 56), mark="blue")
     request = Request(prompt.listwise("q", view="image", think=True, images=[red, blue]))
-    batch = seeing._encode([seeing.render(request)], [request])
+    batch = batch_of(plain, request)
     grid = batch["image_grid_thw"].tolist()
     assert grid == [[1, 8, 6], [1, 4, 10]]
-    processor = seeing._processor.image_processor
+    processor = plain._processor.image_processor
     first = processor(images=[red.load()], return_tensors="pt")["pixel_values"]
     assert torch.equal(batch["pixel_values"][: len(first)].cpu(), first)
     ids = batch["input_ids"][0].tolist()
-    pad = seeing._tokenizer.convert_tokens_to_ids("<|image_pad|>")
-    text = seeing._tokenizer.decode([t for t in ids if t != pad])
+    pad = plain._tokenizer.convert_tokens_to_ids("<|image_pad|>")
+    text = plain._tokenizer.decode([t for t in ids if t != pad])
     assert text.index("Image 1: <|vision_start|>") < text.index("Image 2: <|vision_start|>")
     assert ids.count(pad) == (8 * 6 + 4 * 10) // 4
 
@@ -81,14 +94,14 @@ def test_swapping_two_pictures_changes_the_reply(seeing):
     assert scores[0] != pytest.approx(scores[1], abs=1e-5)
 
 
-def test_positions_are_those_of_the_model_itself(seeing):
+def test_positions_are_those_of_the_model_itself(plain):
     request = image_request([(84, 112), (56, 56)])
-    batch = seeing._encode([seeing.render(request)], [request])
+    batch = batch_of(plain, request)
     assert "mm_token_type_ids" in batch
-    model = seeing._model
-    seeing._forget_positions()
+    model = plain._model
+    model.model.rope_deltas = None
     with torch.inference_mode():
-        ours = model(**seeing._with_positions(batch)).logits
+        ours = model(**plain._reader.with_positions(batch)).logits
         positions, _ = model.model.get_rope_index(
             batch["input_ids"], image_grid_thw=batch["image_grid_thw"], attention_mask=batch["attention_mask"],
             mm_token_type_ids=batch["mm_token_type_ids"],
@@ -183,20 +196,46 @@ def test_sampling_is_seeded_and_diverse(reading):
 def test_out_of_memory_halves_the_batch_and_loses_nothing(reading, monkeypatch):
     requests = [text_request([f"page {i}"]) for i in range(5)]
     expected = [r.text for r in reading.generate(requests, Sampling(4))]
-    inner, sizes = reading._generate, []
+    inner, sizes, heard = reading._reader.read, [], {}
 
-    def fails_above_two(rows, sampling, writers):
-        sizes.append(len(rows))
-        if len(rows) > 2:
+    def fails_above_two(prompts, wanted, room):
+        sizes.append(len(prompts))
+        if len(prompts) > 2:
             raise torch.OutOfMemoryError("no room")
-        return inner(rows, sampling, writers)
+        return inner(prompts, wanted, room)
 
-    monkeypatch.setattr(reading, "_generate", fails_above_two)
-    assert [r.text for r in reading.generate(requests, Sampling(4))] == expected
+    monkeypatch.setattr(reading._reader, "read", fails_above_two)
+    got = reading.generate(requests, Sampling(4), lambda i, text: heard.setdefault(i, []).append(text))
+    assert [r.text for r in got] == expected == ["".join(heard[i]) for i in range(5)]
     assert max(sizes) == 5
-    monkeypatch.setattr(reading, "_generate", lambda *given: (_ for _ in ()).throw(torch.OutOfMemoryError("no room")))
+    scored = reading.score_choices([text_request(["a"], prefill="[")] * 5, [["1,", "2,"]] * 5)
+    assert len(scored) == 5
+
+    def fails_always(*given):
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(reading._reader, "read", fails_always)
     with pytest.raises(EngineError, match="one prompt alone"):
         reading.generate(requests[:1], Sampling(4))
+
+
+def test_memory_that_runs_out_amid_a_reply_costs_no_word(reading, monkeypatch):
+    requests = [text_request([f"page {i}"]) for i in range(4)]
+    for sampling in (Sampling(6), Sampling(6, temperature=1.0, seed=3)):
+        expected = [r.text for r in reading.generate(requests, sampling)]
+        inner, calls, heard = reading._reader.step, [], {i: [] for i in range(4)}
+
+        def fails_once(tokens, states, inner=inner, calls=calls):
+            calls.append(len(tokens))
+            if len(calls) == 4:
+                raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory")
+            return inner(tokens, states)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(reading._reader, "step", fails_once)
+            got = reading.generate(requests, sampling, lambda i, text, heard=heard: heard[i].append(text))
+        assert [r.text for r in got] == expected == ["".join(heard[i]) for i in range(4)]
+        assert calls[:5] == [4, 4, 4, 4, 2]
 
 
 def test_hostile_text_makes_no_special_tokens(seeing):
@@ -205,7 +244,7 @@ def test_hostile_text_makes_no_special_tokens(seeing):
 
     def special_counts(query, text):
         request = Request(prompt.listwise(query, view="both", think=True, images=images, texts=[text], reserved=seeing.reserved))
-        ids = seeing._encode([seeing.render(request)], [request])["input_ids"][0].tolist()
+        ids = list(seeing._reader.encode(seeing.render(request), request).ids)
         return {t: ids.count(seeing._tokenizer.convert_tokens_to_ids(t)) for t in seeing.reserved}
 
     assert special_counts(hostile, hostile) == special_counts("plain", "plain")
@@ -231,15 +270,3 @@ def test_choices_must_be_distinguishable(reading):
 def test_an_unknown_checkpoint_says_what_to_give(tmp_path):
     with pytest.raises(ModelNotFoundError, match="folder with a checkpoint"):
         TransformersEngine.from_pretrained(str(tmp_path / "nothing"), device="cpu")
-
-
-def test_batches_keep_within_the_budget_and_lose_nothing():
-    lengths = [5, 100, 7, 50, 50, 3]
-    found = _batches(lengths, 10, 130)
-    assert sorted(i for part in found for i in part) == list(range(6))
-    assert all(len(part) == 1 or (max(lengths[i] for i in part) + 10) * len(part) <= 130 for part in found)
-    assert _batches([], 1, 10) == []
-
-
-def test_branchings_are_where_choices_part():
-    assert _branchings([(1, 9), (2, 9), (1, 0, 9)]) == [(), (1,)]

@@ -68,11 +68,14 @@ class Request:
         prefill: the opening of the assistant's turn, already written; the reply goes on from there.
         measured: words of the prompt (their last occurrence in it) whose log-likelihood :meth:`Engine.score_choices` gives in the
             same pass; ``""`` for none.
+        shared: how many of the last message's first parts (with all that stands before them) other prompts are likely to share,
+            such as a page that is asked about again; an engine may keep their states. 0 for none.
     """
 
     messages: Sequence[Message]
     prefill: str = ""
     measured: str = ""
+    shared: int = 0
 
 
 @dataclass(frozen=True, slots=True)

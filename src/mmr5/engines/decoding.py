@@ -1,0 +1,153 @@
+"""What is done with prompts once they can be read: write replies, weigh choices, measure texts.
+
+The loop that writes is our own: rows that are finished leave the batch, the writer of each row hears its tokens at once, and
+each row draws from a sequence of its own, so that a reply does not depend on its company.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mmr5.engines.base import ChoiceScores, Reply, Sampling, TextScore
+from mmr5.engines.choices import Path, crossings, path_logprobs
+from mmr5.engines.loading import import_torch
+from mmr5.engines.reading import Prompt, Reader
+from mmr5.engines.writing import Writer
+from mmr5.types import Usage
+
+if TYPE_CHECKING:
+    import torch
+
+ROOM = 64
+"""Places reserved for a reply at first."""
+SHRINK = 0.75
+"""Finished rows leave the batch when no more than this share of it is still being written."""
+
+Span = tuple[int, int, int]
+"""First token of some words of a prompt, one past their last, and the tokens of the prompt; zeros for none."""
+Allowed = Callable[[Sequence[int]], Sequence[int] | None]
+"""From the tokens of a reply so far to those that may follow; None for all."""
+
+
+def write(
+    reader: Reader,
+    prompts: Sequence[Prompt],
+    writers: Sequence[Writer],
+    sampling: Sampling,
+    draws: Sequence[random.Random],
+    allowed: Sequence[Allowed | None],
+) -> list[Reply]:
+    """Write a reply to each prompt.
+
+    Args:
+        reader: reads them.
+        prompts: at least one.
+        writers: follow the replies and say when they are finished.
+        sampling: temperature and nucleus.
+        draws: random numbers of each row.
+        allowed: what may follow in each row.
+    """
+    torch = import_torch()
+    found, read, states = reader.read(prompts, [(1,)] * len(prompts), min(ROOM, sampling.max_new_tokens))
+    logits = torch.stack([one[-1] for one in found])
+    active = list(range(len(prompts)))
+    while True:
+        rules = [allowed[i] for i in active]
+        bound = [None if rule is None else rule(writers[i].tokens) for rule, i in zip(rules, active, strict=True)]
+        tokens = choose(logits, sampling, [draws[i] for i in active], bound)
+        alive = [k for k, i in enumerate(active) if not writers[i].push(tokens[k])]
+        if not alive:
+            return [writer.reply(n) for writer, n in zip(writers, read, strict=True)]
+        if len(alive) <= SHRINK * len(active):
+            states = reader.select(states, alive)
+            active, tokens = [active[k] for k in alive], [tokens[k] for k in alive]
+        logits = reader.step([[t] for t in tokens], states)
+
+
+def choose(
+    logits: torch.Tensor, sampling: Sampling, draws: Sequence[random.Random], allowed: Sequence[Sequence[int] | None]
+) -> list[int]:
+    """The next token of each row, from logits (rows, vocabulary): the likeliest, or drawn from the nucleus."""
+    torch = import_torch()
+    if any(given is not None for given in allowed):
+        held = torch.full_like(logits, float("-inf"))
+        for i, given in enumerate(allowed):
+            places = slice(None) if given is None else list(given)
+            held[i, places] = logits[i, places]
+        logits = held
+    if sampling.temperature == 0:
+        tokens: list[int] = logits.argmax(-1).tolist()
+        return tokens
+    shares, order = (logits.float() / sampling.temperature).softmax(-1).sort(dim=-1, descending=True, stable=True)
+    heaps = shares.cumsum(-1)
+    shares = shares.masked_fill(heaps - shares >= sampling.top_p, 0.0)
+    heaps = shares.cumsum(-1)
+    drawn = torch.tensor([draw.random() for draw in draws], device=logits.device, dtype=heaps.dtype).unsqueeze(1)
+    places = torch.searchsorted(heaps, drawn * heaps[:, -1:], right=True)
+    places = torch.minimum(places, (shares > 0).sum(-1, keepdim=True) - 1)
+    drawn_tokens: list[int] = order.gather(1, places).flatten().tolist()
+    return drawn_tokens
+
+
+def weigh(
+    reader: Reader,
+    prompts: Sequence[Prompt],
+    paths: Sequence[Sequence[Path]],
+    spans: Sequence[Span],
+    ids: Sequence[Sequence[int]],
+) -> list[ChoiceScores]:
+    """The constrained-decoding probability of each prompt's choices: one prefill, and one step per opening that choices share.
+
+    Args:
+        reader: reads the prompts.
+        prompts: at least one.
+        paths: tokens of each prompt's choices.
+        spans: the words of each prompt whose likelihood is wanted besides.
+        ids: the tokens of those words.
+    """
+    wanted = [(*range(end - first + 1, end - past + 1, -1), 1) if past else (1,) for first, past, end in spans]
+    logits, read, states = reader.read(prompts, wanted, 0)
+    parting = [crossings(given) for given in paths]
+    weighed: list[dict[Path, Mapping[int, float]]] = [{} for _ in prompts]
+    _note(weighed, parting, {(i, ()): one[-1] for i, one in enumerate(logits)})
+    opened = [(i, opening) for i, given in enumerate(parting) for opening in given if opening]
+    for length in sorted({len(opening) for _, opening in opened}):
+        nodes = [node for node in opened if len(node[1]) == length]
+        after = reader.step([opening for _, opening in nodes], reader.select(states, [i for i, _ in nodes]))
+        _note(weighed, parting, dict(zip(nodes, after, strict=True)))
+    measured = [
+        text_score(one[:-1], words, n) if past else None
+        for one, words, n, (_, past, _) in zip(logits, ids, read, spans, strict=True)
+    ]
+    return [
+        ChoiceScores(path_logprobs(given, known), Usage(n, 1), words)
+        for given, known, n, words in zip(paths, weighed, read, measured, strict=True)
+    ]
+
+
+def measure(reader: Reader, prompts: Sequence[Prompt]) -> list[TextScore]:
+    """The mean log-probability of each prompt's tail."""
+    logits, read, _ = reader.read(prompts, [tuple(range(len(p.tail) + 1, 1, -1)) for p in prompts], 0)
+    return [text_score(one, p.tail, n - len(p.tail)) for one, p, n in zip(logits, prompts, read, strict=True)]
+
+
+def text_score(logits: torch.Tensor, tokens: Sequence[int], read: int) -> TextScore:
+    """Mean log-probability of n tokens, by the logits before each of them, (n, vocabulary)."""
+    torch = import_torch()
+    index = torch.tensor(list(tokens), device=logits.device).unsqueeze(-1)
+    picked = logits.float().log_softmax(-1).gather(-1, index)
+    return TextScore(float(picked.mean()), len(tokens), Usage(read + len(tokens), 0))
+
+
+def _note(
+    weighed: Sequence[dict[Path, Mapping[int, float]]],
+    parting: Sequence[Mapping[Path, Sequence[int]]],
+    logits: Mapping[tuple[int, Path], Any],
+) -> None:
+    """Write down the log-probabilities of the tokens that lead on from the given openings."""
+    for (row, opening), values in logits.items():
+        if (tokens := parting[row].get(opening)) is not None:
+            shares = values[list(tokens)].float().log_softmax(-1).tolist()
+            weighed[row][opening] = dict(zip(tokens, shares, strict=True))

@@ -1,0 +1,174 @@
+"""The lean decoder against the model's own forward pass and transformers' generate."""
+
+import pytest
+import torch
+
+from mmr5 import prompt
+from mmr5.engines.base import Request, Sampling
+from mmr5.engines.lean import supported
+from mmr5.engines.loading import load_model
+from mmr5.engines.reading import LeanReader, PlainReader, _common
+from mmr5.engines.transformers import TransformersEngine
+from support.tiny import Picture
+
+SIZES = [[(84, 112)], [(56, 56), (140, 84), (28, 28)], [(112, 112), (84, 56)]]
+WORDS = ["a short page", "a page on cargo, seals and the harbour master of the eastern quay", "x"]
+
+
+def opened(folder, **options):
+    return TransformersEngine.from_pretrained(str(folder), dtype="float32", device="cpu", **options)
+
+
+@pytest.fixture(scope="module", params=["text", "vision"])
+def pair(request, tiny_text, tiny_vision):
+    folder = tiny_text if request.param == "text" else tiny_vision
+    lean, plain = opened(folder), opened(folder, lean=False)
+    assert isinstance(lean._reader, LeanReader)
+    assert isinstance(plain._reader, PlainReader)
+    return lean, plain
+
+
+def requests_for(engine, prefill=""):
+    if not engine.capabilities.images:
+        return [
+            Request(prompt.listwise("who?" * (i + 1), view="text", think=True, texts=[w, "other"]), prefill)
+            for i, w in enumerate(WORDS)
+        ]
+    return [
+        Request(
+            prompt.listwise(
+                "q" * (3 * i + 1), view="image", think=True,
+                images=[Picture(f"{i}.{k}", size, mark=("red", "blue", "green")[k]) for k, size in enumerate(sizes)],
+            ),
+            prefill,
+        )
+        for i, sizes in enumerate(SIZES)
+    ]  # fmt: skip
+
+
+def generated(plain, request, n):
+    """What transformers' own greedy ``generate`` writes."""
+    reader = plain._reader
+    batch = reader.batch([reader.encode(plain.render(request), request)])
+    plain._model.model.rope_deltas = None
+    out = plain._model.generate(**batch, max_new_tokens=n, do_sample=False)
+    return plain._tokenizer.decode(out[0, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def test_a_ragged_batch_is_written_as_transformers_generates_each(pair):
+    lean, plain = pair
+    requests = requests_for(lean)
+    expected = [generated(plain, r, 80) for r in requests]
+    for _ in range(2):  # the second time pages and openings come from the cache
+        assert [r.text for r in lean.generate(requests, Sampling(80))] == expected
+    assert [lean.generate([r], Sampling(80))[0].text for r in requests] == expected
+    assert [r.text for r in plain.generate(requests, Sampling(80))] == expected
+
+
+def test_scores_equal_those_of_the_models_own_pass(pair):
+    lean, plain = pair
+    requests = requests_for(lean, "<answer>[")
+    choices = [[f"{i}," for i in range(1, 13)], ["1,", "2,"], ["3,", "12,", "11,"]]
+    texts = ["What is shown?", "A", "Which harbour has the longest pier of all?"]
+    for _ in range(2):
+        for ours, theirs in zip(lean.score_choices(requests, choices), plain.score_choices(requests, choices), strict=True):
+            assert ours.logprobs == pytest.approx(theirs.logprobs, abs=1e-4)
+            assert ours.usage == theirs.usage
+        for ours, theirs in zip(lean.score_text(requests, texts), plain.score_text(requests, texts), strict=True):
+            assert ours.mean_logprob == pytest.approx(theirs.mean_logprob, abs=1e-4)
+            assert ours.usage == theirs.usage
+
+
+def test_measured_words_are_the_same_both_ways(tiny_text):
+    lean, plain = opened(tiny_text), opened(tiny_text, lean=False)
+    requests = [
+        Request(prompt.pointwise(q, view="text", text=w), measured=q)
+        for q, w in zip(["who is it?", "where?", "z"], WORDS, strict=True)
+    ]
+    for _ in range(2):
+        ours, theirs = (e.score_choices(requests, [["Yes", "No"]] * 3) for e in (lean, plain))
+        assert [o.measured.mean_logprob for o in ours] == pytest.approx([t.measured.mean_logprob for t in theirs], abs=1e-4)
+        assert [o.measured.n_tokens for o in ours] == [t.measured.n_tokens for t in theirs]
+
+
+@pytest.mark.parametrize("view", ["text", "image"])
+def test_a_page_that_is_asked_about_again_is_not_read_again(tiny_vision, view):
+    fresh, kept = opened(tiny_vision, keep_bytes=0), opened(tiny_vision)
+    pictures = [Picture("a", (84, 112), mark="red"), Picture("b", (140, 84), mark="blue")]
+
+    def likelihood(i):
+        shown = {"image": pictures[i]} if view == "image" else {"text": "page " * 30 + str(i)}
+        return Request(prompt.likelihood(view=view, **shown), shared=2 if view == "image" else 1)
+
+    def pointwise(i, query):
+        shown = {"image": pictures[i]} if view == "image" else {"text": "page " * 30 + str(i)}
+        messages = prompt.pointwise(query, view=view, **shown)
+        return Request(messages, shared=len(messages[-1]["content"]) - 1)
+
+    asked = [likelihood(i % 2) for i in range(4)]
+    texts = ["who?", "what is it then?", "where is the red one?", "n"]
+    expected = [s.mean_logprob for s in fresh.score_text(asked, texts)]
+    for _ in range(2):
+        assert [s.mean_logprob for s in kept.score_text(asked, texts)] == pytest.approx(expected, abs=1e-4)
+    assert (len(kept._reader.prefixes), kept._reader.prefixes.misses) == (2, 2)
+    judged = [pointwise(i % 2, q) for i, q in enumerate(texts)]
+    expected = [s.logprobs[0] for s in fresh.score_choices(judged, [["Yes", "No"]] * 4)]
+    for _ in range(2):
+        assert [s.logprobs[0] for s in kept.score_choices(judged, [["Yes", "No"]] * 4)] == pytest.approx(expected, abs=1e-4)
+    assert len(kept._reader.prefixes) == 4
+    assert len(fresh._reader.prefixes) == 0
+    assert [r.text for r in kept.generate(judged, Sampling(12))] == [r.text for r in fresh.generate(judged, Sampling(12))]
+
+
+def test_states_that_were_shared_are_not_changed_by_those_who_go_on(tiny_text):
+    engine = opened(tiny_text)
+    requests = [Request(prompt.likelihood(view="text", text="page " * 40), shared=1)] * 2
+    engine.score_text(requests, ["a", "longer text"])
+    before = {k: v[0].keys.clone() for k, v in engine._reader.prefixes._held.items()}
+    engine.generate(requests, Sampling(20))
+    assert before
+    assert all(torch.equal(engine._reader.prefixes.peek(k).keys, v) for k, v in before.items())
+
+
+def test_finished_rows_leave_the_batch(tiny_text, monkeypatch):
+    engine = opened(tiny_text)
+    texts = [engine.generate([r], Sampling(40))[0].text for r in requests_for(engine)]
+    stop = texts[0][4:6]
+    sizes, inner = [], engine._reader.step
+    monkeypatch.setattr(engine._reader, "step", lambda tokens, states: (sizes.append(len(tokens)), inner(tokens, states))[1])
+    got = engine.generate(requests_for(engine), Sampling(40, stop=(stop,)))
+    assert [r.text for r in got] == [t[: t.index(stop) + len(stop)] if stop in t else t for t in texts]
+    assert sizes[0] == 3
+    assert sizes[-1] < 3
+
+
+def test_only_known_families_are_read_leanly(tiny_text, tiny_vision, tmp_path):
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    for folder in (tiny_text, tiny_vision):
+        model, _ = load_model(str(folder), device=torch.device("cpu"), dtype=torch.float32, attention="auto")
+        assert supported(model)
+        model.config.get_text_config().hidden_act = "gelu"
+        assert not supported(model)
+    assert not supported(GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=32)))
+
+
+def test_the_models_own_weights_stay_what_they_were(tiny_vision):
+    engine = opened(tiny_vision)
+    other, _ = load_model(str(tiny_vision), device=torch.device("cpu"), dtype=torch.float32, attention="auto")
+    for (name, ours), theirs in zip(engine._model.named_parameters(), other.parameters(), strict=True):
+        assert torch.equal(ours, theirs), name
+
+
+def test_half_precision_stays_close(tiny_vision):
+    half, full = (TransformersEngine.from_pretrained(str(tiny_vision), dtype=d, device="cpu") for d in ("bfloat16", "float32"))
+    requests = requests_for(full, "<answer>[")
+    choices = [["1,", "2,", "3,"]] * 3
+    for ours, theirs in zip(half.score_choices(requests, choices), full.score_choices(requests, choices), strict=True):
+        assert ours.logprobs == pytest.approx(theirs.logprobs, abs=0.5)
+
+
+def test_the_common_opening():
+    assert _common([(1, 2, 3), (1, 2, 4), (1, 2)]) == 2
+    assert _common([(1, 2)]) == 0
+    assert _common([(1, 2), (1, 2)]) == 2

@@ -1,0 +1,23 @@
+from mmr5.engines.lru import LRU
+
+
+def test_the_least_recently_used_goes_first_and_the_cap_holds():
+    held = LRU(10)
+    held.put("a", 1, 4)
+    held.put("b", 2, 4)
+    assert held.get("a") == 1
+    held.put("c", 3, 4)
+    assert (held.get("b"), held.get("a"), held.get("c"), held.bytes, len(held)) == (None, 1, 3, 8, 2)
+    assert (held.hits, held.misses) == (3, 1)
+
+
+def test_a_value_larger_than_the_cap_is_not_kept_and_replaces_its_elder():
+    held = LRU(10)
+    held.put("a", 1, 4)
+    held.put("a", 2, 6)
+    assert (held.peek("a"), held.bytes) == (2, 6)
+    held.put("a", 3, 11)
+    assert (held.peek("a"), held.bytes) == (None, 0)
+    held.put("b", 1, 1)
+    held.clear()
+    assert (len(held), held.bytes) == (0, 0)
