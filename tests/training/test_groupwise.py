@@ -154,8 +154,6 @@ def test_training_lowers_the_losses_and_measures_what_the_engine_measures(run):
     facts = train_sft(config)
     assert facts["steps"] == 12 and facts["last_loss"] < facts["first_loss"]
     curve = json.loads((Path(config.run.out) / "history.json").read_text())
-        ((config_out := run("sft").run.out) and __import__("pathlib").Path(config_out) / "history.json").read_text()
-    )
     assert {"rank", "verdict", "question", "note", "hits"} <= set(curve["history"][0])
 
     model, processor, _ = loading.load_for_training(config)

@@ -45,8 +45,10 @@ class LocalPrompts:
         try:
             config = transformers.AutoConfig.from_pretrained(str(path))
             self.images = type(config) in transformers.models.auto.modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-            load = load_processor if self.images else transformers.AutoTokenizer.from_pretrained
-            self._processor = load(str(path), config.model_type) if self.images else load(str(path))
+            if self.images:
+                self._processor = load_processor(str(path), config.model_type)
+            else:
+                self._processor = transformers.AutoTokenizer.from_pretrained(str(path))
         except (OSError, ValueError) as error:
             raise ModelNotFoundError(
                 f"no tokenizer at {str(path)!r}: {error}. Give the folder of the served checkpoint, or its name on the hub"

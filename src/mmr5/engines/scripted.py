@@ -67,7 +67,7 @@ class ScriptedEngine:
 
     def generate(self, requests: Sequence[Request], sampling: Sampling, on_text: OnText | None = None) -> list[Reply]:
         """The scripted replies, cut at the token limit (words) and after the first stop string; told word by word."""
-        replies = []
+        replies: list[Reply] = []
         for request in requests:
             with self._lock:
                 self.requests.append(request)

@@ -97,7 +97,8 @@ def _row(
     candidates = [page_id, *others[: pages - 1]]
     rng.shuffle(candidates)
     target = scenes[page_id]
-    number, question, relevant = k, target.question, (page_id,)
+    number, question = k, target.question
+    relevant: tuple[int, ...] = (page_id,)
     notes = [scenes[i].note(target) for i in candidates]
     if pages == 1:
         broad = BY_NAME[target.kind].broad
