@@ -2,7 +2,7 @@
 
 Requests are sorted by length, left-padded, and run in batches bounded by tokens and pixels (:mod:`mmr5.engines.batching`); a
 batch that does not fit in memory is halved and nothing is lost. Where the model is of a known family its prompts are read by the
-lean decoder, with the pages that were seen before from a cache (:mod:`mmr5.engines.reading`). Greedy by default; the checkpoint's own
+lean decoder, with pages seen before from a cache (:mod:`mmr5.engines.reading`). Greedy by default; the checkpoint's own
 generation config (sampling, repetition penalty) never leaks in, its end-of-text ids excepted.
 """
 

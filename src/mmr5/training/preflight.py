@@ -156,12 +156,12 @@ def _shape(transformers: Any, base: str) -> Any:
 
 def _activations(text: Any, tokens: int, row: int, checkpointing: bool, size: int) -> int:
     """Bytes that the language model's backward pass needs: every layer's, or with checkpointing their inputs and one layer."""
-    hidden, inner = text.hidden_size, text.intermediate_size
+    hidden, inner, layers = int(text.hidden_size), int(text.intermediate_size), int(text.num_hidden_layers)
     share = text.num_key_value_heads / text.num_attention_heads
     layer = int(tokens * size * (hidden * (8 + 2 * share) + 4 * inner))
     if not checkpointing:
-        return text.num_hidden_layers * layer
-    return text.num_hidden_layers * tokens * hidden * size + 2 * layer
+        return layers * layer
+    return layers * tokens * hidden * size + 2 * layer
 
 
 def _vision(vision: Any, patches: int, size: int) -> int:
