@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from mmr5 import __version__
-from mmr5.cli import cache, compare, data, doctor, evaluate, models, prompt, rerank, serve, table, train
+from mmr5.cli import cache, compare, data, doctor, evaluate, models, prompt, rerank, rerank_run, serve, table, train
 from mmr5.errors import ConfigError, MMR5Error, MMR5Warning
 
 UsageProblem: type[Exception] = typer.BadParameter.__mro__[2]
@@ -46,6 +46,7 @@ def root(
 app.command("rerank")(rerank.rerank)
 app.command("serve")(serve.serve)
 app.command("evaluate")(evaluate.evaluate)
+app.command("rerank-run")(rerank_run.rerank_run)
 app.command("compare")(compare.compare)
 app.command("table")(table.table)
 app.command("prompt")(prompt.prompt)

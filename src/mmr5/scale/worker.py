@@ -1,0 +1,154 @@
+"""What one worker does: it opens the corpus and the model once, and ranks pieces. It knows nothing of Ray."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmr5.data.corpus import Corpus, Document, Question, load_corpus
+from mmr5.errors import MMR5Error
+from mmr5.evaluation.benchmark import Setup, candidates_from_run, run_config, run_line
+from mmr5.evaluation.provenance import device_of
+from mmr5.evaluation.runs import FirstStage
+from mmr5.evaluation.units import Units, units_of
+from mmr5.pipeline import fuse, recipe_fusion
+from mmr5.reranker import Reranker
+from mmr5.scale.pieces import Failure, Outcome, Piece
+from mmr5.types import Candidates, Ranking
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What every worker of a run does; it travels to the workers' machines.
+
+    Attributes:
+        setup: what is ranked, and how; its ``retriever`` is the run's path.
+        engine: what runs the model.
+        base_url: address of a server, for engine ``openai``.
+        device: where the model runs.
+        dtype: what it is computed in.
+        max_new_tokens: most tokens of a list-wise reply.
+        threads: threads that a worker computes with, at least 1.
+    """
+
+    setup: Setup
+    engine: str = "transformers"
+    base_url: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    max_new_tokens: int = 2048
+    threads: int = 1
+
+
+class Worker:
+    """Ranks pieces; one document is kept open.
+
+    Args:
+        job: what to do.
+
+    Raises:
+        MMR5Error: the corpus or the model cannot be opened.
+    """
+
+    def __init__(self, job: Job) -> None:
+        _use_threads(job.threads)
+        setup = job.setup
+        self._setup = setup
+        loaded = load_corpus(setup.corpus, ocr=setup.ocr, page_text=setup.page_text)  # type: ignore[arg-type]
+        self._corpus: Corpus = loaded.split(setup.split)
+        self._documents = {document.doc_name: document for document in self._corpus.documents}
+        self._questions = {question.qid: question for question in self._corpus.questions}
+        self._reranker = Reranker.from_pretrained(
+            setup.model,
+            engine=job.engine,
+            base_url=job.base_url,
+            method=setup.method,
+            view=setup.view,  # type: ignore[arg-type]
+            device=job.device,
+            dtype=job.dtype,
+            samples=setup.samples,
+            seed=setup.seed,
+            think_tokens=setup.think_tokens,
+            max_new_tokens=job.max_new_tokens,
+        )
+        self._fusion = setup.fusion if setup.fusion is not None else recipe_fusion(self._reranker)
+        self._open: tuple[str, Units] | None = None
+        self.facts: dict[str, Any] = {
+            "config": run_config(setup, self._reranker, self._fusion),
+            "prompt_fingerprint": self._reranker.fingerprint,
+            "device": device_of(self._reranker),
+        }
+
+    def run(self, piece: Piece) -> Outcome:
+        """Rank a piece. When it fails, each of its questions is ranked alone, so that one takes no other with it."""
+        document = self._documents[piece.doc_name]
+        try:
+            clock = time.perf_counter()
+            units = self._units(document)
+            read = (time.perf_counter() - clock) * 1000
+        except MMR5Error as error:
+            return Outcome(self.facts, {}, tuple(_failure(qid, error) for qid in piece.qids))
+        try:
+            return Outcome(self.facts, self._lines(document, units, piece, read))
+        except MMR5Error as error:
+            if len(piece.qids) == 1:
+                return Outcome(self.facts, {}, (_failure(piece.qids[0], error),))
+        alone = [self.run(Piece(piece.doc_name, (qid,), (r,))) for qid, r in zip(piece.qids, piece.ranked, strict=True)]
+        lines = {qid: line for outcome in alone for qid, line in outcome.lines.items()}
+        return Outcome(self.facts, lines, tuple(f for outcome in alone for f in outcome.failures))
+
+    def _units(self, document: Document) -> Units:
+        if self._open is None or self._open[0] != document.doc_name:
+            self._open = document.doc_name, units_of(self._corpus, document, self._setup.level)
+        return self._open[1]
+
+    def _lines(self, document: Document, units: Units, piece: Piece, read_ms: float) -> dict[str, str]:
+        questions = [self._questions[qid] for qid in piece.qids]
+        given = FirstStage(Path(self._setup.retriever), dict(zip(piece.qids, piece.ranked, strict=True)))
+        lists = [candidates_from_run(given, question, units.pages, self._setup.candidates) for question in questions]
+        clock = time.perf_counter()
+        rankings = self._reranker.rank_many(lists)
+        share = 1 / len(questions)
+        times = {"read": read_ms * share, "retrieve": 0.0, "model": (time.perf_counter() - clock) * 1000 * share}
+        return dict(self._line(document, units, *row, times) for row in zip(questions, lists, rankings, strict=True))
+
+    def _line(
+        self,
+        document: Document,
+        units: Units,
+        question: Question,
+        candidates: Candidates,
+        ranking: Ranking,
+        times: dict[str, float],
+    ) -> tuple[str, str]:
+        fused = ranking if self._fusion is None else fuse(candidates.scores, ranking, self._fusion)
+        return question.qid, run_line(document, question, candidates, fused, units, times).to_json()
+
+
+def run_fatal(error: MMR5Error) -> Outcome:
+    """The outcome of any piece for a worker that could not be opened."""
+    return Outcome({}, {}, fatal=(type(error).__name__, str(error)))
+
+
+def differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Names of the settings in which two workers' facts differ; the device may."""
+    first, second = ({**facts["config"], "prompt": facts["prompt_fingerprint"]} for facts in (before, now))
+    return sorted(name for name in {*first, *second} if first.get(name) != second.get(name))
+
+
+def _failure(qid: str, error: MMR5Error) -> Failure:
+    return Failure(qid, type(error).__name__, str(error))
+
+
+def _use_threads(n: int) -> None:
+    """Compute with ``n`` threads, here and in what is loaded later."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
+        os.environ[name] = str(n)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(n)
