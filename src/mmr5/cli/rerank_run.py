@@ -58,8 +58,9 @@ def rerank_run(
     from mmr5.errors import MMR5Error
     from mmr5.evaluation.benchmark import Setup
     from mmr5.scale.cluster import Workers
-    from mmr5.scale.driver import FAILURES, Job
+    from mmr5.scale.driver import FAILURES
     from mmr5.scale.driver import rerank_run as go
+    from mmr5.scale.worker import Job
 
     del debug
     setup = Setup(

@@ -15,7 +15,8 @@ from mmr5.evaluation.benchmark import Setup, candidates_from_run, run_config, ru
 from mmr5.evaluation.provenance import device_of
 from mmr5.evaluation.runs import FirstStage
 from mmr5.evaluation.units import Units, units_of
-from mmr5.pipeline import fuse, recipe_fusion
+from mmr5.fusion import fuse
+from mmr5.pipeline import recipe_fusion
 from mmr5.reranker import Reranker
 from mmr5.scale.pieces import Failure, Outcome, Piece
 from mmr5.types import Candidates, Ranking
