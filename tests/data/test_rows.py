@@ -87,7 +87,7 @@ def test_lists_that_teach_nothing_are_left_out_and_counted():
 
 
 @pytest.mark.parametrize(("kind", "method", "view", "notes"), [("x", "reason", "text", NOTES), ("listwise", "reason", "text", None),
-                                                               ("pointwise", "reason", "text", None), ("grpo", "pointwise", "text", None),
+                                                               ("pointwise", "reason", "text", None), ("listwise", "pointwise", "text", NOTES),
                                                                ("grpo", "reason", "sound", None)])  # fmt: skip
 def test_impossible_rows_are_refused(kind, method, view, notes):
     with pytest.raises(ConfigError):
