@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from mmr5.errors import ConfigError, EngineError, MMR5Error, missing_extra
 from mmr5.scale.pieces import Outcome, Piece
 from mmr5.scale.worker import Job, Worker, run_fatal
 
+REACHED_SECONDS = 5.0
+"""How long the head of a cluster may take to answer a connection."""
 QUEUED = 2
 """Pieces that a worker holds at once: the one it does and the next."""
 STORE_BYTES = 256 * 2**20
@@ -93,6 +96,7 @@ def cluster(workers: Workers) -> Iterator[Any]:
         cores = max(os.cpu_count() or 1, int(-(-workers.number * workers.cpus // 1)))
         options.update(num_cpus=cores, include_dashboard=False, object_store_memory=STORE_BYTES)
     else:
+        _check_reached(workers.address)
         options["address"] = workers.address
     try:
         ray.init(**options)
@@ -109,6 +113,23 @@ def cluster(workers: Workers) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _check_reached(address: str) -> None:
+    """Refuse an address where nobody listens; Ray itself would try for minutes.
+
+    Raises:
+        ConfigError: nobody listens there, or it is no address.
+    """
+    if address == "auto":
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACHED_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"no Ray at {address!r} ({error}): give auto, HOST:6379 or ray://HOST:10001 of a running cluster"
+        ) from error
 
 
 def outcomes(ray: Any, job: Job, work: Sequence[Piece], workers: Workers) -> Iterator[Outcome]:
