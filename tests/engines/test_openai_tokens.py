@@ -188,3 +188,38 @@ def test_the_bound_on_requests_holds_over_all_callers():
         engine = OpenAIEngine("m", url, concurrency=3)
         list(pool.map(lambda _: engine.generate([text(1)] * 3, Sampling(8)), range(4)))
     assert (active[1], len(seen)) == (3, 12)
+
+
+def test_doctor_says_whether_a_server_reads_the_same(tiny_vision, capsys):
+    from mmr5.cli.main import main
+
+    local = LocalPrompts(tiny_vision)
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            main(["doctor", "--model", str(tiny_vision), *arguments])
+        return ended.value.code, capsys.readouterr()
+
+    code, said = run()
+    assert (code, local.template_fingerprint in said.out) == (0, True)
+
+    def answer(pictures_read):
+        def honest(body, n):
+            if "prompt" in body:
+                return 200, told(body["prompt"], body["prompt"], [5]), {}
+            found = completion("x")
+            found["usage"]["prompt_tokens"] = pictures_read
+            return 200, found, {}
+
+        return honest
+
+    shown_twice = Request([{"role": "user", "content": [{"type": "image", "image": Picture("a")}] * 2}])
+    words = local.count_tokens("Which page says it?")
+    right = len(local.expanded(local.ids(shown_twice), [(612, 792), (880, 1139)])) + words
+    for pictures_read, expected in ((1, 1), (right, 0)):
+        with server(answer(pictures_read)) as (url, _, _):
+            code, said = run("--base-url", url, "--json")
+        report = json.loads(said.out)
+        assert report["served"]["text"].startswith("the same ")
+        assert report["served"]["pictures"].startswith("the same " if expected == 0 else "http"), report
+        assert code == expected

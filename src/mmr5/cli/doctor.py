@@ -6,7 +6,8 @@ import importlib.util
 import json
 import os
 import platform
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -26,9 +27,21 @@ _PARTS = {
 }
 
 
-def doctor(as_json: options.Json = False, debug: options.Debug = False) -> None:
-    """Say what this machine can run: engine by method by view, and why not."""
+def doctor(
+    model: Annotated[Path | None, typer.Option(help="Folder of a checkpoint: also show what a server of it must share.")] = None,
+    base_url: options.BaseUrl = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Say what this machine can run: engine by method by view, and why not.
+
+    With --model FOLDER instead the fingerprint of its chat template, and with --base-url whether a server of it reads the tokens
+    that the engine transformers would.
+    """
     del debug
+    if model is not None:
+        _served(model, base_url, as_json)
+        return
     report: dict[str, Any] = {"machine": _machine(), "packages": _packages(), "weights": _weights(), "can_run": _can_run()}
     if as_json:
         typer.echo(json.dumps(report, indent=2))
@@ -41,6 +54,22 @@ def doctor(as_json: options.Json = False, debug: options.Debug = False) -> None:
     for row in report["can_run"]:
         verdict = "yes" if row["ok"] else "no"
         typer.echo(f"    {row['engine']:<13} {row['method']:<11} {row['view']:<6} {verdict:<4} {row['why']}")
+
+
+def _served(folder: Path, base_url: str | None, as_json: bool) -> None:
+    from mmr5.engines.parity import describe, probe
+    from mmr5.errors import EngineError
+
+    found = describe(folder)
+    read = {} if base_url is None else probe(folder, base_url)
+    if as_json:
+        typer.echo(json.dumps({"checkpoint": found, "served": read}, indent=2))
+    else:
+        for name, value in {**found, **{f"served, {kind}": said for kind, said in read.items()}}.items():
+            typer.echo(f"{name:<24} {value}")
+    wrong = [said for said in read.values() if not said.startswith("the same ")]
+    if wrong:
+        raise EngineError(f"the server at {base_url} does not read what the engine 'transformers' would")
 
 
 def _machine() -> dict[str, Any]:
