@@ -231,7 +231,7 @@ class LeanDecoder:
             x = x + functional.linear(seen, layer.out, layer.out_bias)
             h = functional.rms_norm(x, shape, layer.norm2, self._epsilon)
             gate, up = functional.linear(h, layer.gate_up, layer.gate_up_bias).chunk(2, -1)
-            x = x + functional.linear(functional.silu(gate) * up, layer.down, layer.down_bias)
+            x = x + functional.linear(functional.silu(gate, inplace=True).mul_(up), layer.down, layer.down_bias)
         states.length = end
         return functional.rms_norm(x, shape, self._norm, self._epsilon)  # type: ignore[no-any-return]
 

@@ -60,6 +60,11 @@ def texts(query: str, pages: Sequence[Page], view: View, budget: int, engine: En
     return found
 
 
+def is_whole(page: Page, texts: Sequence[str] | None) -> bool:
+    """Whether a page enters the prompt the same way for every question: as a picture, or with all of its words."""
+    return texts is None or len(texts[0].split()) == len((page.text or "").split())
+
+
 def single_budget(engine: Engine, settings: Settings, overhead: int) -> int:
     """Tokens of text for a page that stands alone in its prompt.
 

@@ -40,11 +40,10 @@ def request(engine: Engine, query: str, page: Page, settings: Settings) -> Reque
     budget = inputs.single_budget(engine, settings, overhead) if settings.view != "image" else 1
     pictures = inputs.images([page], settings.view)
     texts = inputs.texts(query, [page], settings.view, budget, engine)
-    return Request(
-        prompt.likelihood(
-            view=settings.view,
-            image=pictures[0] if pictures else None,
-            text=texts[0] if texts else None,
-            reserved=engine.reserved,
-        )
+    messages = prompt.likelihood(
+        view=settings.view,
+        image=pictures[0] if pictures else None,
+        text=texts[0] if texts else None,
+        reserved=engine.reserved,
     )
+    return Request(messages, shared=len(messages[-1]["content"]) if inputs.is_whole(page, texts) else 0)

@@ -83,7 +83,12 @@ def request(engine: Engine, query: str, page: Page, settings: Settings) -> Reque
         text=texts[0] if texts else None,
         reserved=engine.reserved,
     )
-    return Request(messages, measured=prompt.neutralise(query, engine.reserved) if settings.question_weight else "")
+    again = settings.notes > 0 or inputs.is_whole(page, texts)
+    return Request(
+        messages,
+        measured=prompt.neutralise(query, engine.reserved) if settings.question_weight else "",
+        shared=len(messages[-1]["content"]) - 1 if again else 0,
+    )
 
 
 def _notes(engine: Engine, judged: Sequence[_Judged], settings: Settings) -> list[tuple[list[str | None], Usage]]:
@@ -93,7 +98,11 @@ def _notes(engine: Engine, judged: Sequence[_Judged], settings: Settings) -> lis
     """
     where = [(i, position) for i, one in enumerate(judged) for position in one.top(settings.notes, settings.fusion)]
     asked = [
-        Request(judged[i].requests[position].messages, f"{VERDICTS[0] if judged[i].odds[position] >= 0 else VERDICTS[1]}.")
+        replace(
+            judged[i].requests[position],
+            prefill=f"{VERDICTS[0] if judged[i].odds[position] >= 0 else VERDICTS[1]}.",
+            measured="",
+        )
         for i, position in where
     ]
     sampling = Sampling(settings.note_tokens, settings.temperature, seed=settings.seed, stop=("\n",))
