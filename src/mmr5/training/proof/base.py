@@ -22,12 +22,23 @@ TEMPLATE = (
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How large the model is; every head has 32 dimensions in the language model and in the vision tower."""
+    """How large the model is; every head has 32 dimensions in the language model and in the vision tower.
+
+    Attributes:
+        hidden: width of the language model.
+        layers: its depth.
+        vision_hidden: width of the vision tower.
+        vision_layers: its depth.
+        patch: pixels on a side of a patch.
+        merge: patches on a side of a visual token. Within a token places are known; between tokens they must be learnt.
+    """
 
     hidden: int = 192
     layers: int = 4
-    vision_hidden: int = 128
+    vision_hidden: int = 96
     vision_layers: int = 3
+    patch: int = 14
+    merge: int = 3
 
 
 def build(folder: Path, size: Size | None = None, *, seed: int = 0) -> int:
@@ -68,8 +79,8 @@ def build(folder: Path, size: Size | None = None, *, seed: int = 0) -> int:
             "intermediate_size": 2 * size.vision_hidden,
             "num_heads": size.vision_hidden // 32,
             "out_hidden_size": size.hidden,
-            "patch_size": 14,
-            "spatial_merge_size": 2,
+            "patch_size": size.patch,
+            "spatial_merge_size": size.merge,
             "temporal_patch_size": 2,
             "window_size": 112,
             "fullatt_block_indexes": [size.vision_layers - 1],
@@ -85,8 +96,9 @@ def build(folder: Path, size: Size | None = None, *, seed: int = 0) -> int:
     _spread(model, size)
     model.generation_config.eos_token_id = words.eos_token_id
     image = transformers.models.qwen2_vl.image_processing_pil_qwen2_vl.Qwen2VLImageProcessorPil(
-        min_pixels=28 * 28, max_pixels=28 * 28 * 1280, image_mean=[1.0] * 3, image_std=[0.5] * 3
-    )  # white paper is 0, so that only what is drawn speaks
+        min_pixels=28 * 28, max_pixels=28 * 28 * 1280, patch_size=size.patch, merge_size=size.merge,
+        image_mean=[1.0] * 3, image_std=[0.5] * 3,  # white paper is 0, so that only what is drawn speaks
+    )  # fmt: skip
     save_whole(model, pil_processor("qwen2_5_vl", image, words, TEMPLATE), folder)
     return sum(p.numel() for p in model.parameters())
 
@@ -99,7 +111,7 @@ def _spread(model: Any, size: Size) -> None:
     """
     torch = import_torch()
     for name, weight in model.named_parameters():
-        if weight.dim() > 1 and "embed_tokens" not in name:
+        if weight.dim() > 1:
             ends = name.endswith(("o_proj.weight", "attn.proj.weight", "down_proj.weight"))
             layers = size.vision_layers if "visual" in name else size.layers
             torch.nn.init.normal_(weight, std=(weight[0].numel() * (2 * layers if ends else 1)) ** -0.5)

@@ -6,16 +6,21 @@ import math
 import random
 from typing import TYPE_CHECKING, Any
 
-from mmr5.training.proof.scenes import COLORS, Scene
+from mmr5.training.proof.scenes import COLORS, PLACES, Scene
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 SIDE = 336
 """Pixels on a side of a drawn page."""
-INK = {"red": (214, 40, 40), "green": (30, 150, 70), "blue": (40, 80, 220), "yellow": (240, 190, 20), "black": (20, 20, 20)}
+INK = {
+    "red": (214, 40, 40), "green": (30, 150, 70), "blue": (40, 80, 220), "yellow": (240, 190, 20), "purple": (150, 60, 180),
+    "cyan": (40, 190, 210), "black": (20, 20, 20),
+}  # fmt: skip
+EDGE = 10
+"""Width of a black outline: what a form is does not depend on its color."""
 PAPER = (255, 255, 255)
-OTHER = ((150, 150, 150), (95, 100, 110), (150, 70, 170), (240, 140, 40), (120, 80, 45), (50, 180, 180))
+OTHER = ((160, 160, 160), (95, 100, 110), (240, 140, 40), (120, 80, 45), (240, 130, 170), (130, 150, 60))
 """Inks that no question asks for."""
 
 
@@ -33,19 +38,18 @@ def draw(scene: Scene) -> Image:
 
 def _shape(pen: Any, scene: Scene, rng: random.Random) -> None:
     radius = rng.uniform(90, 130)
-    _figure(pen, scene.b, _jitter(rng, 168, 30), _jitter(rng, 168, 30), radius, INK[scene.a])
+    _figure(pen, scene.b, _jitter(rng, 168, 30), _jitter(rng, 168, 30), radius, _tint(INK[scene.a], rng))
 
 
 def _bars(pen: Any, scene: Scene, rng: random.Random) -> None:
-    middle = [c for c in COLORS if c not in (scene.a, scene.b)]
-    heights = {scene.a: rng.uniform(240, 290), scene.b: rng.uniform(25, 60)}
-    heights |= {color: rng.uniform(110, 190) for color in middle}
-    order = list(COLORS)
-    rng.shuffle(order)
+    highest = PLACES.index(scene.b)
+    colors = rng.sample([c for c in COLORS if c != scene.a], len(PLACES))
+    colors[highest] = scene.a
     _axes(pen)
-    for place, color in enumerate(order):
+    for place, color in enumerate(colors):
+        height = rng.uniform(240, 290) if place == highest else rng.uniform(50, 180)
         left = 34 + place * 74
-        pen.rectangle((left, 318 - heights[color], left + 56, 318), fill=INK[color])
+        pen.rectangle((left, 318 - height, left + 56, 318), fill=_tint(INK[color], rng), outline=INK["black"], width=EDGE)
 
 
 def _line(pen: Any, scene: Scene, rng: random.Random) -> None:
@@ -65,12 +69,11 @@ def _line(pen: Any, scene: Scene, rng: random.Random) -> None:
 
 
 def _layout(pen: Any, scene: Scene, rng: random.Random) -> None:
-    radius = rng.uniform(112, 132) if scene.a == "inside" else rng.uniform(70, 86)
     across, down = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "inside": (0, 0)}[scene.a]
-    x, y = _jitter(rng, 168.0 - 60 * across, 12), _jitter(rng, 168.0 - 45 * down, 12)
-    _figure(pen, scene.b, x, y, radius, rng.choice(OTHER))
-    reach, size = radius + 56, 32.0
-    x, y = x + across * reach, y + down * reach
+    radius, size = rng.uniform(68, 84), 30.0
+    x, y = _jitter(rng, 168.0, 36), _jitter(rng, 190.0, 36)
+    _figure(pen, scene.b, x, y, radius, _tint(rng.choice(OTHER), rng))
+    x, y = x + across * (radius + 40), y + down * (1.2 * radius + 40)
     pen.ellipse((x - size, y - size, x + size, y + size), fill=INK["black"])
 
 
@@ -92,17 +95,23 @@ def _axes(pen: Any) -> None:
 
 def _figure(pen: Any, shape: str, x: float, y: float, radius: float, fill: tuple[int, int, int]) -> None:
     if shape == "circle":
-        pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill)
+        points = [(math.cos(t * math.pi / 24), math.sin(t * math.pi / 24)) for t in range(48)]
     elif shape == "square":
-        side = radius * 0.88
-        pen.rectangle((x - side, y - side, x + side, y + side), fill=fill)
+        points = [(-0.88, -0.88), (0.88, -0.88), (0.88, 0.88), (-0.88, 0.88)]
     elif shape == "triangle":
-        turns = (-math.pi / 2, math.pi / 6, 5 * math.pi / 6)
-        pen.polygon([(x + 1.2 * radius * math.cos(t), y + 1.2 * radius * math.sin(t)) for t in turns], fill=fill)
+        points = [(1.2 * math.cos(t), 1.2 * math.sin(t)) for t in (-math.pi / 2, math.pi / 6, 5 * math.pi / 6)]
     else:
-        arm = radius * 0.34
-        pen.rectangle((x - radius, y - arm, x + radius, y + arm), fill=fill)
-        pen.rectangle((x - arm, y - radius, x + arm, y + radius), fill=fill)
+        quarter = [(0.34, -1.0), (0.34, -0.34), (1.0, -0.34)]
+        points = [(dx * u - dy * v, dx * v + dy * u) for u, v in ((1, 0), (0, 1), (-1, 0), (0, -1)) for dx, dy in quarter]
+    corners = [(x + radius * dx, y + radius * dy) for dx, dy in points]
+    pen.polygon(corners, fill=fill)
+    pen.line([*corners, *corners[:2]], fill=INK["black"], width=EDGE, joint="curve")
+
+
+def _tint(ink: tuple[int, int, int], rng: random.Random) -> tuple[int, int, int]:
+    """The ink, a little lighter or darker, warmer or colder."""
+    red, green, blue = (min(255, max(0, value + rng.randint(-18, 18))) for value in ink)
+    return red, green, blue
 
 
 def _jitter(rng: random.Random, middle: float, reach: float) -> float:

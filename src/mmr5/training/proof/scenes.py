@@ -10,8 +10,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-COLORS = ("red", "green", "blue", "yellow")
+COLORS = ("red", "green", "blue", "yellow", "purple", "cyan")
 SHAPES = ("circle", "square", "triangle", "cross")
+PLACES = ("first", "second", "third", "last")
 TRENDS = ("rising", "falling", "peaked", "dipped")
 RELATIONS = ("left of", "right of", "above", "inside")
 LEVELS = ("20", "40", "60", "80")
@@ -45,7 +46,7 @@ class Kind:
 
         Each value that is held out with one partner is seen with the others.
         """
-        pairs = [(a, b) for a in self.first for b in self.second if a != b]
+        pairs = [(a, b) for a in self.first for b in self.second]
         hidden = [(self.first[1], self.second[3]), (self.first[3], self.second[1])]
         return hidden if held_out else [pair for pair in pairs if pair not in hidden]
 
@@ -56,11 +57,11 @@ KINDS = (
         (("Which page shows a shape?", "a {a} {b}"), ("Which page has color?", "something {a}"), ("Which has a form?", "a {b}")),
     ),
     Kind(
-        "bars", COLORS, COLORS, "Where is the {a} bar highest and the {b} bar lowest?", "{a} highest, {b} lowest",
+        "bars", COLORS, PLACES, "Where is the highest bar {a} and the {b}?", "the highest bar {a} and {b}",
         (
-            ("Where are bars compared?", "{a} highest, {b} lowest"),
-            ("Where is a bar highest?", "{a} highest"),
-            ("Where is a bar lowest?", "{b} lowest"),
+            ("Where are bars compared?", "the highest bar {a} and {b}"),
+            ("Which color is highest?", "the highest bar {a}"),
+            ("Which place is highest?", "the highest bar {b}"),
         ),
     ),
     Kind(
