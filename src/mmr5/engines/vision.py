@@ -40,6 +40,10 @@ class Features:
         return int(self.states.shape[0])
 
 
+Cut = tuple["torch.Tensor", tuple[int, int]]
+"""Patches, (n, channels * patch * patch) in the order of merged tokens, and the grid, rows and columns of patches."""
+
+
 class Patches:
     """The image processor of the Qwen-VL family, as one function.
 
@@ -60,8 +64,8 @@ class Patches:
         numbers = (self._least, self._most, max_pixels, self.patch, self.merge, self.time, self._scale, int(self._filter))
         self.settings = repr((numbers, self._mean, self._std))
 
-    def __call__(self, image: Image) -> tuple[torch.Tensor, tuple[int, int]]:
-        """An RGB picture → (patches, channels * patch * patch) in the order of merged tokens, and the grid in patches."""
+    def __call__(self, image: Image) -> Cut:
+        """Cut up an RGB picture."""
         import numpy as np
         from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
@@ -88,10 +92,14 @@ class Tower:
         self._model, self._patches = model, patches
         self.device = model.device
 
-    def __call__(self, source: ImageSource) -> Features:
-        """Decode, resize and see one page."""
+    def prepare(self, source: ImageSource) -> Cut:
+        """Decode and resize a page, and cut it into patches; pages may be prepared in threads of their own."""
+        return self._patches(source.load(self._patches.max_pixels))
+
+    def see(self, prepared: Cut) -> Features:
+        """Pass one page through the tower."""
         torch = import_torch()
-        cut, (rows, columns) = self._patches(source.load(self._patches.max_pixels))
+        cut, (rows, columns) = prepared
         states = self._see(cut.to(self._model.device), rows, columns)
         merge = self._patches.merge
         return Features(torch.as_tensor(states), (rows // merge, columns // merge))

@@ -7,13 +7,15 @@ is the picture's content, the image processor's settings, the checkpoint and the
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from mmr5.cache import Cache, digest
 from mmr5.engines.loading import import_torch
 from mmr5.engines.lru import LRU
-from mmr5.engines.vision import Features, Tower
+from mmr5.engines.vision import Cut, Features, Tower
 from mmr5.types import ImageSource
 
 NAMESPACE = "page-features"
@@ -41,26 +43,36 @@ class PageFeatures:
         Raises:
             PageError: a page's picture cannot be decoded.
         """
-        return [self._one(source) for source in sources]
+        found = {source.key: self._kept(source.key) for source in sources}
+        missing = {source.key: source for source in sources if found[source.key] is None}
+        if missing:
+            with ThreadPoolExecutor(min(len(missing), os.cpu_count() or 1)) as pool:
+                for key, prepared in zip(missing, pool.map(self._tower.prepare, missing.values()), strict=True):
+                    found[key] = self._fresh(key, prepared)
+        return [held for source in sources if (held := found[source.key]) is not None]
 
     def tokens(self, source: ImageSource) -> int | None:
         """How many tokens a page has, where that is known without looking at it."""
         held = self.memory.peek(source.key)
         return None if held is None else len(held)
 
-    def _one(self, source: ImageSource) -> Features:
-        key = source.key
+    def _kept(self, key: str) -> Features | None:
+        """Features from memory or disk."""
         if (held := self.memory.get(key)) is not None:
             return held
-        stored = digest(self._identity, key)
-        found = None
-        if self._store is not None and (data := self._store.get(NAMESPACE, stored)) is not None:
-            found = unpack(data, self._tower.device)
-        if found is None:
-            found = self._tower(source)
-            self.seen += 1
-            if self._store is not None:
-                self._store.put(NAMESPACE, stored, pack(found))
+        data = None if self._store is None else self._store.get(NAMESPACE, digest(self._identity, key))
+        if data is None:
+            return None
+        found = unpack(data, self._tower.device)
+        self.memory.put(key, found, found.size)
+        return found
+
+    def _fresh(self, key: str, prepared: Cut) -> Features:
+        """Features from the tower."""
+        found = self._tower.see(prepared)
+        self.seen += 1
+        if self._store is not None:
+            self._store.put(NAMESPACE, digest(self._identity, key), pack(found))
         self.memory.put(key, found, found.size)
         return found
 
