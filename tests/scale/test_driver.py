@@ -14,11 +14,10 @@ from mmr5.data.corpus import load_corpus
 from mmr5.errors import ConfigError, CorpusError, EngineError, ModelNotFoundError, OutputError
 from mmr5.evaluation.benchmark import Setup, evaluate
 from mmr5.evaluation.comparison import compare, pair
-from mmr5.evaluation.runs import parse_line, read_first_stage, read_run
+from mmr5.evaluation.runs import Keeper, parse_line, read_first_stage, read_run
 from mmr5.reranker import Reranker
 from mmr5.scale.cluster import Workers
 from mmr5.scale.driver import FAILURES, FAILURES_IN_A_ROW, rerank_run
-from mmr5.scale.keeping import Keeper
 from mmr5.scale.pieces import Failure, Outcome, Piece, pieces
 from mmr5.scale.worker import Job, Worker
 from scale.conftest import corpus_folder
@@ -193,7 +192,7 @@ def test_a_driver_killed_while_it_writes_loses_and_doubles_nothing(tmp_path):
     """kill -9 at four moments, in the middle of appends of long lines."""
     path = tmp_path / "run.jsonl"
     program = (
-        "import sys\nfrom pathlib import Path\nfrom mmr5.evaluation.runs import RunLine\nfrom mmr5.scale.keeping import Keeper\n"
+        "import sys\nfrom pathlib import Path\nfrom mmr5.evaluation.runs import RunLine\nfrom mmr5.evaluation.runs import Keeper\n"
         "print('up', flush=True)\n"
         "with Keeper(Path(sys.argv[1])) as keeper:\n"
         "    for i in range(10**6):\n"

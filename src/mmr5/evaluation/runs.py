@@ -65,40 +65,42 @@ class RunLine:
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
 
 
-class RunWriter:
-    """Appends lines that survive a kill: each is flushed to the disk before the next question is asked.
-
-    It is a context manager that closes the file.
+class Keeper:
+    """Appends lines of ``run.jsonl`` that survive a kill at any moment; a question is kept once. It is a context manager.
 
     Args:
-        path: the file; what it holds is kept, and a half last line is dropped. A lock beside it keeps a second writer out until
-            this one closes or dies.
+        path: the file; what it holds is kept, and half a line at its end is dropped. A lock beside it keeps a second writer out
+            until this one closes or dies.
+
+    Attributes:
+        done: qids that are in the file.
 
     Raises:
-        CorpusError: a line is broken.
+        CorpusError: a line of the file is broken.
         OutputError: the file cannot be written, or another process writes it.
     """
 
     def __init__(self, path: Path) -> None:
-        self.lines: list[RunLine] = []
+        self.done: set[str] = set()
+        self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
             self._lock.acquire()
-            if path.exists():
-                whole = _whole_lines(path.read_bytes())
-                self.lines = [
-                    parse_line(text, f"{path}:{i}") for i, text in enumerate(whole.decode("utf-8").splitlines(), start=1)
-                ]
-                with path.open("r+b") as file:
-                    file.truncate(len(whole))
-            self._file = path.open("a", encoding="utf-8")
         except Timeout as error:
             raise OutputError(f"another process writes {str(path)!r}: let it end, or name another folder") from error
         except OSError as error:
-            raise OutputError(
-                f"cannot write {str(path)!r}: {error.strerror or error}. Name a folder that you may write to."
-            ) from error
+            raise self._failed(error) from error
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            os.ftruncate(self._file, self._read())
+        except OSError as error:
+            self._lock.release()
+            raise self._failed(error) from error
+        except BaseException:
+            os.close(self._file)
+            self._lock.release()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -106,18 +108,69 @@ class RunWriter:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def write(self, lines: Iterable[RunLine]) -> None:
-        """Append lines and flush them to the disk."""
-        found = list(lines)
-        self._file.write("".join(line.to_json() + "\n" for line in found))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self.lines += found
+    def keep(self, lines: Mapping[str, str]) -> int:
+        """Append the lines of questions that are not there yet, with one write and one sync; their number.
+
+        Raises:
+            OutputError: the disk is full or cannot be written.
+        """
+        fresh = {qid: line for qid, line in lines.items() if qid not in self.done}
+        data = "".join(line + "\n" for line in fresh.values()).encode()
+        if not data:
+            return 0
+        try:
+            if os.write(self._file, data) != len(data):
+                raise OSError("only a part was written: the disk is full")
+            os.fsync(self._file)
+        except OSError as error:
+            raise self._failed(error) from error
+        self.done.update(fresh)
+        return len(fresh)
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Let go of the file."""
+        os.close(self._file)
         self._lock.release()
+
+    def _read(self) -> int:
+        """Note the questions that are in the file; the number of bytes up to the end of its last whole line."""
+        whole = 0
+        with self._path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.endswith(b"\n"):
+                    break
+                self._note(parse_line(line.decode("utf-8"), f"{self._path}:{number}"))
+                whole += len(line)
+        return whole
+
+    def _failed(self, error: OSError) -> OutputError:
+        return OutputError(f"cannot write {str(self._path)!r}: {error.strerror or error}. Name a folder that you may write to.")
+
+    def _note(self, line: RunLine) -> None:
+        """Know a line that is in the file."""
+        self.done.add(line.qid)
+
+
+class RunWriter(Keeper):
+    """A keeper that holds the lines in memory as well: those that were there, and those that are written.
+
+    Attributes:
+        lines: all lines of the file, in its order.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.lines: list[RunLine] = []
+        super().__init__(path)
+
+    def write(self, lines: Iterable[RunLine]) -> None:
+        """Append lines and sync them to the disk; a question that is there already is passed over."""
+        fresh = [line for line in lines if line.qid not in self.done]
+        self.keep({line.qid: line.to_json() for line in fresh})
+        self.lines += fresh
+
+    def _note(self, line: RunLine) -> None:
+        super()._note(line)
+        self.lines.append(line)
 
 
 def parse_line(text: str, where: str) -> RunLine:
@@ -235,7 +288,3 @@ def trec_qrels(lines: Sequence[RunLine]) -> str:
 
 def _word(text: str) -> str:
     return quote(text, safe="#:/._-+()[],&'!@=~$")
-
-
-def _whole_lines(data: bytes) -> bytes:
-    return data[: data.rfind(b"\n") + 1]

@@ -18,10 +18,9 @@ import mmr5.errors
 from mmr5.data.corpus import Corpus
 from mmr5.errors import ConfigError, EngineError, MMR5Error
 from mmr5.evaluation.provenance import claim, provenance, write_text
-from mmr5.evaluation.runs import RUN, read_first_stage
+from mmr5.evaluation.runs import RUN, Keeper, read_first_stage
 from mmr5.scale import cluster
 from mmr5.scale.cluster import Workers
-from mmr5.scale.keeping import Keeper
 from mmr5.scale.pieces import Failure, Outcome, Piece, pieces
 from mmr5.scale.worker import Job, differing
 from mmr5.types import Progress
