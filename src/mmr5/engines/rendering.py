@@ -108,12 +108,7 @@ class LocalPrompts:
 
     def render(self, request: Request) -> str:
         """The prompt as one string, in the checkpoint's own chat template, prefill included."""
-        if self.template is None:
-            return "".join(_joined(m) + "\n" for m in request.messages) + request.prefill
-        holder = self._processor if getattr(self._processor, "chat_template", None) else self._tokenizer
-        messages = [_for_template(m, images=self.images) for m in request.messages]
-        text: str = holder.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        return text + request.prefill
+        return render(self._processor, request, images=self.images)
 
     def ids(self, request: Request) -> list[int]:
         """Token ids of the prompt; a picture stands as one ``image_token``."""
@@ -146,6 +141,22 @@ class LocalPrompts:
         counted = self._processor._get_num_multimodal_tokens(image_sizes=[(height, width) for width, height in sizes])
         counts = iter(counted.num_image_tokens)
         return [t for i in ids for t in ([i] * next(counts, 1) if i == self.image_token else [i])]
+
+
+def render(processor: Any, request: Request, *, images: bool) -> str:
+    """A prompt as one string, in a checkpoint's own chat template, prefill included; lines of text where it has no template.
+
+    Args:
+        processor: the checkpoint's processor, or its tokenizer.
+        request: the prompt.
+        images: whether the template reads parts (a model that sees) or one string a message.
+    """
+    holder = processor if getattr(processor, "chat_template", None) else getattr(processor, "tokenizer", processor)
+    if not getattr(holder, "chat_template", None):
+        return "".join(_joined(m) + "\n" for m in request.messages) + request.prefill
+    messages = [_for_template(m, images=images) for m in request.messages]
+    text: str = holder.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    return text + request.prefill
 
 
 def template_fingerprint(template: str) -> str:

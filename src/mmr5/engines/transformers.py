@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mmr5.cache import Cache, digest
 from mmr5.engines import decoding
-from mmr5.engines.base import Capabilities, ChoiceScores, Message, OnText, Reply, Request, Sampling, TextScore
+from mmr5.engines.base import Capabilities, ChoiceScores, OnText, Reply, Request, Sampling, TextScore
 from mmr5.engines.batching import Budget, batches, budget, free_memory, halving, token_bytes
 from mmr5.engines.choices import token_paths
 from mmr5.engines.encoders import checkpoint_identity
 from mmr5.engines.lean import LeanDecoder, supported
 from mmr5.engines.loading import import_torch, import_transformers, load_model, pick_device, pick_dtype
 from mmr5.engines.reading import LeanReader, PlainReader, Prompt, Reader, pictures
+from mmr5.engines.rendering import render
 from mmr5.engines.spans import question_tokens
 from mmr5.engines.vision import Patches, tower
 from mmr5.engines.vision_cache import PageFeatures
@@ -205,12 +206,7 @@ class TransformersEngine:
 
     def render(self, request: Request) -> str:
         """The prompt as one string, in the checkpoint's own chat template, prefill included."""
-        template = self._processor if getattr(self._processor, "chat_template", None) else self._tokenizer
-        if not getattr(template, "chat_template", None):
-            return "".join(_joined(m) + "\n" for m in request.messages) + request.prefill
-        messages = [_for_template(m, images=self.capabilities.images) for m in request.messages]
-        text: str = template.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        return text + request.prefill
+        return render(self._processor, request, images=self.capabilities.images)
 
     def _ids(self, text: str) -> list[int]:
         found: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -296,18 +292,6 @@ def _seen_page_by_page(model: Any, processor: Any) -> bool:
     """Whether pages can go through the vision tower one by one, ahead of the prompt: Qwen2-VL and Qwen2.5-VL."""
     known = model.config.model_type in ("qwen2_vl", "qwen2_5_vl")
     return known and type(processor.image_processor).__name__.startswith("Qwen2VLImageProcessor")
-
-
-def _joined(message: Message) -> str:
-    return "".join(part["text"] for part in message["content"] if part["type"] == "text")
-
-
-def _for_template(message: Message, *, images: bool) -> dict[str, Any]:
-    """A message as chat templates read it: structured for a model that sees, one string for a model that does not."""
-    if not images:
-        return {"role": message["role"], "content": _joined(message)}
-    parts = [{"type": "image"} if p["type"] == "image" else {"type": "text", "text": p["text"]} for p in message["content"]]
-    return {"role": message["role"], "content": parts}
 
 
 def _end_ids(model: Any, tokenizer: Any) -> list[int]:
