@@ -12,6 +12,11 @@ from mmr5.training.groups import make_groups
 from mmr5.training.verdicts import page_prompts, shared_gains
 
 
+def page_text(page_id):
+    """Pages of different lengths, so that a batch of them is padded."""
+    return f"Page {page_id} says that it costs {page_id} euros." + " And so on." * page_id
+
+
 def row(qid, page_id, relevant, note="It names the price."):
     return PageRow(
         qid, "guide", f"What does {qid} cost?", page_id, relevant, page_id, 1.0, "text", note, format_verdict(relevant, note)
@@ -112,7 +117,7 @@ def run(judge, tmp_path, monkeypatch):
     from mmr5.training.config import load_config
     from mmr5.types import Page
 
-    pages = [Page("guide.pdf", i + 1, f"Page {i} says that it costs {i} euros.", None) for i in range(6)]
+    pages = [Page("guide.pdf", i + 1, page_text(i), None) for i in range(6)]
 
     class Corpus:
         def document_pages(self, name):
@@ -162,13 +167,16 @@ def test_training_lowers_the_losses_and_measures_what_the_engine_measures(run):
     data = trainer(config, rows, model, processor, talk, []).train_dataset
     assert isinstance(data, GroupData) and len(data) == 3
     group = data[0]
-    reranker = Reranker.from_pretrained(config.model.base, method="pointwise", view="text", page_tokens=200, question_weight=1.0)
+    reranker = Reranker.from_pretrained(
+        config.model.base, method="pointwise", view="text", dtype="float32", page_tokens=200, question_weight=1.0
+    )
     inner = reranker.engine._model
     batch = collate([group], 0)
     with torch.no_grad():
         found = losses(inner.model(batch["input_ids"]).last_hidden_state, inner.lm_head, batch, verdict_ids(processor))
     shown = make_groups(rows, 4, 1, config.optim.seed)[0]
-    pages = [Page("guide.pdf", r.page_id + 1, f"Page {r.page_id} says that it costs {r.page_id} euros.", None) for r in shown]
+    assert len({len(page.ids) for page in group}) > 1
+    pages = [Page("guide.pdf", r.page_id + 1, page_text(r.page_id), None) for r in shown]
     requests = [pointwise.request(reranker.engine, shown[0].question, page, reranker.settings) for page in pages]
     scored = reranker.engine.score_choices(requests, [("Yes", "No")] * 4)
     margins = torch.tensor([s.logprobs[0] - s.logprobs[1] for s in scored])
@@ -238,6 +246,9 @@ def test_a_torn_question_is_refused(run):
         check(run("grpo", "optim.batch_size=12", "optim.accumulation=2", "grpo.group_size=4"))
     with pytest.raises(ConfigError, match="at least 2"):
         check(run("grpo", "groups.pages=0"))
+    for setting in ("grpo.difficulty_samples=2", "grpo.compat=upstream"):
+        with pytest.raises(ConfigError, match="both are for lists"):
+            check(run("grpo", setting))
 
 
 @pytest.mark.slow  # 10 s

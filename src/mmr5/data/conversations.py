@@ -27,6 +27,9 @@ class Conversations:
         reserved: the model's special tokens, neutralised in texts.
         kept_documents: documents that are held in memory, at least 1.
 
+    Attributes:
+        reserved: as given.
+
     Raises:
         ConfigError: an impossible number.
     """
@@ -43,7 +46,7 @@ class Conversations:
         if page_tokens < 1 or kept_documents < 1:
             raise ConfigError(f"page_tokens is {page_tokens} and kept_documents {kept_documents}: each is at least 1")
         self._corpus = corpus
-        self._count, self._page_tokens, self._reserved = count, page_tokens, tuple(reserved)
+        self._count, self._page_tokens, self.reserved = count, page_tokens, tuple(reserved)
         self._kept: OrderedDict[str, list[Page]] = OrderedDict()
         self._most = kept_documents
 
@@ -73,9 +76,9 @@ class Conversations:
                 view=row.view,
                 image=images[0] if images else None,
                 text=texts[0] if texts else None,
-                reserved=self._reserved,
+                reserved=self.reserved,
             )
-        return prompt.listwise(row.question, view=row.view, think=row.think, images=images, texts=texts, reserved=self._reserved)
+        return prompt.listwise(row.question, view=row.view, think=row.think, images=images, texts=texts, reserved=self.reserved)
 
     def full(self, row: Row) -> list[Message]:
         """The messages with the reply that is taught.
@@ -90,7 +93,7 @@ class Conversations:
 
     def target(self, row: Row) -> str | None:
         """The reply that is taught, the model's special tokens in it neutralised; None for kind ``grpo``."""
-        return None if row.target is None else _broken(row.target, self._reserved)
+        return None if row.target is None else _broken(row.target, self.reserved)
 
     def document(self, doc_name: str) -> list[Page]:
         """All pages of a document.

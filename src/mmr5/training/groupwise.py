@@ -59,8 +59,8 @@ class Encoder:
         limit: most tokens of a row, or None.
     """
 
-    def __init__(self, talk: Conversations, tokenizer: Any, limit: int | None, reserved: Sequence[str] = ()) -> None:
-        self._talk, self._tokenizer, self._limit, self._reserved = talk, tokenizer, limit, tuple(reserved)
+    def __init__(self, talk: Conversations, tokenizer: Any, limit: int | None) -> None:
+        self._talk, self._tokenizer, self._limit = talk, tokenizer, limit
 
     def __call__(self, row: PageRow) -> Encoded:
         """The tokens of a row.
@@ -72,7 +72,7 @@ class Encoder:
         rendered = self._tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         coded = self._tokenizer(rendered, add_special_tokens=False, return_offsets_mapping=True)
         prompt = list(coded["input_ids"])
-        question = question_tokens(rendered, neutralise(row.question, self._reserved), coded["offset_mapping"])
+        question = question_tokens(rendered, neutralise(row.question, self._talk.reserved), coded["offset_mapping"])
         reply = self._tokenizer(self._talk.target(row) or "", add_special_tokens=False)["input_ids"]
         ids = (*prompt, *reply, self._tokenizer.eos_token_id)
         if self._limit is not None and len(ids) > self._limit:
@@ -189,8 +189,7 @@ def trainer(config: TrainingConfig, rows: Sequence[Any], model: Any, processor: 
     check(config, rows)
     tokenizer = getattr(processor, "tokenizer", processor)
     limits = [n for n in (config.data.max_tokens, loading.context_of(model)) if n]
-    reserved = tuple(sorted({t for t in tokenizer.all_special_tokens if t} | set(tokenizer.get_added_vocab())))
-    encoder = Encoder(talk, tokenizer, min(limits) if limits else None, reserved)
+    encoder = Encoder(talk, tokenizer, min(limits) if limits else None)
     groups = make_groups(rows, config.groups.pages, round(config.optim.epochs), config.optim.seed)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     choices = verdict_ids(tokenizer)

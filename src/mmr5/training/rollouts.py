@@ -160,6 +160,14 @@ def reward_functions(
             for row, said, ids, relevant, n, think in zip(*(columns[k] for k in keys), strict=True)
         ]
 
+    return as_rewards(watch, rollouts, gather)
+
+
+def as_rewards(
+    watch: Watch, rollouts: Callable[[dict[str, Any]], list[Rollout]], gather: Callable[[list[Rollout]], list[Rollout]]
+) -> list[RewardFunction]:
+    """The ranking and the format reward of scored rollouts, as TRL calls and names them; the watch sees each generation once."""
+
     def ranking(**columns: Any) -> list[float]:
         made = rollouts(columns)
         found = watch.see(gather(made))

@@ -18,7 +18,7 @@ from mmr5.errors import ConfigError
 from mmr5.rewards import discounted_gain, verdict_format_reward
 from mmr5.training import sources
 from mmr5.training.config import TrainingConfig
-from mmr5.training.rollouts import GroupFacts, RewardFunction, Rollout, Watch, text_of
+from mmr5.training.rollouts import RewardFunction, Rollout, Watch, as_rewards, text_of
 
 
 def page_prompts(rows: Sequence[ListRow], pages: int, seed: int) -> list[PageRow]:
@@ -113,18 +113,7 @@ def reward_functions(
             for row, reply, gain, form, end in zip(columns["row"], replies, gains, kept, ended, strict=True)
         ]
 
-    def ranking(**columns: Any) -> list[float]:
-        made = rollouts(columns)
-        found = watch.see(gather(made))
-        for name in GroupFacts.__slots__:
-            columns["log_metric"](name, getattr(found, name))
-        return [r.ranking for r in made]
-
-    def format_(**columns: Any) -> list[float]:
-        return [r.format for r in rollouts(columns)]
-
-    ranking.__name__, format_.__name__ = "ranking_reward", "format_reward"
-    return [ranking, format_]
+    return as_rewards(watch, rollouts, gather)
 
 
 def check(config: TrainingConfig, processes: int) -> None:
@@ -137,6 +126,11 @@ def check(config: TrainingConfig, processes: int) -> None:
     if config.recipe.view != "text" or pages < 2:
         raise ConfigError(
             f"GRPO of method 'pointwise' with view {config.recipe.view!r}, groups.pages {pages}: use view 'text' and at least 2"
+        )
+    if config.grpo.difficulty_samples or config.grpo.compat != "paper":
+        raise ConfigError(
+            f"GRPO of method 'pointwise' with grpo.difficulty_samples {config.grpo.difficulty_samples} and grpo.compat "
+            f"{config.grpo.compat!r}: both are for lists; set 0 and 'paper'"
         )
     if processes > 1:
         raise ConfigError(f"GRPO of method 'pointwise' in {processes} processes: a question's pages must stay together; use one")
