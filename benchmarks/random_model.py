@@ -10,14 +10,8 @@ from typing import Any
 from mmr5 import prompt
 from mmr5.engines.loading import import_torch, import_transformers, pil_processor
 from mmr5.pages.images import ImageBytes
+from mmr5.training.proof.base import SPECIALS, TEMPLATE
 
-SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
-TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
-    "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part['text'] }}{% endif %}"
-    "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 WORDS = (
     "region quarter growth northern southern revenue cost table figure annual report harbour cargo vessel page chart summary "
     "which what how many largest smallest did the of in and for was were between year month total share change"

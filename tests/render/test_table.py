@@ -31,6 +31,16 @@ def test_a_long_reason_is_cut(result):
     assert len(text.splitlines()) < 15
 
 
+def test_where_some_pages_have_no_reason_their_passage_is_told_from_one(result):
+    text = printed(
+        replace(result, ranking=(replace(result[0], reason=None), replace(result[1], reason="Names the fee.", rank=2)))
+    )
+    assert "reason, or “passage”" in text
+    assert "“" in text.split("passage”")[1] and "“Names" not in text
+    whole = printed(replace(result, ranking=(replace(result[1], reason="Names the fee."),)))
+    assert "passage" not in whole
+
+
 def test_without_reasons_the_column_is_evidence(result):
     text = printed(replace(result, ranking=(replace(result[0], reason=None), replace(result[1], rank=2))))
     assert "evidence" in text

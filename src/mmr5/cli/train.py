@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,17 +37,10 @@ def sft(
     debug: options.Debug = False,
 ) -> None:
     """Supervised fine-tuning on rows with targets (stage one)."""
-    from mmr5.training.config import load_config
     from mmr5.training.sft import train_sft
 
     del debug
-    loaded = load_config(find(config), set_ or ())
-    if check:
-        _check(loaded, "sft", memory, as_json=as_json)
-        return
-    with progress_line() as progress:
-        facts = train_sft(loaded, resume=resume, progress=progress)
-    _report(facts, loaded.run.out, as_json=as_json)
+    _stage(train_sft, "sft", config, set_, resume=resume, memory=memory if check else None, as_json=as_json)
 
 
 @app.command("grpo")
@@ -60,17 +54,10 @@ def grpo(
     debug: options.Debug = False,
 ) -> None:
     """Reinforcement learning by the ranking and the format reward (stage two)."""
-    from mmr5.training.config import load_config
     from mmr5.training.grpo import train_grpo
 
     del debug
-    loaded = load_config(find(config), set_ or ())
-    if check:
-        _check(loaded, "grpo", memory, as_json=as_json)
-        return
-    with progress_line() as progress:
-        facts = train_grpo(loaded, resume=resume, progress=progress)
-    _report(facts, loaded.run.out, as_json=as_json)
+    _stage(train_grpo, "grpo", config, set_, resume=resume, memory=memory if check else None, as_json=as_json)
 
 
 @app.command("merge")
@@ -92,6 +79,28 @@ def find(name: str) -> Path:
         return path
     shipped = Path(str(resources.files("mmr5"))) / "configs" / f"{name}.toml"
     return shipped if shipped.is_file() else path
+
+
+def _stage(
+    train: Callable[..., dict[str, object]],
+    stage: Stage,
+    config: str,
+    set_: list[str] | None,
+    *,
+    resume: bool,
+    memory: float | None,
+    as_json: bool,
+) -> None:
+    """Train, or with ``memory`` only say whether a step fits into so many GiB."""
+    from mmr5.training.config import load_config
+
+    loaded = load_config(find(config), set_ or ())
+    if memory is not None:
+        _check(loaded, stage, memory, as_json=as_json)
+        return
+    with progress_line() as progress:
+        facts = train(loaded, resume=resume, progress=progress)
+    _report(facts, loaded.run.out, as_json=as_json)
 
 
 def _check(config: TrainingConfig, stage: Stage, memory: float, *, as_json: bool) -> None:
