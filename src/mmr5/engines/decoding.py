@@ -7,7 +7,7 @@ each row draws from a sequence of its own, so that a reply does not depend on it
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmr5.engines.base import ChoiceScores, Reply, Sampling, TextScore
@@ -27,8 +27,6 @@ SHRINK = 0.75
 
 Span = tuple[int, int, int]
 """First token of some words of a prompt, one past their last, and the tokens of the prompt; zeros for none."""
-Allowed = Callable[[Sequence[int]], Sequence[int] | None]
-"""From the tokens of a reply so far to those that may follow; None for all."""
 
 
 def write(
@@ -37,7 +35,6 @@ def write(
     writers: Sequence[Writer],
     sampling: Sampling,
     draws: Sequence[random.Random],
-    allowed: Sequence[Allowed | None],
 ) -> list[Reply]:
     """Write a reply to each prompt.
 
@@ -47,16 +44,13 @@ def write(
         writers: follow the replies and say when they are finished.
         sampling: temperature and nucleus.
         draws: random numbers of each row.
-        allowed: what may follow in each row.
     """
     torch = import_torch()
     found, read, states = reader.read(prompts, [(1,)] * len(prompts), min(ROOM, sampling.max_new_tokens))
     logits = torch.stack([one[-1] for one in found])
     active = list(range(len(prompts)))
     while True:
-        rules = [allowed[i] for i in active]
-        bound = [None if rule is None else rule(writers[i].tokens) for rule, i in zip(rules, active, strict=True)]
-        tokens = choose(logits, sampling, [draws[i] for i in active], bound)
+        tokens = choose(logits, sampling, [draws[i] for i in active])
         alive = [k for k, i in enumerate(active) if not writers[i].push(tokens[k])]
         if not alive:
             return [writer.reply(n) for writer, n in zip(writers, read, strict=True)]
@@ -66,17 +60,9 @@ def write(
         logits = reader.step([[t] for t in tokens], states)
 
 
-def choose(
-    logits: torch.Tensor, sampling: Sampling, draws: Sequence[random.Random], allowed: Sequence[Sequence[int] | None]
-) -> list[int]:
+def choose(logits: torch.Tensor, sampling: Sampling, draws: Sequence[random.Random]) -> list[int]:
     """The next token of each row, from logits (rows, vocabulary): the likeliest, or drawn from the nucleus."""
     torch = import_torch()
-    if any(given is not None for given in allowed):
-        held = torch.full_like(logits, float("-inf"))
-        for i, given in enumerate(allowed):
-            places = slice(None) if given is None else list(given)
-            held[i, places] = logits[i, places]
-        logits = held
     if sampling.temperature == 0:
         tokens: list[int] = logits.argmax(-1).tolist()
         return tokens

@@ -17,8 +17,8 @@ from mmr5.engines.base import Request
 from mmr5.engines.lean import LeanDecoder, Prefix, Row, States
 from mmr5.engines.loading import import_torch
 from mmr5.engines.lru import LRU
+from mmr5.engines.rendering import pictures
 from mmr5.engines.vision_cache import PageFeatures
-from mmr5.types import ImageSource
 
 if TYPE_CHECKING:
     import torch
@@ -66,11 +66,6 @@ class Reader(Protocol):
 
     def select(self, states: Any, rows: Sequence[int]) -> Any:
         """A copy of the states with these rows."""
-
-
-def pictures(request: Request) -> list[ImageSource]:
-    """The pictures of a prompt, in page order."""
-    return [p["image"] for m in request.messages for p in m["content"] if p["type"] == "image"]
 
 
 class LeanReader:

@@ -16,7 +16,7 @@ from mmr5.engines.base import Message, Reply, Request, Sampling
 from mmr5.engines.loading import import_transformers, load_processor
 from mmr5.engines.spans import question_tokens
 from mmr5.errors import EngineError, ModelNotFoundError
-from mmr5.types import Usage
+from mmr5.types import ImageSource, Usage
 
 FINGERPRINT_DIGITS = 16
 """Hex digits of the sha256 that name a chat template."""
@@ -57,9 +57,7 @@ class LocalPrompts:
         self._lock = threading.Lock()  # a fast tokenizer may be used by one thread at a time
         token = getattr(self._processor, "image_token_id", None) if self.images else None
         self.image_token: int | None = getattr(config, "image_token_id", None) if self.images and token is None else token
-        self.reserved = tuple(
-            sorted({t for t in self._tokenizer.all_special_tokens if t} | set(self._tokenizer.get_added_vocab()))
-        )
+        self.reserved = special_words(self._tokenizer)
         self.end_ids = _end_ids(transformers, str(path), config, self._tokenizer)
         context = getattr(config.get_text_config(), "max_position_embeddings", None)
         self.context_tokens = int(context) if context else None
@@ -164,8 +162,13 @@ def template_fingerprint(template: str) -> str:
     return hashlib.sha256(template.encode("utf-8")).hexdigest()[:FINGERPRINT_DIGITS]
 
 
-def pictures(request: Request) -> list[Any]:
-    """The image sources of a request, in page order."""
+def special_words(tokenizer: Any) -> tuple[str, ...]:
+    """Strings with a meaning of their own to a tokenizer, sorted: its special tokens and all that were added to it."""
+    return tuple(sorted({t for t in tokenizer.all_special_tokens if t} | set(tokenizer.get_added_vocab())))
+
+
+def pictures(request: Request) -> list[ImageSource]:
+    """The pictures of a prompt, in page order."""
     return [p["image"] for m in request.messages for p in m["content"] if p["type"] == "image"]
 
 

@@ -20,8 +20,8 @@ from mmr5.engines.choices import token_paths
 from mmr5.engines.encoders import checkpoint_identity
 from mmr5.engines.lean import LeanDecoder, supported
 from mmr5.engines.loading import import_torch, import_transformers, load_model, pick_device, pick_dtype
-from mmr5.engines.reading import LeanReader, PlainReader, Prompt, Reader, pictures
-from mmr5.engines.rendering import render
+from mmr5.engines.reading import LeanReader, PlainReader, Prompt, Reader
+from mmr5.engines.rendering import pictures, render, special_words
 from mmr5.engines.spans import question_tokens
 from mmr5.engines.vision import Patches, tower
 from mmr5.engines.vision_cache import PageFeatures
@@ -91,9 +91,7 @@ class TransformersEngine:
             images=hasattr(processor, "image_processor"),
             context_tokens=_context(model),
         )
-        self.reserved = tuple(
-            sorted({t for t in self._tokenizer.all_special_tokens if t} | set(self._tokenizer.get_added_vocab()))
-        )
+        self.reserved = special_words(self._tokenizer)
         self._token_bytes = token_bytes(model)
         free = free_memory(self.device)
         if keep_bytes is None:
@@ -173,7 +171,7 @@ class TransformersEngine:
         def run(prompts: Sequence[Prompt], places: Sequence[int]) -> list[Reply]:
             writers = [Writer(self._tokenizer, self._eos, sampling, None if teller is None else teller.at(i)) for i in places]
             draws = [random.Random(f"{sampling.seed}/{i}") for i in places]  # noqa: S311 - sampling, not a secret
-            return decoding.write(self._reader, prompts, writers, sampling, draws, [None] * len(prompts))
+            return decoding.write(self._reader, prompts, writers, sampling, draws)
 
         return self._in_batches(requests, [()] * len(requests), sampling.max_new_tokens, run)
 

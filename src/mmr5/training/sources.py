@@ -15,6 +15,7 @@ from mmr5.data.conversations import Conversations
 from mmr5.data.corpus import load_corpus
 from mmr5.data.rows import PageRow, Row, read_rows
 from mmr5.engines.base import Message
+from mmr5.engines.rendering import special_words
 from mmr5.errors import ConfigError, ContextLengthError, CorpusError, missing_extra
 from mmr5.training.config import TrainingConfig
 from mmr5.types import ImageSource
@@ -67,7 +68,7 @@ def conversations(config: TrainingConfig, processor: Any) -> Conversations:
         load_corpus(config.data.corpus, ocr="never" if config.recipe.view == "image" else "auto"),
         count=lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"]),
         page_tokens=config.recipe.page_tokens or 1,
-        reserved=tuple(sorted({t for t in tokenizer.all_special_tokens if t} | set(tokenizer.get_added_vocab()))),
+        reserved=special_words(tokenizer),
     )
 
 
