@@ -3,7 +3,8 @@
     python scripts/tune_mini.py --model runs/mini/grpo --documents runs/mini/held.txt --out runs/mini/tune
 
 Every question of the documents is asked over hybrid's ten candidates. One line a question goes to ``scores.jsonl`` (a killed run
-goes on from there): the log-odds of the verdict, and the log-likelihood of the question, of every candidate. ``summary.json``
+goes on from there): the log-odds of the verdict, and the log-likelihood of the question, of every candidate, and beside them the
+likelihood that the untrained base gives (300 tokens a page, as the default is used). ``summary.json``
 holds micro Recall@1/3/5 and MRR for a grid of the question's weight and the fusion weight, the best of them, and what the choice
 is worth when it is made on four fifths of the documents and scored on the fifth.
 """
@@ -17,22 +18,25 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tune_likelihood import CANDIDATES, FOLDS, mean
+
 from mmr5 import Reranker
 from mmr5.data.corpus import load_corpus
 from mmr5.fusion import fuse
 from mmr5.methods import pointwise
-from mmr5.metrics import METRICS, micro, score
+from mmr5.metrics import score
+from mmr5.models.resolve import BASE_RECIPE
 from mmr5.retrieval import open_retriever, top_candidates
 from mmr5.types import Ranking
 
+ALONE = 1000.0
+"""A fusion weight under which the first stage only breaks ties."""
 QUESTION_WEIGHTS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 1000.0)
-FUSIONS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 1000.0)
-FOLDS = 5
-CANDIDATES = 10
+FUSIONS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, ALONE)
 Line = dict[str, Any]
 
 
-def measure(reranker: Reranker, names: list[str], out: Path, per_document: int | None) -> list[Line]:
+def measure(reranker: Reranker, untrained: Reranker, names: list[str], out: Path, per_document: int | None) -> list[Line]:
     """Both signals of every candidate; what the file holds already is not measured again."""
     from mmr5.answer import VERDICTS
 
@@ -53,6 +57,7 @@ def measure(reranker: Reranker, names: list[str], out: Path, per_document: int |
                 start = time.perf_counter()
                 requests = [pointwise.request(reranker.engine, found.query, page, reranker.settings) for page in found.pages]
                 scored = reranker.engine.score_choices(requests, [VERDICTS] * len(requests))
+                seconds = time.perf_counter() - start
                 line = {
                     "qid": question.qid,
                     "doc_name": document.doc_name,
@@ -61,7 +66,8 @@ def measure(reranker: Reranker, names: list[str], out: Path, per_document: int |
                     "first_stage": list(found.scores or ()),
                     "odds": [s.logprobs[0] - s.logprobs[1] for s in scored],
                     "question": [s.measured.mean_logprob * s.measured.n_tokens for s in scored if s.measured],
-                    "seconds": round(time.perf_counter() - start, 3),
+                    "untrained": list(untrained.rank_many([found])[0].scores or ()),
+                    "seconds": round(seconds, 3),
                 }
                 lines.append(line)
                 stream.write(json.dumps(line) + "\n")
@@ -72,18 +78,17 @@ def measure(reranker: Reranker, names: list[str], out: Path, per_document: int |
 
 def values(lines: list[Line], question_weight: float, fusion: float) -> list[dict[str, float]]:
     """Metrics of every question under one pair of weights."""
+    return fused(lines, [[o + question_weight * q for o, q in zip(x["odds"], x["question"], strict=True)] for x in lines], fusion)
+
+
+def fused(lines: list[Line], scores: list[list[float]], fusion: float) -> list[dict[str, float]]:
+    """Metrics of every question when a model's scores are fused with the first stage's."""
     found = []
-    for x in lines:
-        model = [o + question_weight * q for o, q in zip(x["odds"], x["question"], strict=True)]
+    for x, model in zip(lines, scores, strict=True):
         order = tuple(sorted(range(len(model)), key=lambda i: (-model[i], i)))
-        fused = fuse(x["first_stage"], Ranking(order, tuple(model), pointwise.COMBINED_KIND), fusion)
-        found.append(score([x["candidates"][i] for i in fused.order], set(x["relevant"])))
+        ranking = fuse(x["first_stage"], Ranking(order, tuple(model), pointwise.COMBINED_KIND), fusion)
+        found.append(score([x["candidates"][i] for i in ranking.order], set(x["relevant"])))
     return found
-
-
-def mean_of(found: list[dict[str, float]]) -> dict[str, float]:
-    """Micro means of the metrics."""
-    return {name: round(micro(v[name] for v in found), 4) for name in METRICS}
 
 
 def summarise(lines: list[Line]) -> dict[str, Any]:
@@ -93,21 +98,24 @@ def summarise(lines: list[Line]) -> dict[str, Any]:
     documents = sorted({x["doc_name"] for x in lines})
     fold = {name: i % FOLDS for i, name in enumerate(documents)}
 
-    def mean(pair: tuple[float, float], keep: Any) -> float:
+    def mrr(pair: tuple[float, float], keep: Any) -> float:
         kept = [v["mrr"] for v, x in zip(table[pair], lines, strict=True) if keep(fold[x["doc_name"]])]
         return sum(kept) / max(1, len(kept))
 
-    chosen = [max(pairs, key=lambda p: mean(p, lambda f, k=k: f != k)) for k in range(FOLDS)]
+    chosen = [max(pairs, key=lambda p: mrr(p, lambda f, k=k: f != k)) for k in range(FOLDS)]
     held = [table[chosen[fold[x["doc_name"]]]][i] for i, x in enumerate(lines)]
-    best = max(pairs, key=lambda p: mean(p, lambda f: True))
-    grid = [{"question_weight": q, "fusion": f, **mean_of(table[q, f])} for q, f in pairs]
+    best = max(pairs, key=lambda p: mrr(p, lambda f: True))
+    grid = [{"question_weight": q, "fusion": f, **mean(table[q, f])} for q, f in pairs]
     return {
         "questions": len(lines),
         "documents": len(documents),
         "seconds_a_question": sorted(x["seconds"] for x in lines)[len(lines) // 2],
-        "first_stage": mean_of(table[0.0, 0.0]),
-        "best": {"question_weight": best[0], "fusion": best[1], **mean_of(table[best])},
-        "cross_validated": mean_of(held),
+        "first_stage": mean(table[0.0, 0.0]),
+        "best": {"question_weight": best[0], "fusion": best[1], **mean(table[best])},
+        "cross_validated": mean(held),
+        "alone": {"question_weight": best[0], **mean(values(lines, best[0], ALONE))},
+        "untrained": mean(fused(lines, [x["untrained"] for x in lines], BASE_RECIPE.fusion or ALONE)),
+        "untrained_alone": mean(fused(lines, [x["untrained"] for x in lines], ALONE)),
         "grid": grid,
     }
 
@@ -125,7 +133,8 @@ def main() -> None:
         given.model, method="pointwise", view="text", page_tokens=given.page_tokens, question_weight=1.0
     )
     names = given.documents.read_text(encoding="utf-8").split()
-    summary = summarise(measure(reranker, names, given.out, given.questions))
+    untrained = Reranker.from_pretrained("mini-base")
+    summary = summarise(measure(reranker, untrained, names, given.out, given.questions))
     (given.out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     print(json.dumps({k: v for k, v in summary.items() if k != "grid"}, indent=1))
 
