@@ -88,6 +88,17 @@ def test_reasoning_is_heard_while_it_is_written():
     assert late == heard
 
 
+def test_notes_are_heard_with_their_page_and_never_as_reasoning():
+    reranker = Reranker(ScriptedEngine(), view="text", method="pointwise")
+    told, mixed = {}, []
+    result = reranker.rerank_many(
+        [("cargo by terminal", PAGES)], on_text=lambda _, text, page: told.update({page: told.get(page, "") + text})
+    )[0]
+    assert told[result[0].index].strip() == result[0].reason
+    reranker.rerank("cargo by terminal", PAGES, on_text=mixed.append)
+    assert mixed == []
+
+
 def test_async_gives_the_same():
     reranker = Reranker(ScriptedEngine(), view="text", method="likelihood")
     assert asyncio.run(reranker.arerank("cargo", PAGES)).order == reranker.rerank("cargo", PAGES).order

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from mmr5.cache import Cache
-from mmr5.engines.base import OnText
 from mmr5.errors import ConfigError, InputError
 from mmr5.fusion import fuse
+from mmr5.methods.hearing import OnWriting, of_one
 from mmr5.reranker import Reranker, build_result
 from mmr5.retrieval import Retriever, open_retriever, top_candidates
 from mmr5.types import Candidates, Page, Problem, Progress, Ranking, RerankResult
@@ -75,8 +75,8 @@ class Searcher:
         Raises:
             InputError: an empty question, or no pages.
         """
-        listen = None if on_text is None else lambda _, text: on_text(text)
-        return self.search_many([query], pages, top_n=top_n, read_ms=read_ms, problems=problems, on_text=listen)[0]
+        heard = of_one(on_text)
+        return self.search_many([query], pages, top_n=top_n, read_ms=read_ms, problems=problems, on_text=heard)[0]
 
     def search_many(
         self,
@@ -86,9 +86,9 @@ class Searcher:
         top_n: int | None = None,
         read_ms: float = 0.0,
         problems: Sequence[Problem] = (),
-        on_text: OnText | None = None,
+        on_text: OnWriting | None = None,
     ) -> list[RerankResult]:
-        """:meth:`search` for several questions about the same pages, in shared batches; ``on_text`` as there."""
+        """:meth:`search` for several questions about the same pages, in shared batches; ``on_text`` as in its ``rank_many``."""
         if not pages:
             raise InputError("there are no pages to look through")
         if any(not q.strip() for q in queries):

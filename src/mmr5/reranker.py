@@ -12,11 +12,12 @@ from typing import Any, Literal
 
 from mmr5 import prompt
 from mmr5.cache import Cache
-from mmr5.engines.base import Engine, OnText
+from mmr5.engines.base import Engine
 from mmr5.errors import ConfigError, InputError
 from mmr5.excerpts import best_passage
 from mmr5.methods import Rank, Settings
 from mmr5.methods import method as find_method
+from mmr5.methods.hearing import OnWriting, of_one
 from mmr5.models import Checkpoint, Recipe, resolve
 from mmr5.models.resolve import check_name
 from mmr5.types import Candidates, Page, Problem, Progress, RankedPage, Ranking, RerankResult, View
@@ -123,13 +124,14 @@ class Reranker:
         """Of the prompt in use; it changes when the prompt's words change."""
         return prompt.fingerprint(self.method, self.view) if self.method in prompt.METHODS else "none"
 
-    def rank_many(self, batch: Sequence[Candidates], *, on_text: OnText | None = None) -> list[Ranking]:
+    def rank_many(self, batch: Sequence[Candidates], *, on_text: OnWriting | None = None) -> list[Ranking]:
         """Rank many candidate lists at once; positions are within each list.
 
         Args:
             batch: the lists.
             on_text: called as ``on_text(position in batch, text)`` while a list-wise method writes, from the thread that runs the
-                model; the texts of a position, joined, are its first sample's reply.
+                model; the texts of a position, joined, are its first sample's reply. ``pointwise`` calls it as
+                ``on_text(position in batch, text, position of the page)`` while it writes notes.
         """
         for candidates in batch:
             if not candidates.query.strip():
@@ -145,17 +147,17 @@ class Reranker:
             query: the question.
             pages: any number of pages, as from :func:`mmr5.read_pages`.
             top_n: keep only the best; None keeps all.
-            on_text: hears the reasoning and the answer while ``reason`` or ``direct`` writes them, piece by piece.
+            on_text: hears the reasoning and the answer while ``reason`` or ``direct`` writes them, piece by piece; for the notes
+                of ``pointwise`` see :meth:`rank_many`.
 
         Raises:
             InputError: an empty question.
             ConfigError: a page lacks what the view needs.
         """
-        listen = None if on_text is None else lambda _, text: on_text(text)
-        return self.rerank_many([(query, pages)], top_n=top_n, on_text=listen)[0]
+        return self.rerank_many([(query, pages)], top_n=top_n, on_text=of_one(on_text))[0]
 
     def rerank_many(
-        self, items: Sequence[tuple[str, Sequence[Page]]], *, top_n: int | None = None, on_text: OnText | None = None
+        self, items: Sequence[tuple[str, Sequence[Page]]], *, top_n: int | None = None, on_text: OnWriting | None = None
     ) -> list[RerankResult]:
         """Rank many questions, each over its own pages, in shared batches; results in order; ``on_text`` as :meth:`rank_many`."""
         batch = [Candidates(query, tuple(pages)) for query, pages in items]

@@ -158,7 +158,7 @@ def test_a_shortened_thought_is_heard_with_its_end_and_the_answer(thought):
 
 
 def test_methods_that_write_nothing_to_hear_take_a_listener():
-    for name in ("logits", "pointwise", "likelihood"):
+    for name in ("logits", "likelihood"):
         assert hear(text(), [candidates(3)], ScriptedEngine(), name)[0] == {}
 
 
@@ -204,6 +204,21 @@ def test_likelihood_needs_no_reply():
     assert ranking[1].order[0] == 0
     assert ranking[0].score_kind == "mean_log_likelihood"
     assert all(math.isfinite(s) for s in ranking[0].scores)
+
+
+def test_a_note_is_heard_with_its_page_while_it_is_written():
+    engine = ScriptedEngine()
+    heard = []
+    lists = [candidates(8), candidates(0), candidates(3, "a page about berry number 1")]
+    rankings = method("pointwise")(engine, lists, text(notes=2), lambda *piece: heard.append(piece))
+    told = {}
+    for position, piece, page in heard:
+        told[position, page] = told.get((position, page), "") + piece
+    assert set(told) == {(i, page) for i in (0, 2) for page in rankings[i].order[:2]}
+    assert len(heard) > 8
+    kept = {(i, page): note for i, r in enumerate(rankings) for page, note in enumerate(r.notes) if note is not None}
+    assert kept and kept == {key: told[key].strip() for key in kept}
+    assert rankings == method("pointwise")(ScriptedEngine(), lists, text(notes=2))
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,13 @@ import threading
 import httpx
 import pytest
 
-from mmr5.answer import parse
+from mmr5.answer import fold, parse
 from mmr5.engines.base import Reply
 from mmr5.engines.scripted import ScriptedEngine
 from mmr5.server.batching import Batcher
-from mmr5.server.events import THINKING, Outbox
+from mmr5.server.events import NOTE, THINKING, Outbox
 from mmr5.server.metrics import Metrics
-from mmr5.server.thoughts import Ear, Thoughts
+from mmr5.server.thoughts import Ear, Note, Thoughts
 from mmr5.types import Candidates, Page, Ranking
 
 from .conftest import reverser
@@ -24,16 +24,16 @@ DOCS = ["Nothing to see.", "The harbour was dredged in 1931.", "A list of dredge
 
 
 class Held(ScriptedEngine):
-    """Writes word by word, and waits in the middle of a reply until it is let go."""
+    """Writes word by word, and waits at a word of a reply until it is let go."""
 
-    def __init__(self) -> None:
-        super().__init__(reverser)
-        self.go = threading.Event()
+    def __init__(self, script=reverser, word="2") -> None:
+        super().__init__(script)
+        self.go, self.word = threading.Event(), word
 
     def generate(self, requests, sampling, on_text=None) -> list[Reply]:
         def tell(position, piece):
             on_text(position, piece)
-            if "2" in piece and position == 0:
+            if self.word in piece and position == 0:
                 assert self.go.wait(20)
 
         return super().generate(requests, sampling, None if on_text is None else tell)
@@ -75,6 +75,35 @@ def test_the_reasoning_comes_before_the_model_is_done_and_is_whole_in_the_end(se
     assert "Image 3" in told and "answer" not in told
 
 
+def annotator(request) -> str:
+    """A model whose note on the page about dredging is borne out by it, and whose other notes are not."""
+    page = "".join(part["text"] for part in request.messages[-1]["content"] if part["type"] == "text")
+    return "  The harbour   was dredged\tin 1931.\n" if "1931" in page.partition("Question:")[0] else " It speaks of whales.\n"
+
+
+@pytest.mark.parametrize("path", ["/v1/rerank", "/v1/search"])
+def test_notes_come_by_page_before_the_model_is_done_and_what_counts_comes_with_the_page(serve, path):
+    engine = Held(annotator, "dredged")
+    live = serve(engine, method="pointwise")
+    told, found = {}, []
+    with stream(live.url, path) as answer:
+        for name, data in read(answer.iter_lines()):
+            if name == NOTE:
+                told[data["index"]] = told.get(data["index"], "") + data["text"]
+                assert engine.go.is_set() or set(told) == {1}
+                if told == {1: "The harbour was dredged"}:
+                    engine.go.set()
+            found.append((name, data))
+    assert engine.go.is_set()
+    assert told == {0: "It speaks of whales.", 1: "The harbour was dredged in 1931.", 2: "It speaks of whales."}
+    names = [name for name, _ in found]
+    assert names.index("candidates" if path == "/v1/search" else "accepted") < names.index(NOTE)
+    assert len(names) - 1 - names[::-1].index(NOTE) < names.index("page")
+    assert THINKING not in names and "reasoning" not in names
+    kept = {data["index"]: data.get("reason", data.get("reasoning")) for name, data in found if name == "page"}
+    assert kept == {0: None, 1: told[1], 2: None}
+
+
 def test_a_client_that_leaves_while_the_model_thinks_stops_nobody_else(serve):
     engine = Held()
     live = serve(engine, method="reason")
@@ -86,9 +115,10 @@ def test_a_client_that_leaves_while_the_model_thinks_stops_nobody_else(serve):
     assert httpx.get(live.url + "/ready").status_code == 200
 
 
-def test_methods_that_do_not_think_tell_nothing(client):
-    answer = client.post("/v1/rerank", json={"query": "harbour", "documents": DOCS, "stream": True})
-    assert THINKING not in [name for name, _ in read(answer.text.splitlines())]
+def test_methods_that_write_nothing_tell_nothing(make_client):
+    answer = make_client(method="likelihood").post("/v1/rerank", json={"query": "harbour", "documents": DOCS, "stream": True})
+    names = [name for name, _ in read(answer.text.splitlines())]
+    assert "result" in names and not {THINKING, NOTE} & set(names)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -109,6 +139,40 @@ def test_pieces_joined_are_the_parsed_reasoning(seed):
     assert told == "\n\n".join(r for r in (parse(reply, 1).reasoning for reply in replies) if r)
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_pieces_joined_are_the_folded_note(seed):
+    dice = random.Random(seed)
+    text = "".join(dice.choices("ab ,\n\t\xa0é", k=60))
+    rest, note, told = text, Note(), []
+    while rest:
+        size = dice.randint(1, 5)
+        told.append(note.push(rest[:size]))
+        rest = rest[size:]
+    assert "".join(told) == fold(text)
+
+
+def test_pieces_of_several_notes_become_one_a_page():
+    outbox = Outbox()
+    outbox.put("stage", {})
+    for i in range(300):
+        outbox.put(NOTE, {"index": i % 3, "text": str(i % 3)})
+    outbox.put("page", {})
+    outbox.put(NOTE, {"index": 0, "text": "later"})
+    outbox.end()
+
+    async def drain():
+        return [piece.decode() async for piece in aiter_of(outbox)]
+
+    taken = asyncio.run(drain())
+    told = [json.loads(piece.split("data: ")[1]) for piece in taken]
+    assert told == [{}, *({"index": i, "text": str(i) * 100} for i in range(3)), {}, {"index": 0, "text": "later"}]
+
+
+async def aiter_of(outbox):
+    while (piece := await outbox.take()) is not None:
+        yield piece
+
+
 def test_pieces_that_a_client_has_not_taken_become_one():
     async def lag():
         outbox = Outbox()
@@ -117,10 +181,7 @@ def test_pieces_that_a_client_has_not_taken_become_one():
             outbox.put(THINKING, {"text": str(i % 10)})
         outbox.put("result", {})
         outbox.end()
-        taken = []
-        while (piece := await outbox.take()) is not None:
-            taken.append(piece.decode())
-        return taken
+        return [piece.decode() async for piece in aiter_of(outbox)]
 
     taken = asyncio.run(lag())
     assert len(taken) == 3 and '"' + "0123456789" * 100 + '"' in taken[1]
@@ -130,23 +191,27 @@ def test_an_ear_whose_loop_is_gone_does_no_harm():
     async def make():
         return Ear()
 
-    asyncio.run(make())("<think>nobody hears this</think>")
+    ear = asyncio.run(make())
+    ear("<think>nobody hears this</think>")
+    ear("nor this", 0)
 
 
 def test_what_is_ranked_again_is_not_told_twice():
     heard = {"a": [], "bad": []}
+    hear = {query: lambda *piece, to=to: to.append(piece) for query, to in heard.items()}
 
     def rank(view, batch, on_text):
         for position, candidates in enumerate(batch):
             if on_text is not None:
                 on_text(position, candidates.query)
+                on_text(position, "of a page", 0)
         if any(c.query == "bad" for c in batch):
             raise ValueError
         return [Ranking((0,)) for _ in batch]
 
     limits = {"queue_size": 4, "batch_requests": 2, "batch_pages": 9, "batch_wait_s": 5.0, "queue_wait_s": 5.0}
     batcher = Batcher(rank, metrics=Metrics(), **limits)
-    futures = [batcher.submit(Candidates(q, (Page("d", text="t"),)), "text", 5, heard[q].append) for q in heard]
+    futures = [batcher.submit(Candidates(q, (Page("d", text="t"),)), "text", 5, hear[q]) for q in heard]
     assert futures[0].result(5).order == (0,)
     batcher.close(2)
-    assert heard == {"a": ["a"], "bad": ["bad"]}
+    assert heard == {query: [(query, None), ("of a page", 0)] for query in heard}

@@ -172,6 +172,40 @@ def test_the_reasoning_grows_while_it_is_written(serve, open_page):
     assert len(order(page)) == 3
 
 
+def annotator(request) -> str:
+    """A model whose notes on the first and the last page are their own words; its other notes speak of something else."""
+    page = "".join(part["text"] for part in request.messages[-1]["content"] if part["type"] == "text").partition("Question:")[0]
+    words = next((text for text in (BOOK[0], BOOK[2]) if text in page), "Whales sing at night.")
+    return f" {words}\n"
+
+
+def test_the_notes_grow_on_their_pages_while_they_are_written(serve, open_page):
+    page = open_page(serve(Typist(annotator), method="pointwise").url, reduced_motion="reduce")
+    upload(page)
+    page.evaluate(
+        "() => { window.seen = []; window.said = []; const at = (id) => document.getElementById(id);"
+        "const look = () => { if (document.body.dataset.state !== 'busy') return; for (const c of document.querySelectorAll('.card'))"
+        " window.seen.push([c.dataset.index, c.className, c.querySelector('.reason').textContent,"
+        " c.querySelector('.reason').getAttribute('aria-busy')]); };"
+        "new MutationObserver(look).observe(at('pages'), { childList: true, subtree: true, characterData: true });"
+        "new MutationObserver(() => window.said.push(at('said').textContent)).observe(at('said'), { childList: true }); }"
+    )
+    ask(page)
+    seen = page.evaluate("window.seen")
+    for index, whole in (("0", BOOK[0]), ("1", "Whales sing at night."), ("2", BOOK[2])):
+        grown = [said for at, kind, said, busy in seen if at == index and "writing" in kind and busy == "true"]
+        assert len(set(grown)) > 2 and sorted(grown, key=len) == grown
+        assert all(whole.startswith(said) for said in grown) and grown[-1] == whole
+    waiting = {said for _, kind, said, _ in seen if "waiting" in kind}
+    assert waiting == {"waiting for the model"}
+    notes = dict(zip(order(page), page.locator(".reason").all_text_contents(), strict=True))
+    assert notes == {"Page 1": BOOK[0], "Page 2": "", "Page 3": BOOK[2]}  # the page does not bear out what was said of it
+    assert page.locator(".reason").nth(order(page).index("Page 2")).is_hidden()
+    assert page.evaluate("window.said").count("The model writes about the pages.") == 1
+    assert page.locator(".writing, .reason[aria-busy], .pages[aria-live]").count() == 0
+    assert page.locator("#reasoning").is_hidden()
+
+
 def test_progress_is_told_while_the_model_thinks(serve, open_page):
     think = threading.Event()
 

@@ -12,10 +12,11 @@ from dataclasses import replace
 
 from mmr5 import prompt
 from mmr5.answer import VERDICTS, fold
-from mmr5.engines.base import ChoiceScores, Engine, OnText, Request, Sampling, require
+from mmr5.engines.base import ChoiceScores, Engine, Request, Sampling, require
 from mmr5.fusion import fuse
 from mmr5.grounding import grounded
 from mmr5.methods import inputs
+from mmr5.methods.hearing import OnWriting
 from mmr5.methods.settings import Settings
 from mmr5.types import Candidates, Page, Ranking, Usage
 
@@ -23,13 +24,13 @@ SCORE_KIND = "relevance_probability"
 COMBINED_KIND = "relevance_log_odds"
 
 
-def rank(engine: Engine, batch: Sequence[Candidates], settings: Settings, on_text: OnText | None = None) -> list[Ranking]:
+def rank(engine: Engine, batch: Sequence[Candidates], settings: Settings, on_text: OnWriting | None = None) -> list[Ranking]:
     """Rank by the odds of relevance; every page of every list is scored in the same batch.
 
     With ``settings.question_weight`` the log-likelihood that a page gives to the question, read in the same pass, is added to the
-    log-odds. Notes are written on the pages that will stand on top.
+    log-odds. Notes are written on the pages that will stand on top; ``on_text`` hears each
+    with the position of its page.
     """
-    del on_text
     require(engine, "score_choices", "method 'pointwise'")
     inputs.check(engine, settings, "pointwise")
     requests = [request(engine, c.query, page, settings) for c in batch for page in c.pages]
@@ -39,7 +40,7 @@ def rank(engine: Engine, batch: Sequence[Candidates], settings: Settings, on_tex
         stop = start + len(candidates)
         judged.append(_Judged(candidates, requests[start:stop], scored[start:stop], settings.question_weight))
         start = stop
-    notes = _notes(engine, judged, settings)
+    notes = _notes(engine, judged, settings, on_text)
     return [
         replace(one.ranking, notes=tuple(written), usage=one.ranking.usage + spent)
         for one, (written, spent) in zip(judged, notes, strict=True)
@@ -91,10 +92,13 @@ def request(engine: Engine, query: str, page: Page, settings: Settings) -> Reque
     )
 
 
-def _notes(engine: Engine, judged: Sequence[_Judged], settings: Settings) -> list[tuple[list[str | None], Usage]]:
+def _notes(
+    engine: Engine, judged: Sequence[_Judged], settings: Settings, on_text: OnWriting | None
+) -> list[tuple[list[str | None], Usage]]:
     """Notes on the top pages of each list, all written in one batch, each after the likelier verdict.
 
-    Where pages are read as text, a note that its page does not support is not kept (:mod:`mmr5.grounding`).
+    Where pages are read as text, a note that its page does not support is not kept (:mod:`mmr5.grounding`), though
+    it was heard.
     """
     where = [(i, position) for i, one in enumerate(judged) for position in one.top(settings.notes, settings.fusion)]
     asked = [
@@ -106,7 +110,12 @@ def _notes(engine: Engine, judged: Sequence[_Judged], settings: Settings) -> lis
         for i, position in where
     ]
     sampling = Sampling(settings.note_tokens, settings.temperature, seed=settings.seed, stop=("\n",))
-    replies = engine.generate(asked, sampling) if asked else []
+
+    def hear(k: int, text: str) -> None:
+        if on_text is not None:
+            on_text(where[k][0], text, where[k][1])
+
+    replies = engine.generate(asked, sampling, None if on_text is None else hear) if asked else []
     notes: list[tuple[list[str | None], Usage]] = [([None] * len(one.odds), Usage()) for one in judged]
     for (i, position), reply in zip(where, replies, strict=True):
         written, spent = notes[i]

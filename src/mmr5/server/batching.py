@@ -11,17 +11,18 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 
-from mmr5.engines.base import OnText
 from mmr5.errors import EngineError, MMR5Error
+from mmr5.methods import OnWriting
 from mmr5.server.metrics import Metrics
 from mmr5.server.problems import WireError, from_error
 from mmr5.types import Candidates, Ranking, View
 
-Rank = Callable[[View, Sequence[Candidates], OnText | None], list[Ranking]]
+Rank = Callable[[View, Sequence[Candidates], OnWriting | None], list[Ranking]]
 """Ranks candidate lists of one view; what is written on the way is told by position in the batch."""
 
-Hear = Callable[[str], None]
-"""Called from the model's thread with each piece of a reply; it must neither block nor raise."""
+Hear = Callable[[str, int | None], None]
+"""Called from the model's thread with each piece of text and the position of the page that it is about, None where it is about
+the whole list; it must neither block nor raise."""
 
 log = logging.getLogger("mmr5.server")
 
@@ -34,7 +35,7 @@ class Job:
         candidates: what is to be ranked.
         view: how its pages enter the prompt.
         expires: ``time.monotonic()`` after which it is not worth starting.
-        hear: told of the reply while it is written.
+        hear: told of what the model writes.
         future: gets the ranking or a :class:`WireError`; cancelling it frees its place.
         queued: when it was accepted.
     """
@@ -216,16 +217,16 @@ class Batcher:
         self._metrics.model.observe(spent)
 
 
-def _listen(batch: Sequence[Job]) -> OnText | None:
+def _listen(batch: Sequence[Job]) -> OnWriting | None:
     """From position to job; None when no job wants to hear."""
     ears = [job.hear for job in batch]
     if not any(ears):
         return None
 
-    def tell(position: int, text: str) -> None:
+    def tell(position: int, text: str, page: int | None = None, /) -> None:
         ear = ears[position]
         if ear is not None:
-            ear(text)
+            ear(text, page)
 
     return tell
 

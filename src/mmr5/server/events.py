@@ -21,6 +21,11 @@ Tell = Callable[[str, Mapping[str, Any]], None]
 THINKING = "thinking"
 """The event that carries a piece of reasoning, ``{"text": …}``; pieces that a client has not taken yet become one."""
 
+NOTE = "note"
+"""The event that carries a piece of the note on a page, ``{"index": …, "text": …}``; pieces of a page become one likewise."""
+
+_PIECES = (THINKING, NOTE)
+
 KEEPALIVE_S = 10.0
 """A stream says at least this often that it lives."""
 
@@ -48,13 +53,20 @@ class Outbox:
         self._filled = asyncio.Event()
 
     def put(self, name: str, data: Mapping[str, Any]) -> None:
-        """Add an event; a piece of reasoning joins one that still waits."""
-        last = self._waiting[-1] if self._waiting else None
-        if name == THINKING and last is not None and last[0] == THINKING:
-            self._waiting[-1] = (name, {"text": last[1]["text"] + data["text"]})
-        else:
+        """Add an event; a piece of reasoning or of a note joins one that still waits."""
+        if name not in _PIECES or not self._joined(name, data):
             self._waiting.append((name, data))
         self._filled.set()
+
+    def _joined(self, name: str, data: Mapping[str, Any]) -> bool:
+        """Whether the piece could be added to one of the same text that waits, with nothing but pieces behind it."""
+        for back, waiting in enumerate(reversed(self._waiting), start=1):
+            if waiting is None or waiting[0] not in _PIECES:
+                return False
+            if (waiting[0], waiting[1].get("index")) == (name, data.get("index")):
+                self._waiting[-back] = (name, {**data, "text": waiting[1]["text"] + data["text"]})
+                return True
+        return False
 
     def end(self) -> None:
         """Nothing follows."""
@@ -68,6 +80,23 @@ class Outbox:
             await self._filled.wait()
         taken = self._waiting.popleft()
         return None if taken is None else event(*taken)
+
+
+def pieces(tell: Tell, index_of: Callable[[int], int] = lambda position: position) -> Callable[[str, int | None], None]:
+    """For an :class:`~mmr5.server.thoughts.Ear`: what it hears, as events.
+
+    Args:
+        tell: takes events.
+        index_of: from a page's position in its list to the index that the client knows it by.
+    """
+
+    def hear(text: str, page: int | None) -> None:
+        if page is None:
+            tell(THINKING, {"text": text})
+        else:
+            tell(NOTE, {"index": index_of(page), "text": text})
+
+    return hear
 
 
 async def _events(

@@ -75,9 +75,9 @@ async def _ranked(accepted: Accepted) -> Any:
 
 
 async def _told(service: Service, accepted: Accepted, tell: events.Tell, ear: Ear) -> None:
-    """``accepted``, ``thinking`` while it thinks, one ``page`` a result in order, ``reasoning``, and ``result`` (the whole)."""
+    """``accepted``, ``thinking`` or ``note`` while it writes, a ``page`` a result in order, ``reasoning``, ``result`` (all)."""
     tell("accepted", {"documents": len(accepted.drafts), "model": service.reranker.model})
-    ear.to(lambda text: tell(events.THINKING, {"text": text}))
+    ear.to(events.pieces(tell))
     ranking = await _ranked(accepted)
     body = accepted.request.model_copy(update={"reasoning": True})
     full = service.answer(replace(accepted, request=body), ranking)

@@ -113,9 +113,7 @@ def _silent(name: str, data: Mapping[str, Any]) -> None:
 
 
 async def _told(service: Service, desk: Desk, asked: Asked, tell: events.Tell) -> None:
-    ear = Ear()
-    ear.to(lambda text: tell(events.THINKING, {"text": text}))
-    answer = (await _search(service, desk, asked, tell, ear)).model_dump()
+    answer = (await _search(service, desk, asked, tell, Ear())).model_dump()
     for line in answer["ranking"]:
         tell("page", line)
     if answer["reasoning"] is not None:
@@ -124,7 +122,7 @@ async def _told(service: Service, desk: Desk, asked: Asked, tell: events.Tell) -
 
 
 async def _search(service: Service, desk: Desk, asked: Asked, tell: events.Tell, ear: Ear | None = None) -> SearchResponse:
-    """Read, retrieve, rank; tells ``stage`` and ``candidates`` on the way, and the ear what the model thinks."""
+    """Read, retrieve, rank; tells ``stage`` and ``candidates`` on the way, and through the ear what the model writes."""
     settings = service.settings
     ids = {upload.source: upload.id for upload in asked.uploads}
     searcher = Searcher(service.reranker, settings.retriever, candidates=settings.candidates, cache=service.cache)
@@ -139,6 +137,8 @@ async def _search(service: Service, desk: Desk, asked: Asked, tell: events.Tell,
         retrieved_at = time.monotonic()
         tell("candidates", _chosen(candidates, searcher.retriever, len(pages), ids))
         view = choose_view(service.reranker.view, candidates.pages)
+        if ear is not None:
+            ear.to(events.pieces(tell, candidates.index_of))
         future = service.submit(candidates, view, asked.started, ear)
         tell("stage", {"stage": "ranking", "total": len(candidates)})
         ranking = await asyncio.wrap_future(future)

@@ -1,4 +1,4 @@
-"""The reasoning out of a reply while the reply is written, and its way from the model's thread to a connection."""
+"""Reasoning and notes out of what a model writes, while it writes, and their way from the model's thread to a connection."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ _TAGS = {False: re.compile(r"<think>", re.IGNORECASE), True: re.compile(r"</thin
 _OPEN_END = re.compile(r"\s*(?:<[/a-z]{0,6})?\Z", re.IGNORECASE)
 """What may turn out not to be reasoning: white space before the end, and the beginning of a tag."""
 _TAG_START = len("<think>") - 1
+_WORD_OR_GAP = re.compile(r"\S+|\s+")
+
+Tell = Callable[[str, int | None], None]
+"""Called with words and the position of the page that they are about, None where they are about the whole list."""
 
 
 class Thoughts:
@@ -51,34 +55,54 @@ class Thoughts:
         return opening + words
 
 
+class Note:
+    """Folds white space as :func:`mmr5.answer.fold` does; the texts that :meth:`push` gives, joined, are the folded note."""
+
+    def __init__(self) -> None:
+        self._gap = ""
+        self._any = False
+
+    def push(self, text: str) -> str:
+        """Take the next piece of a note; gives what can be told of it."""
+        told = ""
+        for part in _WORD_OR_GAP.findall(text):
+            if part.isspace():
+                self._gap = " " if self._any else ""
+            else:
+                told += self._gap + part
+                self._gap, self._any = "", True
+        return told
+
+
 class Ear:
-    """Hears a reply in the model's thread and tells its reasoning in the loop that made it; it never blocks or raises."""
+    """Hears a model in its own thread and tells reasoning and notes in the loop that made it; it never blocks or raises."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._thoughts = Thoughts()
-        self._early = ""
-        self._tell: Callable[[str], None] | None = None
+        self._notes: dict[int, Note] = {}
+        self._early: list[tuple[str, int | None]] = []
+        self._tell: Tell | None = None
 
-    def __call__(self, text: str) -> None:
-        """Take a piece of the reply; called from the model's thread."""
-        words = self._thoughts.push(text)
+    def __call__(self, text: str, page: int | None = None) -> None:
+        """Take a piece of the reply on the list, or of the note on the page at a position; called from the model's thread."""
+        words = self._thoughts.push(text) if page is None else self._notes.setdefault(page, Note()).push(text)
         if not words:
             return
         try:
-            self._loop.call_soon_threadsafe(self._pass, words)
+            self._loop.call_soon_threadsafe(self._pass, words, page)
         except RuntimeError:  # the loop is closed: nobody listens any more
             return
 
-    def to(self, tell: Callable[[str], None]) -> None:
+    def to(self, tell: Tell) -> None:
         """Tell from now on, beginning with what was heard already; called in the loop."""
         self._tell = tell
-        early, self._early = self._early, ""
-        if early:
-            tell(early)
+        early, self._early = self._early, []
+        for words, page in early:
+            tell(words, page)
 
-    def _pass(self, words: str) -> None:
+    def _pass(self, words: str, page: int | None) -> None:
         if self._tell is None:
-            self._early += words
+            self._early.append((words, page))
         else:
-            self._tell(words)
+            self._tell(words, page)

@@ -45,15 +45,24 @@ export function makeCard(line, several, enlarge) {
   thumb.addEventListener("click", () => enlarge(line.index));
   show(thumb.querySelector("img"), line.thumbnail);
   card.querySelector(".rank").textContent = line.rank;
-  card.querySelector(".reason").textContent = "not looked at yet";
+  card.querySelector(".reason").textContent = "waiting for the model";
   figures(card, [["first-stage score", line.first_stage_score, null]]);
   return card;
 }
 
+/** Add a piece of the note that is being written on a page; what counts comes with the result. */
+export function growReason(card, text) {
+  const reason = card.querySelector(".reason");
+  if (card.classList.replace("waiting", "writing")) reason.textContent = "";
+  reason.setAttribute("aria-busy", "true");
+  reason.append(text);
+}
+
 /** Fill a card with what the model found. */
 export function fillCard(card, line, query) {
-  card.classList.remove("waiting");
+  card.classList.remove("waiting", "writing");
   const reason = card.querySelector(".reason");
+  reason.removeAttribute("aria-busy");
   reason.textContent = line.reason ?? "";
   reason.hidden = !line.reason;
   const evidence = card.querySelector(".evidence");

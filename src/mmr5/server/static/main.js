@@ -1,7 +1,7 @@
 /** The page: a question goes out, events come in, cards move. */
 
 import * as api from "/static/api.js";
-import { calm, element, fillCard, makeCard, reorder } from "/static/cards.js";
+import { calm, element, fillCard, growReason, makeCard, reorder } from "/static/cards.js";
 import * as documents from "/static/documents.js";
 import { enlarge } from "/static/enlarge.js";
 
@@ -147,7 +147,7 @@ function clear(query) {
 // What the server tells
 
 async function hear(name, data) {
-  await { stage, candidates, thinking, page, reasoning, result }[name]?.(data);
+  await { stage, candidates, thinking, note, page, reasoning, result }[name]?.(data);
 }
 
 function stage({ stage: at, done, total }) {
@@ -199,6 +199,12 @@ function thinking({ text }) {
   else if (rest) thoughts.lastElementChild.append(rest);
   thoughts.append(...paragraphs.map((part) => element("p", part)));
   if (atEnd) thoughts.scrollTop = thoughts.scrollHeight;
+}
+
+/** A piece of the note on a page while it is written; said once for all pages. */
+function note({ index, text }) {
+  if (!pages.querySelector(".writing")) say("The model writes about the pages.");
+  growReason(pages.querySelector(`[data-index="${index}"]`), text);
 }
 
 async function reasoning({ reasoning: text }) {

@@ -1,0 +1,31 @@
+"""What is heard of a method while its model writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+
+class OnWriting(Protocol):
+    """Hears what a model writes about the lists of a batch.
+
+    Called as ``on_text(position in batch, text)`` where the text is about a whole list, and as
+    ``on_text(position in batch, text, page)`` where it is about one page; ``page`` is its position in the list. The texts of one
+    page, joined, are its note as it was written; texts of several pages come interleaved. It is called from the thread that
+    writes, one call at a time, and should return at once.
+    """
+
+    def __call__(self, position: int, text: str, page: int | None = None, /) -> None:
+        """Take a piece."""
+
+
+def of_one(on_text: Callable[[str], None] | None) -> OnWriting | None:
+    """For a single list: passes on what is about the whole list, and leaves out what is about one page."""
+    if on_text is None:
+        return None
+
+    def hear(_: int, text: str, page: int | None = None, /) -> None:
+        if page is None:
+            on_text(text)
+
+    return hear
