@@ -31,6 +31,8 @@ VERDICTS = ("Yes", "No")
 
 _VERDICT = re.compile(r"\s*(yes|no)\b[\s.,:;–—-]*", re.IGNORECASE)
 _TAG = re.compile(r"<(/?)(think|answer)>", re.IGNORECASE)
+_THINK = re.compile(r"<think>", re.IGNORECASE)
+_ANSWER_TAG = re.compile(r"<answer>", re.IGNORECASE)
 _THINK_END = re.compile(r"</think>", re.IGNORECASE)
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.IGNORECASE | re.DOTALL)
 _ANSWER_OPEN = re.compile(r"<answer>((?:(?!<answer>).)*)\Z", re.IGNORECASE | re.DOTALL)
@@ -125,6 +127,70 @@ def well_formed(reply: str, *, think: bool = True) -> bool:
     return match is not None and _TAG.search(match[1]) is None and _LIST_BODY.fullmatch(match[1]) is not None
 
 
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """How far the content of an answer is written when nothing but ``[3, 1, 2]</answer>`` may be: each id of 1..n once.
+
+    A blank or a line break may stand before and behind ``[``, behind a comma and behind ``]``.
+
+    Attributes:
+        left: ids that are not named yet.
+        digits: of the id under way.
+        due: what must follow, character by character; empty while ids are written, and when all is written.
+        blank: whether a blank may follow.
+    """
+
+    left: frozenset[int]
+    digits: str = ""
+    due: str = "["
+    blank: bool = True
+
+    @classmethod
+    def begin(cls, n: int) -> Answering:
+        """Right behind ``<answer>``; n is at least 1."""
+        return cls(frozenset(range(1, n + 1)))
+
+    @property
+    def done(self) -> bool:
+        """Whether the answer is closed."""
+        return not self.left and not self.due
+
+    def after(self, character: str) -> Answering | None:
+        """One character on, or None where it may not stand."""
+        if character in " \n":
+            return Answering(self.left, "", self.due, False) if self.blank else None
+        if self.due:
+            return Answering(self.left, "", self.due[1:], self.due == "[") if character == self.due[0] else None
+        if character in "0123456789":
+            digits = self.digits + character
+            possible = any(str(i).startswith(digits) for i in self.left)
+            return Answering(self.left, digits, "", False) if possible else None
+        if not self.digits or int(self.digits) not in self.left:
+            return None
+        left = self.left - {int(self.digits)}
+        if character == "," and left:
+            return Answering(left, "", "", True)
+        return Answering(left, "", ANSWER_END, True) if character == "]" and not left else None
+
+    def read(self, text: str) -> Answering | None:
+        """Some text on, up to the end of the answer; None where a character may not stand."""
+        state: Answering | None = self
+        for character in text:
+            if state is None or state.done:
+                break
+            state = state.after(character)
+        return state
+
+
+def answer_start(text: str) -> int | None:
+    """Where the content of the answer begins in a reply so far; None while it thinks or has not opened its answer."""
+    end = _THINK_END.search(text)
+    if end is None and _THINK.search(text) is not None:
+        return None
+    opened = _ANSWER_TAG.search(text, 0 if end is None else end.end())
+    return None if opened is None else opened.end()
+
+
 def format_reply(order: Sequence[int], notes: Sequence[str] | None = None, *, label: str = "Image") -> str:
     """Write the reply that the model is taught to give.
 
@@ -186,7 +252,7 @@ def fold(text: str) -> str:
 
 def _split(reply: str) -> tuple[str | None, str, bool]:
     """Reasoning, the text where the answer may stand, and whether a think block was left open."""
-    opening = re.search(r"<think>", reply, re.IGNORECASE)
+    opening = _THINK.search(reply)
     end = _THINK_END.search(reply)
     if end is None:
         if opening is None:

@@ -2,11 +2,13 @@
 
 import math
 import pickle
+from dataclasses import replace
 
 import pytest
 
 from engines.test_openai import completion, server
 from mmr5 import prompt
+from mmr5.answer import parse
 from mmr5.engines.base import CAPABILITY_ENGINES, Capabilities, Engine, Reply, Request, Sampling, require
 from mmr5.engines.openai import OpenAIEngine
 from mmr5.engines.scripted import ScriptedEngine
@@ -82,6 +84,16 @@ def test_scores_are_there_or_refused_by_name(engine):
     else:
         with pytest.raises(CapabilityError, match="transformers"):
             engine.score_text(requests, ["a", "b"])
+
+
+def test_an_answer_is_constrained_or_that_is_refused_by_name(engine):
+    request = replace(text_requests(1)[0], prefill="<answer>[", answer_ids=2)
+    if engine.capabilities.constrain:
+        reply = engine.generate([request], Sampling(40, stop=("</answer>",)))[0]
+        assert parse("<answer>[" + reply.text, 2, think=False).issues == ()
+    else:
+        with pytest.raises(CapabilityError, match="transformers"):
+            engine.generate([replace(request, prefill="")], Sampling(40))
 
 
 def test_pictures_are_read_or_refused(engine):

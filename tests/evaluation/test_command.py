@@ -4,7 +4,9 @@ import shlex
 import pytest
 
 from mmr5.cli.main import main
-from mmr5.evaluation.benchmark import Setup
+from mmr5.engines.scripted import ScriptedEngine
+from mmr5.evaluation.benchmark import Setup, run_config
+from mmr5.reranker import Reranker
 
 
 @pytest.fixture
@@ -73,3 +75,11 @@ def test_the_command_names_what_differs_from_the_defaults():
         "mmr5 evaluate opendocs --split dev --retriever hybrid --model i2vec/MM-R5 --think-tokens 64 "
         "--engine openai --base-url http://h/v1 --out out"
     )
+    assert " --constrain --out" in Setup("opendocs", model="none", constrain=True).command("out")
+
+
+def test_a_run_begun_before_a_setting_was_there_can_be_gone_on_with():
+    off, on = (run_config(Setup("opendocs", constrain=c), Reranker(ScriptedEngine(), constrain=c), None) for c in (False, True))
+    assert "constrain" not in off
+    assert "constrain" not in off["settings"]
+    assert (on["constrain"], on["settings"]["constrain"]) == (True, True)

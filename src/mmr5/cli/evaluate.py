@@ -41,6 +41,7 @@ def evaluate(
     ocr: options.OcrOption = options.Ocr.AUTO,
     page_text: options.PageTextOption = None,
     think_tokens: options.ThinkTokens = None,
+    constrain: options.Constrain = False,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a list-wise reply.")] = 2048,
     batch: Annotated[int, typer.Option(min=1, help="Questions of a document given to the model together.")] = 8,
     device: options.Device = "auto",
@@ -77,6 +78,7 @@ def evaluate(
         level=level.value,
         ocr=ocr.value,
         think_tokens=think_tokens,
+        constrain=constrain,
         page_text=None if page_text is None else page_text.value,
     )
     if model not in BASELINES and engine is options.Engine.TRANSFORMERS:
@@ -97,6 +99,7 @@ def evaluate(
                 samples=samples,
                 seed=seed,
                 think_tokens=think_tokens,
+                constrain=constrain,
                 max_new_tokens=max_new_tokens,
             )
         longest = None if max_new_tokens == 2048 else str(max_new_tokens)

@@ -74,6 +74,9 @@ Fusion = Annotated[
 Samples = Annotated[int, typer.Option(min=1, help="Orders over seeded shuffles, merged by Borda count (list-wise methods).")]
 Seed = Annotated[int, typer.Option(help="Of shuffles and sampling.")]
 ThinkTokens = Annotated[int | None, typer.Option(min=1, help="Most tokens of reasoning before the answer is asked for.")]
+Constrain = Annotated[
+    bool, typer.Option("--constrain", help="While an answer is written, only ids not named yet are possible (reason, direct).")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 OcrOption = Annotated[Ocr, typer.Option("--ocr", help="Read pages without a text layer by OCR.")]

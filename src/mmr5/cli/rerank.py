@@ -27,6 +27,7 @@ def rerank(
     samples: options.Samples = 1,
     seed: options.Seed = 0,
     think_tokens: options.ThinkTokens = None,
+    constrain: options.Constrain = False,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     ocr: options.OcrOption = options.Ocr.AUTO,
@@ -70,6 +71,7 @@ def rerank(
             samples=samples,
             seed=seed,
             think_tokens=think_tokens,
+            constrain=constrain,
             strict=strict,
         )
         searcher = Searcher(reranker, retriever, candidates=candidates, fusion=fusion, progress=progress)

@@ -40,6 +40,7 @@ def rerank_run(
     ocr: options.OcrOption = options.Ocr.AUTO,
     page_text: options.PageTextOption = None,
     think_tokens: options.ThinkTokens = None,
+    constrain: options.Constrain = False,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a list-wise reply.")] = 2048,
     batch: Annotated[int, typer.Option(min=1, help="Questions of a document that a worker ranks together.")] = 8,
     device: options.Device = "auto",
@@ -77,6 +78,7 @@ def rerank_run(
         limit=limit,
         ocr=ocr.value,
         think_tokens=think_tokens,
+        constrain=constrain,
         page_text=None if page_text is None else page_text.value,
     )
     job = Job(setup, engine.value, base_url, device, dtype, max_new_tokens, threads)

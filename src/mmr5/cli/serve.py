@@ -36,6 +36,7 @@ def serve(
     samples: options.Samples = 1,
     seed: options.Seed = 0,
     think_tokens: options.ThinkTokens = None,
+    constrain: options.Constrain = False,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     strict: options.Strict = False,
@@ -123,6 +124,7 @@ def serve(
             samples=samples,
             seed=seed,
             think_tokens=think_tokens,
+            constrain=constrain,
             strict=strict,
         )
     _log_to_stderr()

@@ -28,6 +28,7 @@ CAPABILITY_ENGINES = {
     "score_text": ("transformers", "vllm", "scripted"),
     "score_pairs": ("cross-encoder",),
     "prefill": ("transformers", "vllm", "scripted", "openai with the served checkpoint's tokenizer"),
+    "constrain": ("transformers",),
     "images": (
         "transformers or vllm with a vision-language checkpoint",
         "openai with a served vision-language model",
@@ -48,6 +49,7 @@ class Capabilities:
         images: read images in the messages.
         context_tokens: most tokens of prompt and reply together, or None when unknown.
         score_pairs: score a question with a page, as a cross-encoder does.
+        constrain: write answers in which only unused ids are possible.
     """
 
     generate: bool = True
@@ -57,6 +59,7 @@ class Capabilities:
     images: bool = False
     context_tokens: int | None = None
     score_pairs: bool = False
+    constrain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +73,15 @@ class Request:
             same pass; ``""`` for none.
         shared: how many of the last message's first parts (with all that stands before them) other prompts are likely to share,
             such as a page that is asked about again; an engine may keep their states. 0 for none.
+        answer_ids: an answer in the reply must name each id from 1 to this number once (:class:`mmr5.answer.Answering`); 0 leaves
+            the reply free. It needs the capability ``constrain``.
     """
 
     messages: Sequence[Message]
     prefill: str = ""
     measured: str = ""
     shared: int = 0
+    answer_ids: int = 0
 
 
 @dataclass(frozen=True, slots=True)

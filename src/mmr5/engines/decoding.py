@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmr5.engines.base import ChoiceScores, Reply, Sampling, TextScore
 from mmr5.engines.choices import Path, crossings, path_logprobs
+from mmr5.engines.constraint import Guard
 from mmr5.engines.loading import import_torch
 from mmr5.engines.reading import Prompt, Reader
 from mmr5.engines.writing import Writer
@@ -35,6 +36,7 @@ def write(
     writers: Sequence[Writer],
     sampling: Sampling,
     draws: Sequence[random.Random],
+    guards: Sequence[Guard | None] | None = None,
 ) -> list[Reply]:
     """Write a reply to each prompt.
 
@@ -44,13 +46,20 @@ def write(
         writers: follow the replies and say when they are finished.
         sampling: temperature and nucleus.
         draws: random numbers of each row.
+        guards: of the rows whose answers are constrained, None for the others.
     """
     torch = import_torch()
     found, read, states = reader.read(prompts, [(1,)] * len(prompts), min(ROOM, sampling.max_new_tokens))
     logits = torch.stack([one[-1] for one in found])
     active = list(range(len(prompts)))
     while True:
+        if guards is not None:
+            constrain(logits, [(guards[i], writers[i].text) for i in active])
         tokens = choose(logits, sampling, [draws[i] for i in active])
+        for k, i in enumerate(active):
+            while guards is not None and (guard := guards[i]) is not None and not guard.takes(writers[i].text, tokens[k]):
+                logits[k, tokens[k]] = -torch.inf
+                tokens[k] = choose(logits[k : k + 1], sampling, [draws[i]])[0]
         alive = [k for k, i in enumerate(active) if not writers[i].push(tokens[k])]
         if not alive:
             return [writer.reply(n) for writer, n in zip(writers, read, strict=True)]
@@ -58,6 +67,23 @@ def write(
             states = reader.select(states, alive)
             active, tokens = [active[k] for k in alive], [tokens[k] for k in alive]
         logits = reader.step([[t] for t in tokens], states)
+
+
+def constrain(logits: torch.Tensor, rows: Sequence[tuple[Guard | None, str]]) -> None:
+    """Take away, in place, what may not be written; the logits of what may stay as they are.
+
+    Args:
+        logits: (rows, vocabulary).
+        rows: the guard of each row, if it has one, and the row's text so far.
+    """
+    torch = import_torch()
+    for k, (guard, text) in enumerate(rows):
+        allowed = None if guard is None else guard.allowed(text)
+        if allowed is not None:
+            index = torch.tensor(allowed, device=logits.device)
+            kept = logits[k, index]
+            logits[k] = -torch.inf
+            logits[k, index] = kept
 
 
 def choose(logits: torch.Tensor, sampling: Sampling, draws: Sequence[random.Random]) -> list[int]:

@@ -142,6 +142,8 @@ class OpenAIEngine:
         """One reply or one error a request, in order; a request that fails takes no other with it."""
         if any(r.prefill for r in requests):
             require(self, "prefill", "a request with an opening of the assistant's turn")
+        if any(r.answer_ids for r in requests):
+            require(self, "constrain", "a constrained answer")
         if not requests:
             return []
 

@@ -17,6 +17,7 @@ from mmr5.engines import decoding
 from mmr5.engines.base import Capabilities, ChoiceScores, OnText, Reply, Request, Sampling, TextScore
 from mmr5.engines.batching import Budget, batches, budget, free_memory, halving, token_bytes
 from mmr5.engines.choices import token_paths
+from mmr5.engines.constraint import Guard, Spelling
 from mmr5.engines.encoders import checkpoint_identity
 from mmr5.engines.lean import LeanDecoder, supported
 from mmr5.engines.loading import import_torch, import_transformers, load_model, pick_device, pick_dtype
@@ -90,8 +91,10 @@ class TransformersEngine:
             prefill=True,
             images=hasattr(processor, "image_processor"),
             context_tokens=_context(model),
+            constrain=True,
         )
         self.reserved = special_words(self._tokenizer)
+        self._spelling: Spelling | None = None
         self._token_bytes = token_bytes(model)
         free = free_memory(self.device)
         if keep_bytes is None:
@@ -171,7 +174,8 @@ class TransformersEngine:
         def run(prompts: Sequence[Prompt], places: Sequence[int]) -> list[Reply]:
             writers = [Writer(self._tokenizer, self._eos, sampling, None if teller is None else teller.at(i)) for i in places]
             draws = [random.Random(f"{sampling.seed}/{i}") for i in places]  # noqa: S311 - sampling, not a secret
-            return decoding.write(self._reader, prompts, writers, sampling, draws)
+            guards = [self._guard(requests[i]) for i in places] if any(requests[i].answer_ids for i in places) else None
+            return decoding.write(self._reader, prompts, writers, sampling, draws, guards)
 
         return self._in_batches(requests, [()] * len(requests), sampling.max_new_tokens, run)
 
@@ -209,6 +213,14 @@ class TransformersEngine:
     def _ids(self, text: str) -> list[int]:
         found: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return found
+
+    def _guard(self, request: Request) -> Guard | None:
+        """What watches over the reply to a request whose answer is constrained."""
+        if not request.answer_ids:
+            return None
+        if self._spelling is None:
+            self._spelling = Spelling(self._tokenizer)
+        return Guard(self._spelling, request.answer_ids, request.prefill)
 
     # --- batches --------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mmr5.engines.base import Capabilities, ChoiceScores, OnText, Reply, Request, Sampling, TextScore
+from mmr5.engines.base import Capabilities, ChoiceScores, OnText, Reply, Request, Sampling, TextScore, require
 from mmr5.engines.choices import crossings, path_logprobs, token_paths
 from mmr5.engines.rendering import LocalPrompts, pictures
 from mmr5.errors import ConfigError, ContextLengthError, EngineError, missing_extra
@@ -79,6 +79,8 @@ class VLLMEngine:
 
     def generate(self, requests: Sequence[Request], sampling: Sampling, on_text: OnText | None = None) -> list[Reply]:
         """One reply a request, in order; ``on_text`` is called once a reply."""
+        if any(r.answer_ids for r in requests):
+            require(self, "constrain", "a constrained answer")
         settings = self._settings(
             max_tokens=sampling.max_new_tokens,
             temperature=sampling.temperature,

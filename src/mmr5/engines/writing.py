@@ -37,6 +37,11 @@ class Writer:
         self._settled = 0
         self._read = 0
 
+    @property
+    def text(self) -> str:
+        """The text so far, but for a character whose bytes are not complete."""
+        return self._text
+
     def push(self, token: int) -> bool:
         """Take the next token; True when the reply is finished, after which tokens are ignored."""
         if self.done:

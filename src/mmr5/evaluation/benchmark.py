@@ -32,6 +32,8 @@ __all__ = ["BASELINES", "BATCH", "Setup", "evaluate"]
 
 BATCH = 8
 """Questions about one document that are ranked together, and are the most that a kill can lose, unless told otherwise."""
+LATER: Mapping[str, object] = {"constrain": False}
+"""Settings that runs of before did not have, and their values when they are off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Setup:
         level: ``page``, or ``layout`` where the corpus has layouts (MMDocIR).
         ocr: how pages without a text layer are read: ``auto``, ``never``, ``always``.
         think_tokens: most tokens of reasoning before the answer is asked for, or None.
+        constrain: while an answer is written, only ids that it has not named yet are possible.
         page_text: where the corpus has more than one text of a page (MMDocIR): ``ocr`` or ``vlm``; None takes ``ocr``.
     """
 
@@ -70,6 +73,7 @@ class Setup:
     level: str = "page"
     ocr: str = "auto"
     think_tokens: int | None = None
+    constrain: bool = False
     page_text: str | None = None
 
     def __post_init__(self) -> None:
@@ -93,7 +97,7 @@ class Setup:
         for field in dataclasses.fields(self)[1:]:
             value = getattr(self, field.name)
             if value != field.default or field.name in ("retriever", "model"):
-                words += [f"--{field.name.replace('_', '-')}", str(value)]
+                words += [f"--{field.name.replace('_', '-')}", *([] if value is True else [str(value)])]
         for name, value in how.items():
             if value not in (None, "auto", "transformers"):
                 words += [f"--{name.replace('_', '-')}", str(value)]
@@ -222,17 +226,24 @@ def _open(
 
 
 def run_config(setup: Setup, reranker: Reranker | None, fusion: float | None) -> dict[str, Any]:
-    """Every setting of a run, as provenance keeps it: what the setup leaves to the recipe is filled in."""
-    config = dataclasses.asdict(setup)
+    """Every setting of a run, as provenance keeps it: what the setup leaves to the recipe is filled in.
+
+    Settings of ``LATER`` are left out while they are off, so that runs begun before there were any can be gone on with.
+    """
+    config = _without_later(dataclasses.asdict(setup))
     if reranker is not None:
         config.update(
             method=reranker.method,
             view=reranker.view,
             fusion=fusion,
             engine=reranker.engine.name,
-            settings=dataclasses.asdict(reranker.settings),
+            settings=_without_later(dataclasses.asdict(reranker.settings)),
         )
     return config
+
+
+def _without_later(config: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name not in LATER or value != LATER[name]}
 
 
 def _todo(corpus: Corpus, limit: int | None) -> list[tuple[Document, tuple[Question, ...]]]:

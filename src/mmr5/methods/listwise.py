@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from mmr5 import prompt, windows
-from mmr5.answer import ANSWER_END, Parsed, parse
+from mmr5.answer import ANSWER_END, Parsed, answer_start, parse
 from mmr5.engines.base import Engine, OnText, Reply, Request, Sampling, require
 from mmr5.methods import inputs
 from mmr5.methods.settings import Settings
@@ -19,6 +19,8 @@ from mmr5.types import Candidates, Issue, Ranking, Usage
 
 DIRECT_TOKENS_PER_PAGE = 6
 """Room for one id, comma and space in an answer without reasoning."""
+ANSWER_TOKENS = 16
+"""Room for what stands around the ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def rank_reason(engine: Engine, batch: Sequence[Candidates], settings: Settings,
 def rank_direct(engine: Engine, batch: Sequence[Candidates], settings: Settings, on_text: OnText | None = None) -> list[Ranking]:
     """Answer with the order at once (the paper's baseline without chain of thought); arguments as :func:`rank_reason`."""
     longest = max((min(len(c), settings.window) for c in batch), default=1)
-    short = min(settings.max_new_tokens, 16 + DIRECT_TOKENS_PER_PAGE * longest)
+    short = min(settings.max_new_tokens, _room(longest))
     return _rank(engine, batch, replace(settings, max_new_tokens=short, think_tokens=None), on_text, think=False)
 
 
@@ -67,12 +69,17 @@ def _rank(
     require(engine, "generate", f"method {'reason' if think else 'direct'!r}")
     if settings.think_tokens is not None:
         require(engine, "prefill", "think_tokens")
+    if settings.constrain:
+        require(engine, "constrain", "a constrained answer")
     inputs.check(engine, settings, "reason" if think else "direct")
 
     heard: set[int] = set()
 
     def ask(parts: Sequence[Candidates], budget: int, listeners: Sequence[int | None]) -> list[Local]:
         requests = [request(engine, c, settings, budget, think=think) for c in parts]
+        if settings.constrain:
+            opening = "" if think else prompt.ANSWER_PREFILL
+            requests = [replace(r, answer_ids=len(c), prefill=opening) for r, c in zip(requests, parts, strict=True)]
         written = _write(engine, requests, settings, _routed(on_text, listeners, heard))
         return [_local(reply, opening, len(c), settings, think=think) for (reply, opening), c in zip(written, parts, strict=True)]
 
@@ -228,31 +235,70 @@ def _merge(group: Sequence[_State], score_kind: str | None) -> Ranking:
     )
 
 
+def _room(n: int) -> int:
+    """Tokens that an answer of n ids may take."""
+    return ANSWER_TOKENS + DIRECT_TOKENS_PER_PAGE * n
+
+
 def _write(engine: Engine, requests: Sequence[Request], settings: Settings, on_text: OnText | None) -> list[tuple[Reply, str]]:
-    """Replies, each with the opening that was put into the model's mouth."""
-    listen = {} if on_text is None else {"on_text": on_text}
+    """Replies, each with the opening that was put into the model's mouth.
+
+    A thought that is cut short, or a constrained reply that ends without its answer, is closed, and the answer is asked for.
+    """
     sampling = Sampling(settings.max_new_tokens, settings.temperature, seed=settings.seed, stop=(ANSWER_END,))
-    if settings.think_tokens is None:
-        return [(reply, "") for reply in engine.generate(requests, sampling, **listen)]
-    thinking = replace(sampling, max_new_tokens=settings.think_tokens, stop=("</think>", ANSWER_END))
-    first = engine.generate(requests, thinking, **listen)
-    openings = []
-    for reply in first:
-        thought = reply.text if "<think>" in reply.text else "<think>\n" + reply.text
-        closed = thought if "</think>" in thought else thought.rstrip() + "\n</think>"
-        openings.append(closed if ANSWER_END in closed else closed[: closed.index("</think>") + 8] + prompt.ANSWER_PREFILL)
-    unanswered = [i for i, opening in enumerate(openings) if ANSWER_END not in opening]
+    if settings.think_tokens is None and (not settings.constrain or any(r.prefill for r in requests)):
+        return [(reply, r.prefill) for reply, r in zip(_heard(engine, requests, sampling, on_text), requests, strict=True)]
+    room = _room(settings.window)
+    if settings.think_tokens is not None:
+        thinking = replace(sampling, max_new_tokens=settings.think_tokens, stop=("</think>", ANSWER_END))
+    else:
+        thinking = replace(sampling, max_new_tokens=max(1, settings.max_new_tokens - room))
+    first = _heard(engine, requests, thinking, on_text)
+    openings = [_closed(reply.text, constrained=settings.constrain) for reply in first]
+    unanswered = [i for i, opening in enumerate(openings) if not _answered(opening)]
     if on_text is not None:
         for i, (reply, opening) in enumerate(zip(first, openings, strict=True)):
             if tail := opening.rpartition(reply.text.rstrip())[2] if reply.text.strip() else opening:
                 on_text(i, tail)
-        listen = {"on_text": lambda k, text: on_text(unanswered[k], text)}
     asked = [replace(requests[i], prefill=openings[i]) for i in unanswered]
-    rest = engine.generate(asked, sampling, **listen) if asked else []
+    answering = replace(sampling, max_new_tokens=room) if settings.constrain else sampling
+    listen = None if on_text is None else lambda k, text: on_text(unanswered[k], text)
+    rest = _generate(engine, asked, answering, listen) if asked else []
     done: list[tuple[Reply, str]] = [(Reply("", "stop", r.usage), o) for r, o in zip(first, openings, strict=True)]
     for i, reply in zip(unanswered, rest, strict=True):
         done[i] = (Reply(reply.text, reply.finish, first[i].usage + reply.usage), openings[i])
     return done
+
+
+def _heard(engine: Engine, requests: Sequence[Request], sampling: Sampling, on_text: OnText | None) -> list[Reply]:
+    """Replies; the openings that are put into the model's mouth are heard first."""
+    if on_text is not None:
+        for i, request in enumerate(requests):
+            if request.prefill:
+                on_text(i, request.prefill)
+    return _generate(engine, requests, sampling, on_text)
+
+
+def _generate(engine: Engine, requests: Sequence[Request], sampling: Sampling, on_text: OnText | None) -> list[Reply]:
+    """Engines without an ear for text may lack the argument."""
+    return engine.generate(requests, sampling, **({} if on_text is None else {"on_text": on_text}))
+
+
+def _closed(text: str, *, constrained: bool) -> str:
+    """A reply as the opening of its answer; one that holds its answer stays as it is.
+
+    The thought is closed and the answer opened; a constrained answer that is under way is gone on with.
+    """
+    if constrained and answer_start(text) is not None:
+        return text
+    thought = text if "<think>" in text else "<think>\n" + text
+    closed = thought if "</think>" in thought else thought.rstrip() + "\n</think>"
+    return closed if _answered(closed) else closed[: closed.index("</think>") + len("</think>")] + prompt.ANSWER_PREFILL
+
+
+def _answered(text: str) -> bool:
+    start = answer_start(text)
+    return start is not None and ANSWER_END in text[start:]
 
 
 def _local(reply: Reply, opening: str, n: int, settings: Settings, *, think: bool) -> Local:

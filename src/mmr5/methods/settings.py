@@ -21,6 +21,8 @@ class Settings:
         seed: of the shuffles and of sampling.
         max_new_tokens: most tokens of a list-wise reply.
         think_tokens: most tokens of reasoning; then the answer is asked for at once. None sets no bound of its own.
+        constrain: while an answer is written (``reason``, ``direct``), only ids that it has not named yet are possible, so that
+            every reply holds a full ranking.
         temperature: 0 is greedy.
         question_weight: of the question's log-likelihood beside the log-odds of the verdict (``pointwise``); 0 leaves it out.
         fusion: weight of the model against the first stage in the final order, or None; it decides which pages are the top ones
@@ -38,6 +40,7 @@ class Settings:
     seed: int = 0
     max_new_tokens: int = 2048
     think_tokens: int | None = None
+    constrain: bool = False
     temperature: float = 0.0
     question_weight: float = 0.0
     fusion: float | None = None

@@ -74,6 +74,7 @@ class Worker:
             samples=setup.samples,
             seed=setup.seed,
             think_tokens=setup.think_tokens,
+            constrain=setup.constrain,
             max_new_tokens=job.max_new_tokens,
         )
         self._fusion = setup.fusion if setup.fusion is not None else recipe_fusion(self._reranker)
