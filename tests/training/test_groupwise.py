@@ -19,7 +19,16 @@ def page_text(page_id):
 
 def row(qid, page_id, relevant, note="It names the price."):
     return PageRow(
-        qid, "guide", f"What does {qid} cost?", page_id, relevant, page_id, 1.0, "text", note, format_verdict(relevant, note)
+        qid,
+        "guide",
+        f"What does {qid} cost?",
+        page_id,
+        relevant,
+        page_id,
+        1.0 / (1 + page_id),
+        "text",
+        note,
+        format_verdict(relevant, note),
     )
 
 
@@ -63,18 +72,19 @@ def test_the_question_is_found_by_its_last_occurrence():
 def test_losses_are_what_they_say():
     import torch
 
+    from mmr5.training.config import GroupConfig
     from mmr5.training.groupwise import Encoded, collate, losses
 
     torch.manual_seed(0)
     groups = [
-        [Encoded((5, 6, 7, 8, 1, 9), 3, (1, 3), 5, True), Encoded((5, 6, 2, 7, 8, 2, 9, 9), 4, (1, 4), 6, False)],
+        [Encoded((5, 6, 7, 8, 1, 9), 3, (1, 3), 5, True, 2.0), Encoded((5, 6, 2, 7, 8, 2, 9, 9), 4, (1, 4), 6, False, -1.0)],
         [Encoded((4, 3, 3, 2, 1), 2, (1, 2), 4, True), Encoded((4, 4, 3, 3, 2, 2), 3, (1, 3), 5, False)],
     ]
     batch = collate(groups, pad=0)
     assert batch["input_ids"].shape == (4, 8) and batch["group"].tolist() == [0, 0, 1, 1]
     head = torch.nn.Linear(6, 10, bias=False)
     hidden = torch.randn(4, 8, 6)
-    found = losses(hidden, head, batch, (1, 2))
+    found = losses(hidden, head, batch, (1, 2), GroupConfig())
     logprobs = head(hidden).log_softmax(-1)
     pages = [page for group in groups for page in group]
     margin = torch.stack([logprobs[i, p.verdict, 1] - logprobs[i, p.verdict, 2] for i, p in enumerate(pages)])
@@ -88,10 +98,13 @@ def test_losses_are_what_they_say():
 
     labels = torch.tensor([1.0, -1.0, 1.0, -1.0])
     assert float(found["rank"]) == pytest.approx(float(first_of_two(margin)), rel=1e-4)
-    assert float(found["question"]) == pytest.approx(float(first_of_two(asked)), rel=1e-4)
+    shares = GroupConfig(question_share=0.3, first_stage_share=0.5)
+    score = margin + 0.3 * asked + 0.5 * torch.tensor([2.0, -1.0, 0.0, 0.0])
+    assert float(losses(hidden, head, batch, (1, 2), shares)["rank"]) == pytest.approx(float(first_of_two(score)), rel=1e-4)
     assert float(found["verdict"]) == pytest.approx(float(torch.log1p(torch.exp(-labels * margin)).mean()), rel=1e-4)
     assert float(found["note"]) == pytest.approx(float(torch.stack(note).mean()), rel=1e-4)
-    assert float(found["hits"]) == float(((margin[0] > margin[1]).float() + (margin[2] > margin[3]).float()) / 2)
+    for name, values in (("hits", margin), ("margin_hits", margin), ("question_hits", asked)):
+        assert float(found[name]) == float(((values[0] > values[1]).float() + (values[2] > values[3]).float()) / 2)
 
 
 @pytest.fixture
@@ -151,6 +164,7 @@ def test_training_lowers_the_losses_and_measures_what_the_engine_measures(run):
     from mmr5 import Reranker
     from mmr5.methods import pointwise
     from mmr5.training import loading, sources
+    from mmr5.training.config import GroupConfig
     from mmr5.training.groupwise import GroupData, collate, losses, trainer, verdict_ids
     from mmr5.training.sft import train_sft
     from mmr5.types import Page
@@ -159,7 +173,7 @@ def test_training_lowers_the_losses_and_measures_what_the_engine_measures(run):
     facts = train_sft(config)
     assert facts["steps"] == 12 and facts["last_loss"] < facts["first_loss"]
     curve = json.loads((Path(config.run.out) / "history.json").read_text())
-    assert {"rank", "verdict", "question", "note", "hits"} <= set(curve["history"][0])
+    assert {"rank", "verdict", "note", "hits", "question_hits"} <= set(curve["history"][0])
 
     model, processor, _ = loading.load_for_training(config)
     talk = sources.conversations(config, processor)
@@ -172,8 +186,10 @@ def test_training_lowers_the_losses_and_measures_what_the_engine_measures(run):
     )
     inner = reranker.engine._model
     batch = collate([group], 0)
+    shares = GroupConfig(question_share=0.25, first_stage_share=0.5)
     with torch.no_grad():
-        found = losses(inner.model(batch["input_ids"]).last_hidden_state, inner.lm_head, batch, verdict_ids(processor))
+        hidden = inner.model(batch["input_ids"]).last_hidden_state
+        found = losses(hidden, inner.lm_head, batch, verdict_ids(processor), shares)
     shown = make_groups(rows, 4, 1, config.optim.seed)[0]
     assert len({len(page.ids) for page in group}) > 1
     pages = [Page("guide.pdf", r.page_id + 1, page_text(r.page_id), None) for r in shown]
@@ -181,8 +197,8 @@ def test_training_lowers_the_losses_and_measures_what_the_engine_measures(run):
     scored = reranker.engine.score_choices(requests, [("Yes", "No")] * 4)
     margins = torch.tensor([s.logprobs[0] - s.logprobs[1] for s in scored])
     asked = torch.tensor([s.measured.mean_logprob * s.measured.n_tokens for s in scored])
-    assert float(found["rank"]) == pytest.approx(-float(margins.log_softmax(0)[0]), abs=1e-3)
-    assert float(found["question"]) == pytest.approx(-float(asked.log_softmax(0)[0]), abs=1e-3)
+    score = margins + 0.25 * asked + 0.5 * torch.tensor([r.score for r in shown])
+    assert float(found["rank"]) == pytest.approx(-float(score.log_softmax(0)[0]), abs=1e-3)
 
 
 def test_what_cannot_be_trained_in_groups_is_refused(run, tiny_text):

@@ -100,17 +100,20 @@ class GroupConfig:
 
     Attributes:
         pages: rows of a question in a group, at least 2; 0 trains rows one by one with the language-model loss alone.
-        rank_weight: of the softmax over the group's margins.
+        rank_weight: of the softmax over the group's scores.
         verdict_weight: of the binary cross-entropy of each margin.
-        question_weight: of the softmax over the log-likelihoods of the question.
         note_weight: of the language-model loss of the notes.
+        question_share: of the question's log-likelihood in a page's score, beside the margin of the verdict: the recipe's
+            ``question_weight`` at inference.
+        first_stage_share: of the first stage's score in a page's score, so that the model learns what the first stage misses.
     """
 
     pages: int = 0
     rank_weight: float = 1.0
     verdict_weight: float = 1.0
-    question_weight: float = 0.0
     note_weight: float = 0.2
+    question_share: float = 0.0
+    first_stage_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,8 +345,9 @@ def _check(config: TrainingConfig) -> None:
         ("groups.pages", config.groups.pages, 0),
         ("groups.rank_weight", config.groups.rank_weight, 0),
         ("groups.verdict_weight", config.groups.verdict_weight, 0),
-        ("groups.question_weight", config.groups.question_weight, 0),
         ("groups.note_weight", config.groups.note_weight, 0),
+        ("groups.question_share", config.groups.question_share, 0),
+        ("groups.first_stage_share", config.groups.first_stage_share, 0),
         ("optim.batch_size", config.optim.batch_size, 1),
         ("optim.accumulation", config.optim.accumulation, 1),
         ("optim.max_steps", config.optim.max_steps, 0),

@@ -2,12 +2,12 @@
 
 The teacher of the paper explains one page at a time, guided by its label (section 3.2.1); method ``pointwise`` answers in the
 same way: a verdict, then a sentence. A language-model loss alone teaches the verdict as two tokens of many. Here the pages of one
-question stand in one batch, and four losses are summed, each with its weight (:class:`mmr5.training.config.GroupConfig`):
+question stand in one batch, and three losses are summed, each with its weight (:class:`mmr5.training.config.GroupConfig`):
 
-* *rank*: softmax cross-entropy over the group's margins, the logit of "Yes" minus that of "No" where the reply begins;
+* *rank*: softmax cross-entropy over the group's scores. A score is what the fused order is sorted by: the margin, the logit of
+  "Yes" minus that of "No" where the reply begins; plus a share of the log-likelihood that the page gives to the question's own
+  words in the prompt (query likelihood); plus a share of the first stage's score;
 * *verdict*: binary cross-entropy of each margin against the page's label;
-* *question*: softmax cross-entropy over the log-likelihoods that the pages give to the question's own words in the prompt
-  (query likelihood, trained to discriminate);
 * *note*: the language-model loss of the sentence after the verdict.
 """
 
@@ -41,6 +41,7 @@ class Encoded:
         question: index of the question's first token in the prompt, and one past its last.
         note: index of the first token after the verdict.
         relevant: the label.
+        first_stage: score of the first stage, of any size.
     """
 
     ids: tuple[int, ...]
@@ -48,6 +49,7 @@ class Encoded:
     question: tuple[int, int]
     note: int
     relevant: bool
+    first_stage: float = 0.0
 
 
 class Encoder:
@@ -80,7 +82,7 @@ class Encoder:
                 f"{row.qid}, page id {row.page_id}, has {len(ids)} tokens, more than {self._limit}: lower recipe.page_tokens, or "
                 "raise data.max_tokens; nothing is cut"
             )
-        return Encoded(ids, len(prompt) - 1, question, len(prompt) + 1, row.relevant)
+        return Encoded(ids, len(prompt) - 1, question, len(prompt) + 1, row.relevant, row.score)
 
 
 class GroupData:
@@ -100,8 +102,9 @@ def collate(groups: Sequence[Sequence[Encoded]], pad: int) -> dict[str, Any]:
     """Right-padded tokens of all pages, and where to look.
 
     Returns:
-        ``input_ids`` (pages, longest); ``verdict`` (pages,) indices; ``relevant`` (pages,) of 0 and 1; ``group`` (pages,) number
-        of each page's group; ``question`` and ``note`` (pages, longest): the token to predict *after* each place, or -100.
+        ``input_ids`` (pages, longest); ``verdict`` (pages,) indices; ``relevant`` (pages,) of 0 and 1; ``first_stage`` (pages,)
+        scores; ``group`` (pages,) number of each page's group; ``question`` and ``note`` (pages, longest): the token to predict
+        *after* each place, or -100.
     """
     torch = import_torch()
     pages = [page for group in groups for page in group]
@@ -118,24 +121,26 @@ def collate(groups: Sequence[Sequence[Encoded]], pad: int) -> dict[str, Any]:
         "input_ids": ids,
         "verdict": torch.tensor([page.verdict for page in pages]),
         "relevant": torch.tensor([float(page.relevant) for page in pages]),
+        "first_stage": torch.tensor([page.first_stage for page in pages]),
         "group": torch.tensor([number for number, group in enumerate(groups) for _ in group]),
         "question": question,
         "note": note,
     }
 
 
-def losses(hidden: Any, head: Any, batch: dict[str, Any], choices: tuple[int, int]) -> dict[str, Any]:
-    """The four losses of a batch, unweighted, each a mean over groups, pages or tokens.
+def losses(hidden: Any, head: Any, batch: dict[str, Any], choices: tuple[int, int], shares: GroupConfig) -> dict[str, Any]:
+    """The three losses of a batch, unweighted, each a mean over groups, pages or tokens.
 
     Args:
         hidden: last hidden states, (pages, length, width).
         head: maps hidden states to logits.
         batch: as :func:`collate` made it.
         choices: token ids of the two verdicts, "Yes" first.
+        shares: what a score is the sum of.
 
     Returns:
-        ``rank``, ``verdict``, ``question``, ``note``, scalars; and ``hits``, the share of groups whose relevant page leads by
-        margin.
+        ``rank``, ``verdict``, ``note``, scalars; the share of groups whose relevant page leads: ``hits`` by score,
+        ``margin_hits`` by margin, ``question_hits`` by the question's log-likelihood.
     """
     torch = import_torch()
     functional = torch.nn.functional
@@ -146,12 +151,18 @@ def losses(hidden: Any, head: Any, batch: dict[str, Any], choices: tuple[int, in
     written = batch["note"] != IGNORED
     members = [torch.nonzero(batch["group"] == g).flatten() for g in batch["group"].unique()]
     answers = [int(batch["relevant"][where].argmax()) for where in members]
+    score = margin + shares.question_share * asked + shares.first_stage_share * batch["first_stage"]
+
+    def leads(values: Any) -> Any:
+        return torch.tensor([float(int(values[w].argmax()) == a) for w, a in zip(members, answers, strict=True)]).mean()
+
     return {
-        "rank": torch.stack([-margin[w].log_softmax(0)[a] for w, a in zip(members, answers, strict=True)]).mean(),
+        "rank": torch.stack([-score[w].log_softmax(0)[a] for w, a in zip(members, answers, strict=True)]).mean(),
         "verdict": functional.binary_cross_entropy_with_logits(margin, batch["relevant"]),
-        "question": torch.stack([-asked[w].log_softmax(0)[a] for w, a in zip(members, answers, strict=True)]).mean(),
         "note": functional.cross_entropy(head(hidden[written]).float(), batch["note"][written]),
-        "hits": torch.tensor([float(int(margin[w].argmax()) == a) for w, a in zip(members, answers, strict=True)]).mean(),
+        "hits": leads(score),
+        "margin_hits": leads(margin),
+        "question_hits": leads(asked),
     }
 
 
@@ -204,7 +215,7 @@ def trainer(config: TrainingConfig, rows: Sequence[Any], model: Any, processor: 
         def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
             with self.accelerator.autocast():
                 hidden = bare.model(input_ids=inputs["input_ids"], use_cache=False).last_hidden_state
-                found = losses(hidden, bare.get_output_embeddings(), inputs, choices)
+                found = losses(hidden, bare.get_output_embeddings(), inputs, choices, config.groups)
             for name, value in found.items():
                 self.parts.setdefault(name, []).append(float(value.detach()))
             return weigh(found, config.groups)
@@ -235,12 +246,7 @@ def trainer(config: TrainingConfig, rows: Sequence[Any], model: Any, processor: 
 
 def weigh(found: dict[str, Any], weights: GroupConfig) -> Any:
     """The sum that is minimised."""
-    return (
-        weights.rank_weight * found["rank"]
-        + weights.verdict_weight * found["verdict"]
-        + weights.question_weight * found["question"]
-        + weights.note_weight * found["note"]
-    )
+    return weights.rank_weight * found["rank"] + weights.verdict_weight * found["verdict"] + weights.note_weight * found["note"]
 
 
 def check(config: TrainingConfig, rows: Sequence[Any]) -> None:
