@@ -79,7 +79,7 @@ def test_the_command_names_what_differs_from_the_defaults():
 
 
 def test_a_run_begun_before_a_setting_was_there_can_be_gone_on_with():
-    off, on = (run_config(Setup("opendocs", constrain=c), Reranker(ScriptedEngine(), constrain=c), None) for c in (False, True))
-    assert "constrain" not in off
-    assert "constrain" not in off["settings"]
-    assert (on["constrain"], on["settings"]["constrain"]) == (True, True)
+    given = ({"constrain": False, "keep": 1.0}, {"constrain": True, "keep": 0.5})
+    off, on = (run_config(Setup("opendocs", **g), Reranker(ScriptedEngine(), **g), None) for g in given)
+    assert not {"constrain", "keep"} & {*off, *off["settings"]}
+    assert all(part["constrain"] is True and part["keep"] == 0.5 for part in (on, on["settings"]))

@@ -42,6 +42,7 @@ def evaluate(
     page_text: options.PageTextOption = None,
     think_tokens: options.ThinkTokens = None,
     constrain: options.Constrain = False,
+    keep: options.Keep = 1.0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a list-wise reply.")] = 2048,
     batch: Annotated[int, typer.Option(min=1, help="Questions of a document given to the model together.")] = 8,
     device: options.Device = "auto",
@@ -79,6 +80,7 @@ def evaluate(
         ocr=ocr.value,
         think_tokens=think_tokens,
         constrain=constrain,
+        keep=keep,
         page_text=None if page_text is None else page_text.value,
     )
     if model not in BASELINES and engine is options.Engine.TRANSFORMERS:
@@ -100,6 +102,7 @@ def evaluate(
                 seed=seed,
                 think_tokens=think_tokens,
                 constrain=constrain,
+                keep=keep,
                 max_new_tokens=max_new_tokens,
             )
         longest = None if max_new_tokens == 2048 else str(max_new_tokens)

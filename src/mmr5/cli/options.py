@@ -77,6 +77,14 @@ ThinkTokens = Annotated[int | None, typer.Option(min=1, help="Most tokens of rea
 Constrain = Annotated[
     bool, typer.Option("--constrain", help="While an answer is written, only ids not named yet are possible (reason, direct).")
 ]
+Keep = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="Share of each page's visual tokens that is read, those that the question looks at most (Qwen2.5-VL).",
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 OcrOption = Annotated[Ocr, typer.Option("--ocr", help="Read pages without a text layer by OCR.")]

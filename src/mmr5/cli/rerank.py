@@ -28,6 +28,7 @@ def rerank(
     seed: options.Seed = 0,
     think_tokens: options.ThinkTokens = None,
     constrain: options.Constrain = False,
+    keep: options.Keep = 1.0,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     ocr: options.OcrOption = options.Ocr.AUTO,
@@ -72,6 +73,7 @@ def rerank(
             seed=seed,
             think_tokens=think_tokens,
             constrain=constrain,
+            keep=keep,
             strict=strict,
         )
         searcher = Searcher(reranker, retriever, candidates=candidates, fusion=fusion, progress=progress)

@@ -41,6 +41,7 @@ def rerank_run(
     page_text: options.PageTextOption = None,
     think_tokens: options.ThinkTokens = None,
     constrain: options.Constrain = False,
+    keep: options.Keep = 1.0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a list-wise reply.")] = 2048,
     batch: Annotated[int, typer.Option(min=1, help="Questions of a document that a worker ranks together.")] = 8,
     device: options.Device = "auto",
@@ -79,6 +80,7 @@ def rerank_run(
         ocr=ocr.value,
         think_tokens=think_tokens,
         constrain=constrain,
+        keep=keep,
         page_text=None if page_text is None else page_text.value,
     )
     job = Job(setup, engine.value, base_url, device, dtype, max_new_tokens, threads)

@@ -37,6 +37,7 @@ def serve(
     seed: options.Seed = 0,
     think_tokens: options.ThinkTokens = None,
     constrain: options.Constrain = False,
+    keep: options.Keep = 1.0,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     strict: options.Strict = False,
@@ -125,6 +126,7 @@ def serve(
             seed=seed,
             think_tokens=think_tokens,
             constrain=constrain,
+            keep=keep,
             strict=strict,
         )
     _log_to_stderr()

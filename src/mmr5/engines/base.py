@@ -29,6 +29,7 @@ CAPABILITY_ENGINES = {
     "score_pairs": ("cross-encoder",),
     "prefill": ("transformers", "vllm", "scripted", "openai with the served checkpoint's tokenizer"),
     "constrain": ("transformers",),
+    "keep": ("transformers with a checkpoint of Qwen2-VL or Qwen2.5-VL",),
     "images": (
         "transformers or vllm with a vision-language checkpoint",
         "openai with a served vision-language model",
@@ -50,6 +51,7 @@ class Capabilities:
         context_tokens: most tokens of prompt and reply together, or None when unknown.
         score_pairs: score a question with a page, as a cross-encoder does.
         constrain: write answers in which only unused ids are possible.
+        keep: read a share of each picture's tokens.
     """
 
     generate: bool = True
@@ -60,6 +62,7 @@ class Capabilities:
     context_tokens: int | None = None
     score_pairs: bool = False
     constrain: bool = False
+    keep: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,9 @@ class Request:
             such as a page that is asked about again; an engine may keep their states. 0 for none.
         answer_ids: an answer in the reply must name each id from 1 to this number once (:class:`mmr5.answer.Answering`); 0 leaves
             the reply free. It needs the capability ``constrain``.
+        keep: share in (0, 1] of each picture's tokens that is read: those that ``question`` looks at most, at their own positions
+            (:mod:`mmr5.engines.pruning`). Below 1 it needs the capability ``keep``.
+        question: the words by which they are chosen; needed where ``keep`` is below 1.
     """
 
     messages: Sequence[Message]
@@ -82,6 +88,8 @@ class Request:
     measured: str = ""
     shared: int = 0
     answer_ids: int = 0
+    keep: float = 1.0
+    question: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,3 +229,15 @@ def require(engine: Engine, capability: str, purpose: str) -> None:
             f"{purpose} needs {capability!r}, which engine {engine.name!r} with model {engine.model!r} does not have. "
             f"Engines that have it: {able}."
         )
+
+
+def check_requests(engine: Engine, requests: Sequence[Request]) -> None:
+    """Refuse requests that ask for what an engine cannot do.
+
+    Raises:
+        CapabilityError: an answer is to be constrained, or pictures are to be pruned, and the engine cannot.
+    """
+    if any(r.answer_ids for r in requests):
+        require(engine, "constrain", "a constrained answer")
+    if any(r.keep < 1 for r in requests):
+        require(engine, "keep", "keep, a share of each picture's tokens,")

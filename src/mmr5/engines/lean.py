@@ -143,6 +143,11 @@ class LeanDecoder:
         self.device: torch.device = model.device
         self.axes = 3 if hasattr(self._text.rotary_emb, "mrope_section") or "vl" in config.model_type else 1
 
+    @property
+    def depth(self) -> int:
+        """How many layers it has."""
+        return len(self._layers)
+
     def embed(self, ids: Sequence[int]) -> torch.Tensor:
         """Embeddings of token ids, (n, hidden)."""
         torch = import_torch()
@@ -160,6 +165,42 @@ class LeanDecoder:
             For each row the logits at its wanted places, (wanted, vocabulary), and the states of all.
         """
         torch = import_torch()
+        x, positions, states, how = self._batch(rows, room, len(self._layers))
+        new = int(x.shape[1])
+        hidden = self._run(x, positions, states, how)
+        first = new - hidden.shape[1]
+        picked = [hidden[i, [new - len(r.embeds) + w - first for w in r.wanted]] for i, r in enumerate(rows)]
+        logits = self._head(torch.cat(picked))
+        return list(logits.split([len(r.wanted) for r in rows])), states
+
+    def attention(self, rows: Sequence[Row], layer: int, last: int) -> list[torch.Tensor]:
+        """How much the last tokens of prompts look at each token, in one layer.
+
+        Args:
+            rows: at least one, without prefixes.
+            layer: index of the layer whose attention it is; those before it are run.
+            last: how many tokens at the end look.
+
+        Returns:
+            For each row the attention weights, float32, summed over heads and looking tokens, one a token.
+        """
+        torch = import_torch()
+        x, positions, states, how = self._batch(rows, 0, layer)
+        total = int(x.shape[1])
+        x = self._run(x, positions, states, how, layer)
+        turned, _ = self._project(self._layers[layer], x, *self._turns(x, positions))
+        queries, keys = turned[:, : self._heads, -last:], turned[:, self._heads :]
+        n, shared = len(rows), self._heads // self._kv
+        scores = queries.reshape(n, self._kv, shared * last, self._width) @ keys.transpose(-1, -2)
+        scores = scores.view(n, self._kv, shared, last, total).float() / self._width**0.5
+        columns = torch.arange(total, device=x.device)
+        seen = (columns <= columns[-last:].unsqueeze(1)) & (columns >= states.starts[:, None, None])
+        weights = scores.masked_fill(~seen[:, None, None], -torch.inf).softmax(-1).sum((1, 2, 3))
+        return [weights[i, total - r.length :] for i, r in enumerate(rows)]
+
+    def _batch(self, rows: Sequence[Row], room: int, layers: int) -> tuple[torch.Tensor, torch.Tensor, States, _Reading]:
+        """Left-padded embeddings and positions, empty states of the first layers, and how they are read."""
+        torch = import_torch()
         new = max(int(r.embeds.shape[0]) for r in rows)
         total = max(new, *(r.length for r in rows))
         x = rows[0].embeds.new_zeros((len(rows), new, rows[0].embeds.shape[1]))
@@ -170,17 +211,13 @@ class LeanDecoder:
         starts = [total - r.length for r in rows]
         shape = (len(rows), self._kv, total + room, self._width)
         states = States(
-            [x.new_zeros(shape) for _ in self._layers],
-            [x.new_zeros(shape) for _ in self._layers],
+            [x.new_zeros(shape) for _ in range(layers)],
+            [x.new_zeros(shape) for _ in range(layers)],
             total - new,
             torch.tensor(starts, device=self.device),
             torch.tensor([r.next for r in rows], device=self.device),
         )
-        hidden = self._run(x, positions, states, _Reading(rows, starts, total, new))
-        first = new - hidden.shape[1]
-        picked = [hidden[i, [new - len(r.embeds) + w - first for w in r.wanted]] for i, r in enumerate(rows)]
-        logits = self._head(torch.cat(picked))
-        return list(logits.split([len(r.wanted) for r in rows])), states
+        return x, positions, states, _Reading(rows, starts, total, new)
 
     def step(self, tokens: torch.Tensor, states: States) -> torch.Tensor:
         """Read n further tokens a row, (rows, n), and give the logits after the last of them, (rows, vocabulary)."""
@@ -205,24 +242,36 @@ class LeanDecoder:
             found.append(Prefix(keys, values, row.next))
         return found
 
-    def _run(self, x: torch.Tensor, positions: torch.Tensor, states: States, how: _Reading | _Writing) -> torch.Tensor:
-        """Final normalised states, (rows, kept, hidden), of the last ``how.kept`` places."""
+    def _turns(self, x: torch.Tensor, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosine and sine of the rotary embedding, (rows, 1, places, width)."""
+        cos, sin = self._text.rotary_emb(x, positions if self.axes == 3 else positions[0])
+        return cos.unsqueeze(1), sin.unsqueeze(1)
+
+    def _project(self, layer: _Layer, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Queries and keys, turned, (rows, heads of both, places, width), and values."""
+        torch = import_torch()
+        rows, new, hidden = x.shape
+        h = torch.nn.functional.rms_norm(x, (hidden,), layer.norm1, self._epsilon)
+        qkv = torch.nn.functional.linear(h, layer.qkv, layer.qkv_bias)
+        turning = self._heads + self._kv
+        qkv = qkv.view(rows, new, turning + self._kv, self._width).transpose(1, 2)
+        turned = qkv[:, :turning]
+        half = turned.chunk(2, -1)
+        return turned * cos + torch.cat((-half[1], half[0]), -1) * sin, qkv[:, turning:]
+
+    def _run(
+        self, x: torch.Tensor, positions: torch.Tensor, states: States, how: _Reading | _Writing, stop: int | None = None
+    ) -> torch.Tensor:
+        """Final normalised states, (rows, kept, hidden), of the last ``how.kept`` places; with ``stop`` that layer's input."""
         torch = import_torch()
         functional = torch.nn.functional
-        cos, sin = self._text.rotary_emb(x, positions if self.axes == 3 else positions[0])
-        cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
+        cos, sin = self._turns(x, positions)
         rows, new, hidden = x.shape
         shape = (hidden,)
         begin, end = states.length, states.length + new
-        turning = self._heads + self._kv
-        for i, layer in enumerate(self._layers):
-            h = functional.rms_norm(x, shape, layer.norm1, self._epsilon)
-            qkv = functional.linear(h, layer.qkv, layer.qkv_bias)
-            qkv = qkv.view(rows, new, turning + self._kv, self._width).transpose(1, 2)
-            turned = qkv[:, :turning]
-            half = turned.chunk(2, -1)
-            turned = turned * cos + torch.cat((-half[1], half[0]), -1) * sin
-            how.store(states, i, turned[:, self._heads :], qkv[:, turning:], begin, end)
+        for i, layer in enumerate(self._layers[:stop]):
+            turned, values = self._project(layer, x, cos, sin)
+            how.store(states, i, turned[:, self._heads :], values, begin, end)
             if i == len(self._layers) - 1:
                 x = x[:, -how.kept :]
                 turned = turned[:, :, -how.kept :]
@@ -233,6 +282,8 @@ class LeanDecoder:
             gate, up = functional.linear(h, layer.gate_up, layer.gate_up_bias).chunk(2, -1)
             x = x + functional.linear(functional.silu(gate, inplace=True).mul_(up), layer.down, layer.down_bias)
         states.length = end
+        if stop is not None:
+            return x
         return functional.rms_norm(x, shape, self._norm, self._epsilon)  # type: ignore[no-any-return]
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import httpx
 
-from mmr5.engines.base import Capabilities, ChoiceScores, OnText, Reply, Request, Sampling, TextScore, require
+from mmr5.engines.base import Capabilities, ChoiceScores, OnText, Reply, Request, Sampling, TextScore, check_requests, require
 from mmr5.engines.client import HttpClient
 from mmr5.engines.handover import Call, Handover
 from mmr5.engines.rendering import LocalPrompts
@@ -142,8 +142,7 @@ class OpenAIEngine:
         """One reply or one error a request, in order; a request that fails takes no other with it."""
         if any(r.prefill for r in requests):
             require(self, "prefill", "a request with an opening of the assistant's turn")
-        if any(r.answer_ids for r in requests):
-            require(self, "constrain", "a constrained answer")
+        check_requests(self, requests)
         if not requests:
             return []
 

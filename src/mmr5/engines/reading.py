@@ -17,8 +17,10 @@ from mmr5.engines.base import Request
 from mmr5.engines.lean import LeanDecoder, Prefix, Row, States
 from mmr5.engines.loading import import_torch
 from mmr5.engines.lru import LRU
+from mmr5.engines.pruning import LEAD, Pruner
 from mmr5.engines.rendering import pictures
 from mmr5.engines.vision_cache import PageFeatures
+from mmr5.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
@@ -36,8 +38,9 @@ class Prompt:
         request: where it came from.
         tail: tokens that follow it, such as a text to be scored.
         ids: token ids, pictures expanded, the tail included; empty where the model's own processor makes them.
-        features: of its pictures, in order.
+        features: of its pictures, in order; of a pruned picture those tokens that are kept.
         shared: tokens of its opening that other prompts are likely to share.
+        places: positions of the ids, (3, n), and the position that follows, where pictures are pruned; else None.
     """
 
     text: str
@@ -46,6 +49,7 @@ class Prompt:
     ids: tuple[int, ...] = ()
     features: tuple[vision.Features, ...] = ()
     shared: int = 0
+    places: tuple[torch.Tensor, int] | None = None
 
 
 Wanted = tuple[int, ...]
@@ -94,6 +98,7 @@ class LeanReader:
         self.pages = pages
         self._decoder, self._tokenizer, self._image, self._special = decoder, tokenizer, image_token, special
         self._last: tuple[int, ...] = ()
+        self.pruner = None if image_token is None or pages is None else Pruner(decoder, image_token)
 
     def encode(self, text: str, request: Request, tail: Sequence[int] = ()) -> Prompt:
         """Make a rendered prompt ready: token ids, and what is seen of its pages."""
@@ -104,10 +109,36 @@ class LeanReader:
         if self._image is None or self.pages is None:
             return Prompt(text, request, tuple(tail), (*ids, *tail), (), opening)
         features = self.pages.get(pictures(request))
+        places = None
+        if request.keep < 1 and features:
+            features, places = self._pruned(ids, tail, request, features)
+        whole, parts = self._expanded(ids, features)
+        shared = sum(parts[:opening])
+        return Prompt(text, request, tuple(tail), (*whole, *tail), tuple(features), shared, places)
+
+    def _expanded(self, ids: Sequence[int], features: Sequence[vision.Features]) -> tuple[list[int], list[int]]:
+        """Token ids with each picture's as often as it has tokens, and how many tokens each id became."""
         counts = iter(features)
-        parts = [[i] * len(next(counts)) if i == self._image else [i] for i in ids]
-        shared = sum(len(p) for p in parts[:opening])
-        return Prompt(text, request, tuple(tail), (*(t for p in parts for t in p), *tail), tuple(features), shared)
+        parts = [len(next(counts)) if i == self._image else 1 for i in ids]
+        return [i for i, n in zip(ids, parts, strict=True) for _ in range(n)], parts
+
+    def _pruned(
+        self, ids: Sequence[int], tail: Sequence[int], request: Request, features: Sequence[vision.Features]
+    ) -> tuple[list[vision.Features], tuple[torch.Tensor, int]]:
+        """Pictures with those tokens that the question looks at, and where all that is left stands in the full prompt."""
+        torch = import_torch()
+        words = self._tokenizer(request.question, add_special_tokens=False)["input_ids"]
+        if self.pruner is None or self._image is None or not words:
+            raise ConfigError(f"keep is {request.keep}, and the question {request.question!r} has no words to choose tokens by")
+        lead = ids[: min(LEAD, ids.index(self._image))]
+        keys = [source.key for source in pictures(request)]
+        kept = self.pruner.kept(lead, words, list(zip(keys, features, strict=True)), request.keep)
+        full = [*self._expanded(ids, features)[0], *tail]
+        whole, after = vision.positions(full, self._image, [f.grid for f in features])
+        left = iter([start + k for start, ks in zip(_starts(full, self._image, features), kept, strict=True) for k in ks])
+        seats = sorted([*(i for i, t in enumerate(full) if t != self._image), *left])
+        found = [vision.Features(f.states[list(ks)], f.grid) for f, ks in zip(features, kept, strict=True)]
+        return found, (whole[:, torch.tensor(seats)], after)
 
     def read(
         self, prompts: Sequence[Prompt], wanted: Sequence[Wanted], room: int
@@ -168,7 +199,8 @@ class LeanReader:
         while left > 0:
             left -= len(prompt.features[n])
             n += 1
-        return ids, tuple(source.key for source in pictures(prompt.request)[:n])
+        seats = None if prompt.places is None else tuple(prompt.places[0][:, :cut].flatten().tolist())
+        return ids, tuple(source.key for source in pictures(prompt.request)[:n]), seats
 
     def _row(self, prompt: Prompt, cut: int, opening: Prefix | None, wanted: Wanted, stop: int | None = None) -> Row:
         torch = import_torch()
@@ -178,7 +210,8 @@ class LeanReader:
         if prompt.features and self._image in ids:
             embeds = _with_features(embeds, prompt, cut, end, self._image)
         if prompt.features:
-            whole, after = vision.positions(prompt.ids, self._image or 0, [f.grid for f in prompt.features])
+            grids = [f.grid for f in prompt.features]
+            whole, after = prompt.places or vision.positions(prompt.ids, self._image or 0, grids)
             places = whole[:, cut:end]
             after = after if end == len(prompt.ids) else int(places.max()) + 1
         else:
@@ -197,6 +230,16 @@ def _with_features(embeds: torch.Tensor, prompt: Prompt, cut: int, end: int, ima
     embeds = embeds.clone()
     embeds[places[inside] - cut] = seen[inside]
     return embeds
+
+
+def _starts(ids: Sequence[int], image: int, features: Sequence[vision.Features]) -> list[int]:
+    """The place of each picture's first token in a full prompt."""
+    found, place = [], 0
+    for page in features:
+        place = ids.index(image, place)
+        found.append(place)
+        place += len(page)
+    return found
 
 
 def _boundary(text: str, request: Request) -> int:

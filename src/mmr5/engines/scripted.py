@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from mmr5.answer import VERDICTS, format_reply, format_verdict
-from mmr5.engines.base import Capabilities, ChoiceScores, OnText, Reply, Request, Sampling, TextScore, require
+from mmr5.engines.base import Capabilities, ChoiceScores, OnText, Reply, Request, Sampling, TextScore, check_requests
 from mmr5.errors import EngineError
 from mmr5.excerpts import best_passage, terms
 from mmr5.types import Usage
@@ -67,8 +67,7 @@ class ScriptedEngine:
 
     def generate(self, requests: Sequence[Request], sampling: Sampling, on_text: OnText | None = None) -> list[Reply]:
         """The scripted replies, cut at the token limit (words) and after the first stop string; told word by word."""
-        if any(r.answer_ids for r in requests):
-            require(self, "constrain", "a constrained answer")
+        check_requests(self, requests)
         replies: list[Reply] = []
         for request in requests:
             with self._lock:

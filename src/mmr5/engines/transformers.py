@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mmr5.cache import Cache, digest
 from mmr5.engines import decoding
-from mmr5.engines.base import Capabilities, ChoiceScores, OnText, Reply, Request, Sampling, TextScore
+from mmr5.engines.base import Capabilities, ChoiceScores, OnText, Reply, Request, Sampling, TextScore, check_requests
 from mmr5.engines.batching import Budget, batches, budget, free_memory, halving, token_bytes
 from mmr5.engines.choices import token_paths
 from mmr5.engines.constraint import Guard, Spelling
 from mmr5.engines.encoders import checkpoint_identity
 from mmr5.engines.lean import LeanDecoder, supported
 from mmr5.engines.loading import import_torch, import_transformers, load_model, pick_device, pick_dtype
+from mmr5.engines.pruning import kept_count
 from mmr5.engines.reading import LeanReader, PlainReader, Prompt, Reader
 from mmr5.engines.rendering import pictures, render, special_words
 from mmr5.engines.spans import question_tokens
@@ -102,6 +104,7 @@ class TransformersEngine:
         self._reader: Reader = PlainReader(model, processor, pad=self._pad, max_pixels=max_pixels)
         if lean and supported(model) and (not self.capabilities.images or _seen_page_by_page(model, processor)):
             self._reader = self._lean_reader(keep_bytes, identity, store)
+            self.capabilities = replace(self.capabilities, keep=self.capabilities.images)
 
     @classmethod
     def from_pretrained(
@@ -233,6 +236,7 @@ class TransformersEngine:
     ) -> list[T]:
         """Run ``run(prompts, places)`` over batches of similar length, and put the results back in order."""
         torch = import_torch()
+        check_requests(self, requests)
         rendered = [self.render(r) for r in requests]
         lengths = [self.count_tokens(t) + self._visual_tokens(r) for t, r in zip(rendered, requests, strict=True)]
         self._check_context(max(lengths, default=0), new_tokens)
@@ -275,7 +279,7 @@ class TransformersEngine:
             raise EngineError(f"{self.model} reads text only, and a prompt holds {n} pictures: use view 'text'")
         processor = self._processor.image_processor
         unit = getattr(processor, "patch_size", 14) * getattr(processor, "merge_size", 2)
-        return int(n * max(1, self.max_pixels // (unit * unit)))
+        return n * kept_count(request.keep, max(1, self.max_pixels // (unit * unit)))
 
     def _check_context(self, prompt_tokens: int, new_tokens: int) -> None:
         context = self.capabilities.context_tokens

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mmr5.engines.base import Capabilities, ChoiceScores, OnText, Reply, Request, Sampling, TextScore, require
+from mmr5.engines.base import Capabilities, ChoiceScores, OnText, Reply, Request, Sampling, TextScore, check_requests
 from mmr5.engines.choices import crossings, path_logprobs, token_paths
 from mmr5.engines.rendering import LocalPrompts, pictures
 from mmr5.errors import ConfigError, ContextLengthError, EngineError, missing_extra
@@ -79,8 +79,7 @@ class VLLMEngine:
 
     def generate(self, requests: Sequence[Request], sampling: Sampling, on_text: OnText | None = None) -> list[Reply]:
         """One reply a request, in order; ``on_text`` is called once a reply."""
-        if any(r.answer_ids for r in requests):
-            require(self, "constrain", "a constrained answer")
+        check_requests(self, requests)
         settings = self._settings(
             max_tokens=sampling.max_new_tokens,
             temperature=sampling.temperature,
@@ -99,6 +98,7 @@ class VLLMEngine:
 
     def score_choices(self, requests: Sequence[Request], choices: Sequence[Sequence[str]]) -> list[ChoiceScores]:
         """Exact constrained-decoding log-probabilities: one step of one token at every place where the choices part."""
+        check_requests(self, requests)
         paths = [token_paths(self._prompts.encode, r.prefill, c) for r, c in zip(requests, choices, strict=True)]
         jobs = [(i, opening, tokens) for i, given in enumerate(paths) for opening, tokens in crossings(given).items()]
         most = max((len(tokens) for _, _, tokens in jobs), default=0)

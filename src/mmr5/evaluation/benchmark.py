@@ -32,7 +32,7 @@ __all__ = ["BASELINES", "BATCH", "Setup", "evaluate"]
 
 BATCH = 8
 """Questions about one document that are ranked together, and are the most that a kill can lose, unless told otherwise."""
-LATER: Mapping[str, object] = {"constrain": False}
+LATER: Mapping[str, object] = {"constrain": False, "keep": 1.0}
 """Settings that runs of before did not have, and their values when they are off."""
 
 
@@ -56,6 +56,7 @@ class Setup:
         ocr: how pages without a text layer are read: ``auto``, ``never``, ``always``.
         think_tokens: most tokens of reasoning before the answer is asked for, or None.
         constrain: while an answer is written, only ids that it has not named yet are possible.
+        keep: share of each page's visual tokens that is read, in (0, 1].
         page_text: where the corpus has more than one text of a page (MMDocIR): ``ocr`` or ``vlm``; None takes ``ocr``.
     """
 
@@ -74,6 +75,7 @@ class Setup:
     ocr: str = "auto"
     think_tokens: int | None = None
     constrain: bool = False
+    keep: float = 1.0
     page_text: str | None = None
 
     def __post_init__(self) -> None:

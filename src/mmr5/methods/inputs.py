@@ -19,9 +19,13 @@ CONTEXT_SLACK = 32
 
 
 def check(engine: Engine, settings: Settings, method: str) -> None:
-    """Refuse a view that the engine cannot see."""
+    """Refuse a view that the engine cannot see, and tokens that it cannot prune."""
     if settings.view != "text":
         require(engine, "images", f"view {settings.view!r} (method {method!r})")
+    if settings.keep < 1:
+        if settings.view == "text":
+            raise ConfigError(f"keep is {settings.keep} with view 'text': it chooses among the tokens of pictures; leave it out")
+        require(engine, "keep", f"keep {settings.keep}")
 
 
 def images(pages: Sequence[Page], view: View) -> list[ImageSource] | None:

@@ -46,4 +46,5 @@ def request(engine: Engine, query: str, page: Page, settings: Settings) -> Reque
         text=texts[0] if texts else None,
         reserved=engine.reserved,
     )
-    return Request(messages, shared=len(messages[-1]["content"]) if inputs.is_whole(page, texts) else 0)
+    shared = len(messages[-1]["content"]) if inputs.is_whole(page, texts) else 0
+    return Request(messages, shared=shared, keep=settings.keep, question=prompt.neutralise(query, engine.reserved))

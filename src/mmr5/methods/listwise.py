@@ -124,7 +124,7 @@ def request(
         texts=inputs.texts(candidates.query, candidates.pages, settings.view, budget, engine),
         reserved=engine.reserved,
     )
-    return Request(messages, prefill)
+    return Request(messages, prefill, keep=settings.keep, question=prompt.neutralise(candidates.query, engine.reserved))
 
 
 def budgets(engine: Engine, batch: Sequence[Candidates], settings: Settings, *, think: bool) -> tuple[Settings, int]:

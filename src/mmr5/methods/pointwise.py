@@ -84,11 +84,14 @@ def request(engine: Engine, query: str, page: Page, settings: Settings) -> Reque
         text=texts[0] if texts else None,
         reserved=engine.reserved,
     )
+    question = prompt.neutralise(query, engine.reserved)
     again = settings.notes > 0 or inputs.is_whole(page, texts)
     return Request(
         messages,
-        measured=prompt.neutralise(query, engine.reserved) if settings.question_weight else "",
+        measured=question if settings.question_weight else "",
         shared=len(messages[-1]["content"]) - 1 if again else 0,
+        keep=settings.keep,
+        question=question,
     )
 
 

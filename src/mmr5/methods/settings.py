@@ -23,6 +23,7 @@ class Settings:
         think_tokens: most tokens of reasoning; then the answer is asked for at once. None sets no bound of its own.
         constrain: while an answer is written (``reason``, ``direct``), only ids that it has not named yet are possible, so that
             every reply holds a full ranking.
+        keep: share in (0, 1] of each picture's tokens that is read, those that the question looks at most; 1 reads all.
         temperature: 0 is greedy.
         question_weight: of the question's log-likelihood beside the log-odds of the verdict (``pointwise``); 0 leaves it out.
         fusion: weight of the model against the first stage in the final order, or None; it decides which pages are the top ones
@@ -41,6 +42,7 @@ class Settings:
     max_new_tokens: int = 2048
     think_tokens: int | None = None
     constrain: bool = False
+    keep: float = 1.0
     temperature: float = 0.0
     question_weight: float = 0.0
     fusion: float | None = None
@@ -59,6 +61,8 @@ class Settings:
                 raise ConfigError(f"{name} is {value}: it is at least 1, or none")
         if self.overlap >= self.window:
             raise ConfigError(f"overlap is {self.overlap} with window {self.window}: it must be smaller")
+        if not 0 < self.keep <= 1:
+            raise ConfigError(f"keep is {self.keep}: it is a share above 0 and at most 1")
         if self.question_weight < 0:
             raise ConfigError(f"question_weight is {self.question_weight}: it is at least 0")
         if self.temperature < 0:

@@ -75,6 +75,7 @@ class Worker:
             seed=setup.seed,
             think_tokens=setup.think_tokens,
             constrain=setup.constrain,
+            keep=setup.keep,
             max_new_tokens=job.max_new_tokens,
         )
         self._fusion = setup.fusion if setup.fusion is not None else recipe_fusion(self._reranker)
