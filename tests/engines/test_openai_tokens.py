@@ -1,7 +1,8 @@
 """Prompts as token ids: what the engine sends is what real servers took, and what a server read is checked.
 
 ``recorded/vllm-0.32.0.json`` holds requests and answers of a vLLM 0.32.0 server on a CPU, with a tiny Qwen2.5-VL, and beside them
-the replies that the engine ``transformers`` gave for the same prompts.
+the replies that the engine ``transformers`` gave for the same prompts; ``recorded/llama.cpp-0c1e570.json`` those of a llama-server
+built from that commit, which takes no ids where it has an ``--mmproj``.
 """
 
 import json
@@ -19,17 +20,27 @@ from mmr5.engines.transformers import TransformersEngine
 from mmr5.errors import ContextLengthError, EngineError
 from support.tiny import Picture
 
-RECORDED = json.loads((Path(__file__).parent / "recorded" / "vllm-0.32.0.json").read_text())
-CASES = {case["name"]: case for case in RECORDED["cases"]}
+
+def recorded(name):
+    """Case → what was sent, what was answered, what the local engine wrote."""
+    found = json.loads((Path(__file__).parent / "recorded" / name).read_text())
+    return {case["name"]: case for case in found["cases"]}
+
+
+CASES = recorded("vllm-0.32.0.json")
+LLAMA_CPP = recorded("llama.cpp-0c1e570.json")
 
 
 def text(words, prefill=""):
     return Request([{"role": "user", "content": [{"type": "text", "text": "fees?" + " page" * words}]}], prefill)
 
 
-def shown(n, prefill=""):
-    parts = [{"type": "image", "image": Picture(str(i), (56 + 28 * i, 84))} for i in range(n)]
+def shown(n, prefill="", side=56, height=84):
+    parts = [{"type": "image", "image": Picture(str(i), (side + 28 * i, height))} for i in range(n)]
     return Request([{"role": "user", "content": [{"type": "text", "text": "fees?"}, *parts]}], prefill)
+
+
+LISTED = [Picture(str(i), (84 + 28 * i, 112)) for i in range(2)]
 
 
 def replay(case):
@@ -61,6 +72,29 @@ def test_a_recorded_vllm_took_these_bytes_and_wrote_what_the_local_engine_writes
     local = case["local"]
     assert (reply.text, reply.finish) == (local["text"], local["finish"])
     assert (reply.usage.prompt_tokens, reply.usage.completion_tokens) == (local["prompt_tokens"], local["completion_tokens"])
+
+
+@pytest.mark.parametrize(
+    ("name", "request_", "sampling"),
+    [
+        ("text", text(3), Sampling(8)),
+        ("prefill", text(2, "<think>"), Sampling(8)),
+        ("stop", text(3), Sampling(24, stop=("t",))),
+        ("pictures", shown(2, side=84, height=112), Sampling(8)),
+        ("list", Request(prompt.listwise("which?", view="image", think=True, images=LISTED)), Sampling(8)),
+        ("pictures and prefill", shown(1, "<think>", side=84, height=112), Sampling(8)),
+    ],
+)
+def test_a_recorded_llama_cpp_took_these_bytes_and_wrote_what_the_local_engine_writes(tiny_vision, name, request_, sampling):
+    """Texts are compared up to the half character at their end, which this server leaves out."""
+    case = LLAMA_CPP[name]
+    with replay(case) as (url, seen, _):
+        reply = OpenAIEngine("tiny", url, tokenizer=tiny_vision, retries=0).generate([request_], sampling)[0]
+    assert [(s["path"], s["body"]) for s in seen] == [(c["path"], c["request"]) for c in case["calls"]]
+    local = case["local"]
+    assert len(local["text"]) > 4
+    assert (reply.text.rstrip("\ufffd"), reply.finish) == (local["text"].rstrip("\ufffd"), local["finish"])
+    assert reply.usage.prompt_tokens == local["prompt_tokens"]
 
 
 def test_a_recorded_vllm_refused_in_words_that_are_understood():

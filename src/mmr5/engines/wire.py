@@ -71,15 +71,20 @@ class Pictures:
 
 
 def wire_message(message: Message, pictures: Pictures) -> dict[str, Any]:
-    """A message as the protocol writes it; pictures become data URIs, in place."""
-    parts = [
-        {"type": "image_url", "image_url": {"url": pictures.uri(p["image"])}}
-        if p["type"] == "image"
-        else {"type": "text", "text": p["text"]}
-        for p in message["content"]
-    ]
-    if all(p["type"] == "text" for p in parts):
-        return {"role": message["role"], "content": "".join(str(p["text"]) for p in parts)}
+    """A message as the protocol writes it; pictures become data URIs, in place.
+
+    Texts that follow one another are one: chat templates put nothing between them, llama.cpp a line break.
+    """
+    parts: list[dict[str, Any]] = []
+    for part in message["content"]:
+        if part["type"] == "image":
+            parts.append({"type": "image_url", "image_url": {"url": pictures.uri(part["image"])}})
+        elif parts and parts[-1]["type"] == "text":
+            parts[-1]["text"] += part["text"]
+        else:
+            parts.append({"type": "text", "text": part["text"]})
+    if not parts or (len(parts) == 1 and parts[0]["type"] == "text"):
+        return {"role": message["role"], "content": parts[0]["text"] if parts else ""}
     return {"role": message["role"], "content": parts}
 
 
@@ -95,6 +100,8 @@ def read_reply(response: httpx.Response, request: Request, sampling: Sampling, u
         spent = Usage(int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0))
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         return EngineError(f"{url} answered 200 with something that is no chat completion ({error!r}): {response.text[:200]!r}")
+    if request.prefill and text.startswith(request.prefill):
+        text = text[len(request.prefill) :]  # llama.cpp says it again
     if reasoning and "<think>" not in text:
         opening = "" if request.prefill.rstrip().endswith("<think>") else "<think>\n"
         text = f"{opening}{reasoning.strip()}\n</think>{text.lstrip()}"
