@@ -116,6 +116,7 @@ def test_a_document_is_sent_asked_about_and_its_pages_change_places(serve, open_
     after = order(page)
     assert sorted(after) == ["Page 1", "Page 2", "Page 3"]
     assert page.locator("#headline").text_content() == f"{after[0]} comes first"
+    assert page.locator("[name=order]:checked").get_attribute("value") == "after"
     assert page.locator(".rank").all_text_contents() == ["1", "2", "3"]
     assert page.locator(".reason").all_text_contents() == ["note number 3.", "note number 2.", "note number 1."]
     assert page.locator(".moved").all_text_contents() == ["▲ up 2", "stays", "▼ down 2"]
@@ -221,6 +222,7 @@ def test_progress_is_told_while_the_model_thinks(serve, open_page):
         page.wait_for_selector("[data-stage=ranking][aria-current=step]")
         assert page.locator("[data-stage=ranking] small").text_content() == "3 pages"
         assert page.locator(".card.waiting").count() == 3
+        assert page.locator("[name=order]:checked").get_attribute("value") == "before"
         assert page.locator("#go").text_content() == "Stop"
         page.keyboard.press("Escape")
         page.wait_for_selector("#progress", state="hidden")

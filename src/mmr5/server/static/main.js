@@ -139,7 +139,6 @@ function clear(query) {
   $("thoughts").replaceChildren();
   $("thoughts").removeAttribute("aria-busy");
   $("order").disabled = true;
-  $("order").querySelector("[value=after]").checked = true;
   for (const id of ["result", "reasoning", "notes"]) $(id).hidden = true;
   $("progress").hidden = false;
 }
@@ -170,13 +169,14 @@ function candidates({ n_pages: read, ranking }) {
   lines = new Map(ranking.map((line) => [line.index, line]));
   orders.before = ranking.map((line) => line.index);
   pages.replaceChildren(...ranking.map((line) => makeCard(line, several, open)));
+  $("order").querySelector("[value=before]").checked = true;
   $("headline").textContent = "As the first stage has it";
   $("facts").textContent = `${count(read, "page")} read · ${count(ranking.length, "candidate")}`;
   $("result").hidden = false;
 }
 
 function open(index) {
-  const order = shownOrder().length ? shownOrder() : orders.before;
+  const order = shownOrder();
   enlarge(order.map((i) => lines.get(i)), order.indexOf(index));
 }
 
@@ -227,6 +227,7 @@ async function reasoning({ reasoning: text }) {
 function result(answer) {
   if (answer.reasoning === null) $("reasoning").hidden = true;
   orders.after = answer.ranking.map((line) => line.index);
+  $("order").querySelector("[value=after]").checked = true;
   reorder(pages, orders.after);
   document.body.dataset.state = "result";
   const seconds = Object.values(answer.timings_ms).reduce((sum, ms) => sum + ms, 0) / 1000;
