@@ -131,7 +131,9 @@ class Bench:
 
     def ours(self, engine: TransformersEngine, name: str, lists: Sequence[Candidates]) -> tuple[float, float]:
         """Questions by one method: seconds a question, tokens written a question."""
-        settings = Settings(view="image", max_new_tokens=self.args.tokens, notes=0, window=max(2, self.args.pages), overlap=0)
+        settings = Settings(
+            view="image", max_new_tokens=self.args.tokens, notes=0, window=max(2, self.args.pages), overlap=0, keep=self.args.keep
+        )
         start = clock()
         rankings = method(name)(engine, lists, settings)
         self.wait()
@@ -275,6 +277,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, help="of torch")
     parser.add_argument("--pages", type=int, default=10)
     parser.add_argument("--page-tokens", type=int, default=64, help="visual tokens of a page at most")
+    parser.add_argument("--keep", type=float, default=1.0, help="share of visual tokens that our side reads")
     parser.add_argument("--tokens", type=int, default=128, help="forced length of a reply")
     parser.add_argument("--batch", type=int, default=8, help="questions that are asked together")
     parser.add_argument("--batch-tokens", type=int, help="token budget of a batch; the engine's own by default")

@@ -66,3 +66,13 @@ def test_both_sides_write_the_same_tokens(speed):
     engine = bench.engine()
     ranking = method("reason")(engine, [candidates], Settings(view="image", max_new_tokens=4, notes=0))[0]
     assert ranking.reply == engine._tokenizer.decode(written[0], skip_special_tokens=True)
+
+
+def test_our_side_reads_a_share_of_the_visual_tokens_where_told_to(speed):
+    bench = speed.Bench(speed.parse([*SMALL, "--page-tokens", "16", "--dtype", "float32", "--keep", "0.5"]))
+    engine = bench.engine()
+    candidates = bench.fresh(1)
+    bench.ours(engine, "logits", candidates)
+    tokens = [engine._reader.pages.tokens(p.image) for p in candidates[0].pages]
+    kept = [len(places) for places, _ in engine._reader.pruner.remembered._held.values()]
+    assert kept == [(n + 1) // 2 for n in tokens]
