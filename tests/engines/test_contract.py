@@ -105,6 +105,17 @@ def test_pictures_are_read_or_refused(engine):
             engine.generate([request], Sampling(4))
 
 
+def test_pictures_are_pruned_or_that_is_refused_by_name(engine):
+    messages = prompt.listwise("q", view="image", think=True, images=[Picture("a"), Picture("b")])
+    whole, half = (Request(messages, keep=share, question="what is it?") for share in (1.0, 0.5))
+    if engine.capabilities.keep:
+        read = [engine.generate([r], Sampling(4))[0].usage.prompt_tokens for r in (whole, half)]
+        assert read[0] - read[1] == 2 * 6  # two pictures of 12 tokens
+    else:
+        with pytest.raises(CapabilityError, match="Qwen2"):
+            engine.generate([half], Sampling(4))
+
+
 def test_require_names_the_engines_that_can():
     for capability, able in CAPABILITY_ENGINES.items():
         lacking = ScriptedEngine(capabilities=Capabilities(generate=False))
