@@ -172,7 +172,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--constrain", action="store_true", help="constrained answers throughout")
     parser.add_argument("--tokens", type=int, default=512, help="most tokens of a list-wise reply")
     parser.add_argument("--batch", type=int, default=16, help="questions asked together")
-    parser.add_argument("--max-pixels", type=int, default=DEFAULT_MAX_PIXELS, help="pixel budget of a page")
+    parser.add_argument("--max-pixels", type=int, help="pixel budget of a page; the recipe's by default")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--threads", type=int, help="of torch")
@@ -186,8 +186,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.threads:
         import_torch().set_num_threads(args.threads)
     lists, relevant = questions(args.corpus, args.split, args.limit, args.ocr)
-    path = str(resolve(args.model).path)
-    engine = TransformersEngine.from_pretrained(path, device=args.device, dtype=args.dtype, max_pixels=args.max_pixels)
+    checkpoint = resolve(args.model)
+    pixels = args.max_pixels or (checkpoint.recipe.max_pixels if checkpoint.recipe else None) or DEFAULT_MAX_PIXELS
+    engine = TransformersEngine.from_pretrained(
+        str(checkpoint.path), adapter=checkpoint.adapter, device=args.device, dtype=args.dtype, max_pixels=pixels
+    )
     bench = Bench(engine, lists, relevant, batch=args.batch, constrain=args.constrain, tokens=args.tokens)
     outcomes = []
     for name in args.methods:
