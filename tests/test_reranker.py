@@ -1,9 +1,10 @@
 import asyncio
+from itertools import pairwise
 
 import pytest
 
 from mmr5 import Recipe, Reranker, Searcher
-from mmr5.answer import format_reply
+from mmr5.answer import fold, format_reply
 from mmr5.engines.scripted import ScriptedEngine
 from mmr5.errors import ConfigError, InputError, ModelNotFoundError
 from mmr5.pipeline import fuse, recipe_fusion
@@ -167,6 +168,27 @@ def test_a_checkpoint_folder_with_its_recipe(tiny_text, tmp_path):
     assert sorted(result.order) == [0, 1, 2, 3]
     assert result[0].score_kind == "fused"
     assert result.settings["fusion"] == 0.5
+
+
+def test_notes_of_pages_that_are_written_together_are_heard_apart(tiny_vision):
+    from support.tiny import Picture
+
+    reranker = Reranker.from_pretrained(
+        str(tiny_vision), dtype="float32", device="cpu", method="pointwise", notes=3, note_tokens=12
+    )
+    batch = [Candidates(q, tuple(Page("b", i, image=Picture(f"{q}{i}")) for i in range(3))) for q in ("harbour", "ships")]
+    heard, turns = {}, []
+
+    def hear(position, text, page):
+        heard[position, page] = heard.get((position, page), "") + text
+        turns.append((position, page))
+
+    rankings = reranker.rank_many(batch, on_text=hear)
+    notes = {(i, page): note for i, ranking in enumerate(rankings) for page, note in enumerate(ranking.notes) if note}
+    assert notes == {key: fold(text) for key, text in heard.items() if fold(text)}
+    assert len(notes) > 2 and len(set(notes.values())) > 1
+    changes = sum(a != b for a, b in pairwise(turns))
+    assert changes > len(heard), "the notes were told one after the other"
 
 
 def test_a_seeing_checkpoint_reads_pictures(tiny_vision):
