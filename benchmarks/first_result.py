@@ -59,7 +59,7 @@ class Server:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
-        command = [PROGRAM, "serve", "--port", str(port), *flags]
+        command = [PROGRAM, "serve", "--port", str(port), "--deadline", "600", *flags]
         self.process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while True:
             with contextlib.suppress(httpx.HTTPError):
