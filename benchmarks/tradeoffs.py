@@ -16,7 +16,7 @@ import json
 import random
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,6 +160,17 @@ def table(outcomes: Sequence[Outcome]) -> list[str]:
     return lines
 
 
+def settings(bench: Bench, args: argparse.Namespace) -> Iterator[Outcome]:
+    """One outcome a method and setting, as they are measured."""
+    for name in args.methods:
+        yield bench.measure(name, "full")
+        for n in args.think_tokens if name == "reason" else ():
+            yield bench.measure(name, f"think {n}", think_tokens=n)
+        for share in args.keep:
+            yield bench.measure(name, f"keep {share:g}", keep=share)
+            yield bench.at_random(name, share)
+
+
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -199,18 +210,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     clock = time.perf_counter if args.clock == "wall" else time.process_time
     bench = Bench(engine, lists, relevant, batch=args.batch, constrain=args.constrain, tokens=args.tokens, clock=clock)
-    outcomes = []
-    for name in args.methods:
-        outcomes.append(bench.measure(name, "full"))
-        outcomes += [bench.measure(name, f"think {n}", think_tokens=n) for n in args.think_tokens if name == "reason"]
-        for share in args.keep:
-            outcomes += [bench.measure(name, f"keep {share:g}", keep=share), bench.at_random(name, share)]
     out = sys.stderr if args.json else sys.stdout
     print(
         f"{args.model}, {engine.device}, {len(lists)} questions, {len(lists[0].pages)} pages at first, {args.clock} time",
         file=out,
     )
-    print("\n".join(table(outcomes)), file=out)
+    outcomes: list[Outcome] = []
+    for one in settings(bench, args):
+        outcomes.append(one)
+        lines = table(outcomes)
+        print("\n".join(lines if len(outcomes) == 1 else lines[-1:]), file=out, flush=True)
     if args.json:
         for one in outcomes:
             print(json.dumps({"method": one.method, "setting": one.setting, "recall@1": one.recall, "seconds": one.seconds}))
