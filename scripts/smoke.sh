@@ -19,7 +19,7 @@ measure() { # model, split, folder
 
 "$BIN/python" -m mmr5.training.proof draw --out "$OUT" --scale "$SCALE"
 "$BIN/mmr5" train sft smoke/sft $own --set model.base="$OUT/base" --set data.rows="$OUT/sft.jsonl" --set run.out="$OUT/sft" ${SFT:-}
-"$BIN/python" -m mmr5.training.proof half --out "$OUT" ${HALF:+--share "$HALF"}
+"$BIN/python" -m mmr5.training.proof half --out "$OUT"
 "$BIN/mmr5" train grpo smoke/grpo $own --set model.base="$OUT/half" --set data.rows="$OUT/grpo.jsonl" --set run.out="$OUT/grpo" ${GRPO:-}
 measure sft test sft-test
 measure half test half-test

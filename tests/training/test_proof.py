@@ -4,7 +4,7 @@ import random
 import pytest
 
 from mmr5.errors import InputError
-from mmr5.training.proof import summary
+from mmr5.training.proof import half, summary
 from mmr5.training.proof.drawing import SIDE, draw
 from mmr5.training.proof.scenes import KINDS, Scene, document, near
 
@@ -49,8 +49,8 @@ def test_drawn_pages_have_no_text_layer_and_make_rows(pages_corpus):
     pages = read_pages(pages_corpus / "corpus" / "pdf" / "train-bars-000.pdf", ocr="never")
     assert len(pages) == 5 and not any(page.text for page in pages)
     sft, grpo = read_rows(pages_corpus / "sft.jsonl"), read_rows(pages_corpus / "grpo.jsonl")
-    assert [len(r.page_ids) for r in sft] == [1] * 25 + [2] * 10 + [5] * 25
-    assert all(r.target.count("as asked.") == 1 for r in sft)
+    assert [len(r.page_ids) for r in sft] == [1] * 25 + [5] * 30
+    assert all(r.target.count("so yes.") == 1 for r in sft)
     broad = {question for kind in KINDS for question, _ in kind.broad}
     assert all((r.question in broad) is (len(r.page_ids) == 1) for r in sft)
     assert len(grpo) == 25 and all(r.target is None and len(r.page_ids) == 5 for r in grpo)
@@ -109,10 +109,17 @@ def test_the_summary_reads_what_the_commands_leave(tmp_path):
     assert summary.summarise(tmp_path, seconds=99.0)["seconds"] == 99.0
 
 
-def test_half_a_training_needs_a_training(tmp_path):
+def test_half_a_training_is_the_earliest_checkpoint_that_ranks_half_as_well(tmp_path):
     with pytest.raises(InputError, match="run the first stage before"):
-        summary.take_half(tmp_path, 0.5)
-    for step in (10, 20, 30):
+        half.take_half(tmp_path)
+    recalls = {10: 0.2, 20: 0.2, 30: 0.4, 40: 0.5, 50: 0.9, 60: 0.9}
+    for step in recalls:
         (tmp_path / "sft" / f"checkpoint-{step}").mkdir(parents=True)
         (tmp_path / "sft" / f"checkpoint-{step}" / "config.json").write_text(str(step))
-    assert (summary.take_half(tmp_path, 0.6) / "config.json").read_text() == "20"
+        (tmp_path / "sft" / f"checkpoint-{step}" / "optimizer.pt").write_text("large")
+    told = half.take_half(tmp_path, measure=lambda checkpoint: recalls[int(checkpoint.name.partition("-")[2])])
+    assert told["step"] == 40 and told["recall@1"]["60"] == 0.9 and len(told["recall@1"]) < 6
+    assert (tmp_path / "half" / "config.json").read_text() == "40" and not (tmp_path / "half" / "optimizer.pt").exists()
+    assert json.loads((tmp_path / "half.json").read_text()) == told
+    every = half.take_half(tmp_path, share=0.2, measure=lambda checkpoint: 1.0)
+    assert every["step"] == 10 and (tmp_path / "half" / "config.json").read_text() == "10"

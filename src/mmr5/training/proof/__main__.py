@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from mmr5.training.proof import base, corpus, summary
+from mmr5.training.proof import base, corpus, half, summary
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,12 +17,12 @@ def main(arguments: list[str] | None = None) -> int:
     steps = parser.add_subparsers(dest="step", required=True)
     draw = steps.add_parser("draw", help="draw the corpus and build the base model")
     draw.add_argument("--scale", type=float, default=1.0, help="share of the documents, above 0")
-    half = steps.add_parser("half", help="take the checkpoint of half-way through SFT")
-    half.add_argument("--share", type=float, default=0.6)
+    middle = steps.add_parser("half", help="take the earliest SFT checkpoint that ranks half as well as the last")
+    middle.add_argument("--share", type=float, default=half.SHARE, help="of the last checkpoint's Recall@1")
     done = steps.add_parser("summary", help="write summary.json")
     done.add_argument("--seconds", type=float, help="what the whole proof took")
     done.add_argument("--check", action="store_true", help="fail when a goal does not hold")
-    for step in (draw, half, done):
+    for step in (draw, middle, done):
         step.add_argument("--out", type=Path, default=Path("runs/smoke"))
     given = parser.parse_args(arguments)
     if given.step == "draw":
@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         amount = corpus.Amount(**{k: max(1, round(v * given.scale)) for k, v in dataclasses.asdict(full).items()})
         told: dict[str, object] = {"parameters": base.build(given.out / "base"), **corpus.build(given.out, amount)}
     elif given.step == "half":
-        told = {"half": str(summary.take_half(given.out, given.share))}
+        told = half.take_half(given.out, share=given.share)
     else:
         told = summary.summarise(given.out, seconds=given.seconds)
     sys.stdout.write(json.dumps(told, indent=2) + "\n")

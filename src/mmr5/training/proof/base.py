@@ -38,7 +38,7 @@ class Size:
     vision_hidden: int = 96
     vision_layers: int = 3
     patch: int = 14
-    merge: int = 3
+    merge: int = 2
 
 
 def build(folder: Path, size: Size | None = None, *, seed: int = 0) -> int:
@@ -119,9 +119,9 @@ def _spread(model: Any, size: Size) -> None:
 
 PIECES = (
     r"Image [0-9]+: ", r"<think>\n", r"\n?</think><answer>\[", r"\]</answer>", r"(?:system|user|assistant)\n", r",? ?[0-9]+",
-    r", as asked\.\n?", r" instead\.\n?", r"Shows(?: an?)?", r" ?\w+", r"[,.?]",
+    r" \((?:as|not) asked\)", r", so (?:yes|no)\.\n?", r"Shows(?: an?)?", r" (?:left|right) of", r" ?\w+", r"[,.?]",
 )  # fmt: skip
-"""What becomes one token where it is frequent: a page's label is the same token in the prompt and in the reply."""
+"""What becomes one token where it is frequent: a page's label, or an attribute's value, is the same token in prompt and reply."""
 
 
 def tokenizer() -> Any:
@@ -151,7 +151,7 @@ def _texts() -> list[str]:
     """What the tokenizer learns from: turns, questions, notes, and replies with every number that a page may have."""
     lists = [", ".join(str((i + shift) % 10 + 1) for i in range(10)) for shift in range(10)]
     replies = [
-        f"<think>\nImage {n}: Shows a red circle instead.\n</think><answer>[{ids}]</answer>"
+        f"<think>\nImage {n}: Shows a red (as asked) circle (not asked), so no.\n</think><answer>[{ids}]</answer>"
         for n in range(1, 11)
         for ids in lists
     ]

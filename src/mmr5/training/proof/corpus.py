@@ -16,7 +16,7 @@ from mmr5.training.proof.scenes import BY_NAME, KINDS, Scene, document
 
 PAGES = 5
 """Pages of a document; all of them are the candidates."""
-ROWS = {1: 5, 2: 2, PAGES: 5}
+ROWS = {1: 5, PAGES: 6}
 """The curriculum: so many pages → so many rows of every training document, in this order."""
 
 
@@ -30,7 +30,7 @@ class Amount:
         test: documents a kind for the test, two pages of which are asked about.
     """
 
-    train: int = 400
+    train: int = 500
     grpo: int = 40
     test: int = 25
 
@@ -42,7 +42,7 @@ def build(folder: Path, amount: Amount, *, seed: int = 0) -> dict[str, int]:
     ``axis`` hold combinations that are held out.
 
     The SFT rows are a curriculum, each part in random order: one page and a broad question, so that its note can only be
-    seen; two pages; all pages.
+    seen; then all pages.
 
     Args:
         folder: gets ``corpus/``, ``sft.jsonl`` and ``grpo.jsonl``.
@@ -71,7 +71,7 @@ def build(folder: Path, amount: Amount, *, seed: int = 0) -> dict[str, int]:
                 if split == "train":
                     own += [(question, list(range(PAGES))) for question, _ in kind.broad]
                     for pages, part in parts.items():
-                        part += [_row(name, k, scenes, asked, rng, pages=pages) for k in range(ROWS[pages])]
+                        part += [_row(name, k % PAGES, scenes, asked, rng, pages=pages) for k in range(ROWS[pages])]
                 elif split == "grpo":
                     later += [_row(name, k, scenes, asked, rng, pages=PAGES, kind="grpo") for k in range(PAGES)]
                 questions += [
@@ -104,7 +104,7 @@ def _row(
         broad = BY_NAME[target.kind].broad
         choice = rng.randrange(len(broad))
         number, question, relevant = len(asked) + choice, broad[choice][0], tuple(range(len(scenes)))
-        notes = [f"Shows {target.told(broad[choice][1])}, as asked."]
+        notes = [f"Shows {target.told(broad[choice][1])}, so yes."]
     scores, split = (0.0,) * len(candidates), name.partition("-")[0]
     found = CandidateList(f"{name}#{number}", name, question, relevant, tuple(candidates), scores, split)
     return list_row(found, kind=kind, method="reason", view="image", notes=notes if kind == "listwise" else None).to_dict()

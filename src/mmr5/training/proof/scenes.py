@@ -115,9 +115,14 @@ class Scene:
         return BY_NAME[self.kind].question.format(a=self.a, b=self.b)
 
     def note(self, asked: Scene) -> str:
-        """The sentence on this page for the question that ``asked`` answers."""
-        shown = self.told(BY_NAME[self.kind].note)
-        return f"Shows {shown}, as asked." if (self.a, self.b) == (asked.a, asked.b) else f"Shows {shown} instead."
+        """The sentence on this page for the question that ``asked`` answers.
+
+        Each attribute is compared where it is named, and the verdict follows from the two: a small model does not learn to
+        compare both in one step.
+        """
+        a, b = (f"{own} ({'as' if own == wanted else 'not'} asked)" for own, wanted in ((self.a, asked.a), (self.b, asked.b)))
+        shown = BY_NAME[self.kind].note.format(a=a, b=b)
+        return f"Shows {shown}, so {'yes' if (self.a, self.b) == (asked.a, asked.b) else 'no'}."
 
     def told(self, wording: str) -> str:
         """A wording with this scene's attributes in it."""
@@ -161,5 +166,5 @@ def all_words(kinds: Sequence[Kind] = KINDS) -> list[str]:
             for b in kind.second:
                 scene, other = Scene(kind.name, a, b, 0), Scene(kind.name, "", "", 0)
                 found += [scene.question, scene.note(scene), scene.note(other)]
-                found += [text for question, note in kind.broad for text in (question, f"Shows {scene.told(note)}, as asked.")]
+                found += [text for question, note in kind.broad for text in (question, f"Shows {scene.told(note)}, so yes.")]
     return found

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
-from mmr5.errors import InputError
 from mmr5.rewards import format_reward, ranking_reward
 from mmr5.training.folder import write
 from mmr5.training.proof.corpus import PAGES
@@ -16,27 +14,8 @@ GOAL_SFT = 0.9
 """Recall@1 after SFT, where chance is .2."""
 GOAL_GAIN = 0.03
 """Gain of Recall@1 by GRPO over the half-trained checkpoint."""
-HALF = "half"
 EVALUATED = {"sft": "sft-test", "half_sft": "half-test", "grpo": "grpo-test"}
 """Model → folder of its evaluation."""
-
-
-def take_half(folder: Path, share: float) -> Path:
-    """Copy the checkpoint that SFT had after a share of its steps.
-
-    Raises:
-        InputError: SFT left no checkpoint.
-    """
-    steps = sorted(int(p.name.partition("-")[2]) for p in (folder / "sft").glob("checkpoint-*"))
-    if not steps:
-        raise InputError(f"{folder / 'sft'} holds no checkpoint: run the first stage before")
-    nearest = min(steps, key=lambda step: abs(step - share * steps[-1]))
-    target = folder / HALF
-    if target.exists():
-        shutil.rmtree(target)
-    left = shutil.ignore_patterns("optimizer.pt", "scheduler.pt", "rng_state*", "trainer_state.json", "training_args.bin")
-    shutil.copytree(folder / "sft" / f"checkpoint-{nearest}", target, ignore=left)
-    return target
 
 
 def summarise(folder: Path, *, seconds: float | None = None) -> dict[str, Any]:
