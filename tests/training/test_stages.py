@@ -124,6 +124,24 @@ def test_grpo_goes_on_from_the_sft_adapter_and_resumes(settings, pages_corpus):
         assert torch.allclose(merged(input_ids=ids).logits, stacked(input_ids=ids).logits, atol=1e-5)
 
 
+def test_the_policy_that_is_trained_is_the_one_that_wrote(settings, monkeypatch):
+    """Prompts of different lengths: positions of pictures are counted alike while writing and while training."""
+    import trl
+
+    seen = []
+    plain = trl.GRPOTrainer._get_per_token_logps_and_entropies
+
+    def watched(self, model, input_ids, attention_mask, logits_to_keep, *rest, **named):
+        pictures = input_ids == self._image_pad_token_id
+        seen.append((attention_mask[:, : -logits_to_keep or None].sum(1), pictures, named["mm_token_type_ids"] == 1))
+        return plain(self, model, input_ids, attention_mask, logits_to_keep, *rest, **named)
+
+    monkeypatch.setattr(trl.GRPOTrainer, "_get_per_token_logps_and_entropies", watched)
+    train_grpo(settings("grpo", "optim.max_steps=2", "optim.batch_size=8"))
+    assert any(len(set(lengths.tolist())) > 1 for lengths, _, _ in seen), "all prompts were equally long"
+    assert all((pictures == marked).all() for _, pictures, marked in seen)
+
+
 def test_grpo_trains_and_counts(settings):
     config = settings("grpo", "optim.max_steps=2")
     done = train_grpo(config)

@@ -44,9 +44,11 @@ def train_grpo(config: TrainingConfig, *, resume: bool = False, progress: Progre
     model, processor, base = loading.load_for_training(config)
     talk = sources.conversations(config, processor)
     clean_generation(model)
+    words = getattr(processor, "tokenizer", processor)
+    words.padding_side = "left"  # TRL pads the prompts so, and leaves the kinds of their tokens to the processor
     weights = (config.grpo.ranking_weight, config.grpo.format_weight)
     watch = Watch(weights, started=checkpoint is not None)
-    ends = [getattr(processor, "tokenizer", processor).eos_token_id]
+    ends = [words.eos_token_id]
     kept: Sequence[Row]
     if config.recipe.method == "pointwise":
         lists = [row for row in rows if isinstance(row, ListRow)]
