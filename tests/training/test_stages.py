@@ -27,7 +27,7 @@ def test_sft_leaves_a_checkpoint_that_reranks(settings):
     config = settings("sft", "optim.max_steps=2")
     done = train_sft(config)
     out = Path(config.run.out)
-    assert (done["steps"], done["rows"]) == (2, 60)
+    assert (done["steps"], done["rows"]) == (2, 55)
     assert {"adapter_model.safetensors", "recipe.json", "provenance.json", "README.md", "curves.png", "history.json"} <= {
         p.name for p in out.iterdir()
     }
@@ -51,11 +51,11 @@ def test_only_the_target_is_learnt_from(settings):
     data = sources.dataset(rows, sources.conversations(config, processor), processor, config, taught=True, context=None)
     from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
-    batch = DataCollatorForVisionLanguageModeling(processor, max_length=None, completion_only_loss=True)([data[0], data[59]])
-    for row, labels, ids in zip((rows[0], rows[59]), batch["labels"], batch["input_ids"], strict=True):
+    batch = DataCollatorForVisionLanguageModeling(processor, max_length=None, completion_only_loss=True)([data[0], data[54]])
+    for row, labels, ids in zip((rows[0], rows[54]), batch["labels"], batch["input_ids"], strict=True):
         assert processor.tokenizer.decode(labels[labels != -100]) == f"{row.target}<|im_end|>\n"
         assert int((ids == model.config.image_token_id).sum()) == 9 * len(row.page_ids)
-    assert len(batch["image_grid_thw"]) == len(rows[0].page_ids) + len(rows[59].page_ids)
+    assert len(batch["image_grid_thw"]) == len(rows[0].page_ids) + len(rows[54].page_ids)
 
 
 def test_a_row_that_is_too_long_is_never_cut(settings):
@@ -100,7 +100,7 @@ def test_grpo_goes_on_from_the_sft_adapter_and_resumes(settings, pages_corpus):
 
     first = settings("sft", "optim.max_steps=1")
     train_sft(first)
-    own = (f"model.adapter={first.run.out}", "optim.max_steps=4", "run.keep=4")
+    own = (f"model.adapter={first.run.out}", "optim.max_steps=4", "run.keep=4", "grpo.beta=0.01")
     whole = settings("grpo", *own, f"run.out={pages_corpus / 'whole'}")
     done = train_grpo(whole)
     assert done["steps"] == 4
@@ -143,7 +143,7 @@ def test_the_policy_that_is_trained_is_the_one_that_wrote(settings, monkeypatch)
 
 
 def test_grpo_trains_and_counts(settings):
-    config = settings("grpo", "optim.max_steps=2")
+    config = settings("grpo", "optim.max_steps=2", "grpo.beta=0.01")
     done = train_grpo(config)
     assert (done["steps"], done["rollouts"], done["groups"]) == (2, 4, 2)
     history = json.loads((Path(config.run.out) / "history.json").read_text())["history"]
