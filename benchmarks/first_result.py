@@ -99,7 +99,7 @@ def told(name: str, runs: Sequence[Run]) -> str:
     """One line of Markdown."""
     seconds = sorted(run[0] for run in runs)
     parts = " · ".join(f"{part} {ms:.0f} ms" for part, ms in min(runs, key=lambda run: run[0])[1].items())
-    return f"| {name} | {seconds[0]:.1f} | {statistics.median(seconds):.1f} | {parts} |"
+    return f"| {name} | {seconds[0]:.2f} | {statistics.median(seconds):.2f} | {parts} |"
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
