@@ -191,7 +191,7 @@ def driver(questions: int) -> None:
         found = {
             "questions": questions,
             "corpus_s": round(opened, 1),
-            "run_s": round(times[0], 1),
+            "run_s": round(times[0], 3),
             "resume_s": round(times[1], 1),
             "kib_a_question": round((_peak() - before) / questions, 2),
             "run_bytes_a_question": round(size / questions),
