@@ -1,6 +1,4 @@
-import importlib.util
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,13 +9,8 @@ FLAGS = ["--engine", "scripted", "--method", "pointwise", "--view", "text", "--r
 
 
 @pytest.fixture(scope="module")
-def first_result():
-    spec = importlib.util.spec_from_file_location("first_result", ROOT / "benchmarks" / "first_result.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["first_result"] = module
-    spec.loader.exec_module(module)
-    yield module
-    sys.modules.pop("first_result", None)
+def first_result(load_benchmark):
+    return load_benchmark("first_result")
 
 
 def test_the_cache_holds_the_weights_and_nothing_of_a_document(first_result, tmp_path, monkeypatch):

@@ -1,23 +1,13 @@
 """The benchmark of rerank-run measures what it says: whole runs, through the driver, over a made corpus."""
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import pytest
 
-FILE = Path(__file__).parents[2] / "benchmarks" / "rerank_run.py"
-
 
 @pytest.fixture(scope="module")
-def bench():
-    spec = importlib.util.spec_from_file_location("rerank_run_benchmark", FILE)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["rerank_run_benchmark"] = module
-    spec.loader.exec_module(module)
-    yield module
-    sys.modules.pop("rerank_run_benchmark", None)
+def bench(load_benchmark):
+    return load_benchmark("rerank_run")
 
 
 def test_the_driver_alone_writes_every_question_once(bench, capsys):

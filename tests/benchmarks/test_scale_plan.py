@@ -1,6 +1,5 @@
 """The arithmetic of the plan, and that the page that shows it shows what it prints."""
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -10,13 +9,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def plan():
-    spec = importlib.util.spec_from_file_location("scale_plan", ROOT / "benchmarks" / "scale_plan.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["scale_plan"] = module
-    spec.loader.exec_module(module)
-    yield module
-    sys.modules.pop("scale_plan", None)
+def plan(load_benchmark):
+    return load_benchmark("scale_plan")
 
 
 def test_the_page_shows_what_the_script_prints(plan, capsys):

@@ -1,26 +1,15 @@
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import pytest
 
 from mmr5.methods import Settings, method
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
 SMALL = ["--pages", "2", "--tokens", "4", "--batch", "2", "--released", "1", "--singles", "1", "--rounds", "1", "--threads", "1"]
 
 
 @pytest.fixture(scope="module")
-def speed():
-    spec = importlib.util.spec_from_file_location("speed", FOLDER / "speed.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["speed"] = module
-    before = list(sys.path)
-    spec.loader.exec_module(module)
-    yield module
-    sys.path[:] = before
-    sys.modules.pop("speed", None)
+def speed(load_benchmark):
+    return load_benchmark("speed")
 
 
 def test_both_sides_are_timed_in_both_regimes(speed, capsys):

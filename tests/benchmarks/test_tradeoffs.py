@@ -1,7 +1,5 @@
-import importlib.util
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,13 +14,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def tradeoffs():
-    spec = importlib.util.spec_from_file_location("tradeoffs", ROOT / "benchmarks" / "tradeoffs.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["tradeoffs"] = module
-    spec.loader.exec_module(module)
-    yield module
-    sys.modules.pop("tradeoffs", None)
+def tradeoffs(load_benchmark):
+    return load_benchmark("tradeoffs")
 
 
 @pytest.fixture
