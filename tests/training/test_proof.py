@@ -49,7 +49,7 @@ def test_drawn_pages_have_no_text_layer_and_make_rows(pages_corpus):
     pages = read_pages(pages_corpus / "corpus" / "pdf" / "train-bars-000.pdf", ocr="never")
     assert len(pages) == 5 and not any(page.text for page in pages)
     sft, grpo = read_rows(pages_corpus / "sft.jsonl"), read_rows(pages_corpus / "grpo.jsonl")
-    assert [len(r.page_ids) for r in sft] == [1] * 25 + [5] * 30
+    assert [len(r.page_ids) for r in sft] == [1] * 25 + [5] * 40
     assert all(r.target.count("so yes.") == 1 for r in sft)
     broad = {question for kind in KINDS for question, _ in kind.broad}
     assert all((r.question in broad) is (len(r.page_ids) == 1) for r in sft)
@@ -61,8 +61,21 @@ def test_a_broad_question_gives_nothing_away():
         words = {*kind.first, *kind.second}
         assert not any(word in question.split() for question, _ in kind.broad for word in words)
         scene = Scene(kind.name, *kind.combinations(held_out=False)[0], 1)
-        both, first, second = (scene.told(note) for _, note in kind.broad)
-        assert scene.a in both and scene.b in both and scene.a in first and scene.b in second
+        told = [scene.told(note).split() for _, note in kind.broad]
+        own = [(any(w in words for w in scene.a.split()), any(w.strip(",") in words for w in scene.b.split())) for words in told]
+        assert {(True, True), (True, False), (False, True)} <= set(own)
+
+
+def test_the_bars_that_are_told_are_those_that_are_drawn():
+    from mmr5.training.proof.drawing import INK
+
+    scene = Scene("bars", "third", "cyan", 5)
+    page = draw(scene)
+    for place, color in enumerate(scene.bars):
+        seen = page.getpixel((34 + place * 74 + 28, 318 - 25))
+        assert min(INK, key=lambda c: sum((a - b) ** 2 for a, b in zip(INK[c], seen, strict=True))) == color
+    assert scene.bars[2] == "cyan" and len(set(scene.bars)) == 4
+    assert scene.told("bars in {bars}") == f"bars in {' '.join(scene.bars)}"
 
 
 def test_the_tokenizer_gives_back_every_reply(pages_corpus):
@@ -109,17 +122,19 @@ def test_the_summary_reads_what_the_commands_leave(tmp_path):
     assert summary.summarise(tmp_path, seconds=99.0)["seconds"] == 99.0
 
 
-def test_half_a_training_is_the_earliest_checkpoint_that_ranks_half_as_well(tmp_path):
+def test_half_a_training_is_the_checkpoint_that_ranks_most_nearly_half_as_well(tmp_path):
     with pytest.raises(InputError, match="run the first stage before"):
         half.take_half(tmp_path)
-    recalls = {10: 0.2, 20: 0.2, 30: 0.4, 40: 0.5, 50: 0.9, 60: 0.9}
+    recalls = {10: 0.2, 20: 0.2, 30: 0.38, 40: 0.5, 50: 0.9, 60: 0.9, 70: 0.9, 80: 0.9, 90: 0.9}
     for step in recalls:
         (tmp_path / "sft" / f"checkpoint-{step}").mkdir(parents=True)
         (tmp_path / "sft" / f"checkpoint-{step}" / "config.json").write_text(str(step))
         (tmp_path / "sft" / f"checkpoint-{step}" / "optimizer.pt").write_text("large")
     told = half.take_half(tmp_path, measure=lambda checkpoint: recalls[int(checkpoint.name.partition("-")[2])])
-    assert told["step"] == 40 and told["recall@1"]["60"] == 0.9 and len(told["recall@1"]) < 6
+    assert told["step"] == 40 and told["recall@1"]["90"] == 0.9 and len(told["recall@1"]) < 7
     assert (tmp_path / "half" / "config.json").read_text() == "40" and not (tmp_path / "half" / "optimizer.pt").exists()
     assert json.loads((tmp_path / "half.json").read_text()) == told
+    recalls[40] = 0.89
+    assert half.take_half(tmp_path, measure=lambda checkpoint: recalls[int(checkpoint.name.partition("-")[2])])["step"] == 30
     every = half.take_half(tmp_path, share=0.2, measure=lambda checkpoint: 1.0)
     assert every["step"] == 10 and (tmp_path / "half" / "config.json").read_text() == "10"

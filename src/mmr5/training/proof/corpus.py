@@ -16,7 +16,7 @@ from mmr5.training.proof.scenes import BY_NAME, KINDS, Scene, document
 
 PAGES = 5
 """Pages of a document; all of them are the candidates."""
-ROWS = {1: 5, PAGES: 6}
+ROWS = {1: 5, PAGES: 8}
 """The curriculum: so many pages → so many rows of every training document, in this order."""
 
 

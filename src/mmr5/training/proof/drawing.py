@@ -6,7 +6,7 @@ import math
 import random
 from typing import TYPE_CHECKING, Any
 
-from mmr5.training.proof.scenes import COLORS, PLACES, Scene
+from mmr5.training.proof.scenes import PLACES, Scene
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -42,11 +42,9 @@ def _shape(pen: Any, scene: Scene, rng: random.Random) -> None:
 
 
 def _bars(pen: Any, scene: Scene, rng: random.Random) -> None:
-    highest = PLACES.index(scene.b)
-    colors = rng.sample([c for c in COLORS if c != scene.a], len(PLACES))
-    colors[highest] = scene.a
+    highest = PLACES.index(scene.a)
     _axes(pen)
-    for place, color in enumerate(colors):
+    for place, color in enumerate(scene.bars):
         height = rng.uniform(240, 290) if place == highest else rng.uniform(50, 180)
         left = 34 + place * 74
         pen.rectangle((left, 318 - height, left + 56, 318), fill=_tint(INK[color], rng), outline=INK["black"], width=EDGE)
@@ -100,6 +98,11 @@ def _figure(pen: Any, shape: str, x: float, y: float, radius: float, fill: tuple
         points = [(-0.88, -0.88), (0.88, -0.88), (0.88, 0.88), (-0.88, 0.88)]
     elif shape == "triangle":
         points = [(1.2 * math.cos(t), 1.2 * math.sin(t)) for t in (-math.pi / 2, math.pi / 6, 5 * math.pi / 6)]
+    elif shape == "diamond":
+        points = [(0.0, -1.15), (0.75, 0.0), (0.0, 1.15), (-0.75, 0.0)]
+    elif shape == "star":
+        turns = [(t * math.pi / 5 - math.pi / 2, 0.48 if t % 2 else 1.2) for t in range(10)]
+        points = [(r * math.cos(t), r * math.sin(t)) for t, r in turns]
     else:
         quarter = [(0.34, -1.0), (0.34, -0.34), (1.0, -0.34)]
         points = [(dx * u - dy * v, dx * v + dy * u) for u, v in ((1, 0), (0, 1), (-1, 0), (0, -1)) for dx, dy in quarter]

@@ -21,10 +21,10 @@ BATCH = 10
 
 
 def take_half(folder: Path, *, share: float = SHARE, measure: Callable[[Path], float] | None = None) -> dict[str, object]:
-    """Copy the earliest SFT checkpoint that ranks a share as well as the last one.
+    """Copy the SFT checkpoint that ranks most nearly a share as well as the last one.
 
     Reading, naming and comparing come in sudden steps, at other times in every run, so that a fixed step may lie before or
-    after all of them.
+    after all of them. Looked at are the earliest checkpoint that reaches the share, found by bisection, and the one before it.
 
     Args:
         folder: of the proof; ``half/`` is written into it.
@@ -49,7 +49,8 @@ def take_half(folder: Path, *, share: float = SHARE, measure: Callable[[Path], f
         return found[step]
 
     goal = share * recall_at(steps[-1])
-    step = first(steps, lambda one: recall_at(one) >= goal)
+    reached = first(steps, lambda one: recall_at(one) >= goal)
+    step = min(steps[max(0, steps.index(reached) - 1) :][:2], key=lambda one: abs(recall_at(one) - goal))
     target = folder / HALF
     if target.exists():
         shutil.rmtree(target)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 COLORS = ("red", "green", "blue", "yellow", "purple", "cyan")
-SHAPES = ("circle", "square", "triangle", "cross")
+SHAPES = ("circle", "square", "triangle", "cross", "diamond", "star")
 PLACES = ("first", "second", "third", "last")
 TRENDS = ("rising", "falling", "peaked", "dipped")
 RELATIONS = ("left of", "right of", "above", "inside")
@@ -57,11 +57,12 @@ KINDS = (
         (("Which page shows a shape?", "a {a} {b}"), ("Which page has color?", "something {a}"), ("Which has a form?", "a {b}")),
     ),
     Kind(
-        "bars", COLORS, PLACES, "Where is the highest bar {a} and the {b}?", "the highest bar {a} and {b}",
+        "bars", PLACES, COLORS, "Where is the {a} bar highest and {b}?", "the {a} bar highest and {b}",
         (
-            ("Where are bars compared?", "the highest bar {a} and {b}"),
-            ("Which color is highest?", "the highest bar {a}"),
-            ("Which place is highest?", "the highest bar {b}"),
+            ("Where are bars compared?", "the {a} bar highest and {b}"),
+            ("Which colors do the bars have?", "bars in {bars}"),
+            ("Which color is highest?", "the highest bar {b}"),
+            ("Which place is highest?", "the {a} bar highest"),
         ),
     ),
     Kind(
@@ -126,7 +127,14 @@ class Scene:
 
     def told(self, wording: str) -> str:
         """A wording with this scene's attributes in it."""
-        return wording.format(a=self.a, b=self.b)
+        return wording.format(a=self.a, b=self.b, bars=" ".join(self.bars) if "{bars}" in wording else "")
+
+    @property
+    def bars(self) -> list[str]:
+        """Colors of the bars of a scene of that kind, from left to right: the highest one's, and three others."""
+        colors = random.Random(self.seed).sample([c for c in COLORS if c != self.b], len(PLACES))  # noqa: S311
+        colors[PLACES.index(self.a)] = self.b
+        return colors
 
 
 def document(kind: Kind, pages: int, rng: random.Random, *, held_out: bool) -> tuple[list[Scene], list[int]]:
