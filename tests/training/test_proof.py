@@ -20,7 +20,7 @@ def test_held_out_combinations_are_never_on_a_page_that_training_sees(kind):
         assert len(asked) == len({(s.a, s.b) for s in scenes}) == 5
         tested, asked = document(kind, 5, rng, held_out=True)
         combinations = [(s.a, s.b) for s in tested]
-        assert {combinations[i] for i in asked} == hidden and len(set(combinations)) == 5
+        assert {combinations[i] for i in asked} < hidden and len(asked) == 2 and len(set(combinations)) == 5
         assert all(sum(near(c, combinations[i]) for c in combinations) >= 1 for i in asked)
         assert sum(near(c, combinations[i]) for c in combinations for i in asked) >= 3
 
@@ -30,6 +30,8 @@ def test_every_value_that_is_held_out_with_one_partner_is_seen_with_another():
         seen = kind.combinations(held_out=False)
         for a, b in kind.combinations(held_out=True):
             assert any(x == a for x, _ in seen) and any(y == b for _, y in seen)
+        hidden = kind.combinations(held_out=True)
+        assert any({pair[side] for pair in hidden} == set(own) for side, own in enumerate((kind.first, kind.second)))
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
@@ -49,11 +51,11 @@ def test_drawn_pages_have_no_text_layer_and_make_rows(pages_corpus):
     pages = read_pages(pages_corpus / "corpus" / "pdf" / "train-bars-000.pdf", ocr="never")
     assert len(pages) == 5 and not any(page.text for page in pages)
     sft, grpo = read_rows(pages_corpus / "sft.jsonl"), read_rows(pages_corpus / "grpo.jsonl")
-    assert [len(r.page_ids) for r in sft] == [1] * 25 + [5] * 40
+    assert [len(r.page_ids) for r in sft] == [1] * 20 + [5] * 35
     assert all(r.target.count("so yes.") == 1 for r in sft)
     broad = {question for kind in KINDS for question, _ in kind.broad}
     assert all((r.question in broad) is (len(r.page_ids) == 1) for r in sft)
-    assert len(grpo) == 25 and all(r.target is None and len(r.page_ids) == 5 for r in grpo)
+    assert len(grpo) == 20 and all(r.target is None and len(r.page_ids) == 5 for r in grpo)
 
 
 def test_a_broad_question_gives_nothing_away():

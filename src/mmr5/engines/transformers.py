@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mmr5.cache import Cache, digest
@@ -40,6 +41,8 @@ DEFAULT_MAX_PIXELS = 1_003_520
 KEPT_BYTES = 512_000_000
 """Memory for the features of pages, and as much for the states of shared openings, unless a tenth of the free memory is less."""
 KEPT_SHARE = 0.1
+COUNTED = 4096
+"""Texts whose length in tokens is remembered: excerpts are cut from the same passages for every question about a document."""
 
 T = TypeVar("T")
 
@@ -101,6 +104,7 @@ class TransformersEngine:
         free = free_memory(self.device)
         if keep_bytes is None:
             keep_bytes = KEPT_BYTES if free is None else min(KEPT_BYTES, int(free * KEPT_SHARE))
+        self._count = lru_cache(COUNTED)(lambda text: len(self._tokenizer(text, add_special_tokens=False)["input_ids"]))
         self._reader: Reader = PlainReader(model, processor, pad=self._pad, max_pixels=max_pixels)
         if lean and supported(model) and (not self.capabilities.images or _seen_page_by_page(model, processor)):
             self._reader = self._lean_reader(keep_bytes, identity, store)
@@ -167,8 +171,8 @@ class TransformersEngine:
         )
 
     def count_tokens(self, text: str) -> int:
-        """Tokens of ``text`` alone, without special tokens."""
-        return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+        """Tokens of ``text`` alone, without special tokens; those of the last :data:`COUNTED` texts are remembered."""
+        return self._count(text)
 
     def generate(self, requests: Sequence[Request], sampling: Sampling, on_text: OnText | None = None) -> list[Reply]:
         """One reply a request, in order; ``on_text`` hears each token as it is written."""

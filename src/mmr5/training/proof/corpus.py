@@ -16,7 +16,7 @@ from mmr5.training.proof.scenes import BY_NAME, KINDS, Scene, document
 
 PAGES = 5
 """Pages of a document; all of them are the candidates."""
-ROWS = {1: 5, PAGES: 8}
+ROWS = {1: 4, PAGES: 7}
 """The curriculum: so many pages → so many rows of every training document, in this order."""
 
 
@@ -26,7 +26,7 @@ class Amount:
 
     Attributes:
         train: documents a kind for SFT, each page of which is asked about.
-        grpo: documents a kind for GRPO, each page of which is asked about.
+        grpo: documents a kind with a threshold for GRPO, each page of which is asked about.
         test: documents a kind for the test, two pages of which are asked about.
     """
 
@@ -61,7 +61,7 @@ def build(folder: Path, amount: Amount, *, seed: int = 0) -> dict[str, int]:
     later: list[dict[str, Any]] = []
     for split, per_kind in (("train", amount.train), ("grpo", amount.grpo), ("test", amount.test)):
         for kind in KINDS:
-            for number in range(per_kind):
+            for number in range(per_kind if kind.judged or split != "grpo" else 0):
                 name = f"{split}-{kind.name}-{number:03d}"
                 scenes, asked = document(kind, PAGES, rng, held_out=split == "test")
                 _save(scenes, home / "pdf" / f"{name}.pdf")

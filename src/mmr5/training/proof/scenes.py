@@ -42,12 +42,13 @@ class Kind:
     judged: bool = True
 
     def combinations(self, *, held_out: bool) -> list[tuple[str, str]]:
-        """The pairs of values that training sees, or the two that it does not: the second with the fourth, and the reverse.
+        """The pairs of values that training sees, or those that it does not: each value with the other attribute's next one.
 
-        Each value that is held out with one partner is seen with the others.
+        So every value of the attribute that has fewer is held out with one partner, and seen with all others.
         """
         pairs = [(a, b) for a in self.first for b in self.second]
-        hidden = [(self.first[1], self.second[3]), (self.first[3], self.second[1])]
+        few = min(len(self.first), len(self.second))
+        hidden = [(self.first[i], self.second[(i + 1) % len(self.second)]) for i in range(few)]
         return hidden if held_out else [pair for pair in pairs if pair not in hidden]
 
 
@@ -140,7 +141,7 @@ class Scene:
 def document(kind: Kind, pages: int, rng: random.Random, *, held_out: bool) -> tuple[list[Scene], list[int]]:
     """Scenes of one document, each combination once, and the pages that are asked about.
 
-    A document for testing asks about the two held-out combinations; one for training shows none, and each of its pages is asked
+    A document for testing asks about two held-out combinations; one for training shows none, and each of its pages is asked
     about. The other pages differ in one attribute from one that is asked about (in training: from the first) for as long as
     there are such.
 
@@ -149,7 +150,7 @@ def document(kind: Kind, pages: int, rng: random.Random, *, held_out: bool) -> t
     """
     seen, hidden = kind.combinations(held_out=False), kind.combinations(held_out=True)
     pool = [*seen, *hidden] if held_out else seen
-    targets = hidden if held_out else [rng.choice(seen)]
+    targets = rng.sample(hidden, 2) if held_out else [rng.choice(seen)]
     chosen = list(targets)
     while len(chosen) < pages:
         needy = min(targets, key=lambda t: sum(near(c, t) for c in chosen))
