@@ -12,9 +12,11 @@ mkdir -p "$OUT"
 started=$(date +%s)
 
 own="--set data.corpus=$OUT/corpus"
-measure() { # model, split, folder
-    "$BIN/mmr5" evaluate "$OUT/corpus" --split "$2" --retriever none --candidates 5 --ocr never --method reason --view image \
-        --max-new-tokens 96 --model "$OUT/$1" --out "$OUT/$3" >/dev/null
+measure() { # model, split, folder, further options
+    of=$1 split=$2 to=$3
+    shift 3
+    "$BIN/mmr5" evaluate "$OUT/corpus" --split "$split" --retriever none --candidates 5 --ocr never --method reason --view image \
+        --max-new-tokens 96 --model "$OUT/$of" --out "$OUT/$to" "$@" >/dev/null
 }
 
 "$BIN/python" -m mmr5.training.proof draw --out "$OUT" --scale "$SCALE"
@@ -24,6 +26,8 @@ measure() { # model, split, folder
 measure sft test sft-test
 measure half test half-test
 measure grpo test grpo-test
+measure half test half-sampled --temperature 1
+measure grpo test grpo-sampled --temperature 1
 measure sft axis axis-test
 seconds=$(($(date +%s) - started))
 "$BIN/python" -m mmr5.training.proof summary --out "$OUT" --seconds "$seconds" ${CHECK:+--check}

@@ -79,7 +79,12 @@ def test_the_command_names_what_differs_from_the_defaults():
 
 
 def test_a_run_begun_before_a_setting_was_there_can_be_gone_on_with():
-    given = ({"constrain": False, "keep": 1.0}, {"constrain": True, "keep": 0.5})
+    given = (
+        {"constrain": False, "keep": 1.0, "temperature": 0.0},
+        {"constrain": True, "keep": 0.5, "temperature": 0.7},
+    )
     off, on = (run_config(Setup("opendocs", **g), Reranker(ScriptedEngine(), **g), None) for g in given)
     assert not {"constrain", "keep"} & {*off, *off["settings"]}
+    assert "temperature" not in off and off["settings"]["temperature"] == 0.0, "the method's settings always had one"
     assert all(part["constrain"] is True and part["keep"] == 0.5 for part in (on, on["settings"]))
+    assert on["temperature"] == on["settings"]["temperature"] == 0.7

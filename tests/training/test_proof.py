@@ -100,13 +100,14 @@ def test_a_page_label_is_one_token_and_the_same_in_prompt_and_reply():
 
 def test_the_summary_reads_what_the_commands_leave(tmp_path):
     reply = "<think>x</think><answer>[2, 1]</answer>"
-    for where, recall in (("sft-test", 0.95), ("half-test", 0.5), ("grpo-test", 0.6)):
+    folders = {"sft-test": 0.95, "half-test": 0.5, "grpo-test": 0.6, "half-sampled": 0.1, "grpo-sampled": 0.1}
+    for where, recall in folders.items():
         folder = tmp_path / where
         folder.mkdir()
         (folder / "scores.json").write_text(json.dumps({"reranked": {"micro": {"recall@1": recall}}}))
         lines = [
             {"relevant": [7], "candidates": [3, 7], "reply": reply},
-            {"relevant": [3], "candidates": [3, 7], "reply": reply if where == "half-test" else reply.replace("2, 1", "1, 2")},
+            {"relevant": [3], "candidates": [3, 7], "reply": reply if where == "half-sampled" else reply.replace("2, 1", "1, 2")},
         ]
         (folder / "run.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     for stage in ("sft", "grpo"):

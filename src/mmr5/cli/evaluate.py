@@ -43,6 +43,7 @@ def evaluate(
     think_tokens: options.ThinkTokens = None,
     constrain: options.Constrain = False,
     keep: options.Keep = 1.0,
+    temperature: options.Temperature = 0.0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a list-wise reply.")] = 2048,
     batch: Annotated[int, typer.Option(min=1, help="Questions of a document given to the model together.")] = 8,
     device: options.Device = "auto",
@@ -81,6 +82,7 @@ def evaluate(
         think_tokens=think_tokens,
         constrain=constrain,
         keep=keep,
+        temperature=temperature,
         page_text=None if page_text is None else page_text.value,
     )
     if model not in BASELINES and engine is options.Engine.TRANSFORMERS:
@@ -103,6 +105,7 @@ def evaluate(
                 think_tokens=think_tokens,
                 constrain=constrain,
                 keep=keep,
+                temperature=temperature,
                 max_new_tokens=max_new_tokens,
             )
         longest = None if max_new_tokens == 2048 else str(max_new_tokens)

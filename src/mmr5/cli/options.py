@@ -71,6 +71,9 @@ CandidatesOption = Annotated[
 Fusion = Annotated[
     float | None, typer.Option(min=0.0, help="Weight of the model against the first stage. [default: the recipe's]")
 ]
+Temperature = Annotated[
+    float, typer.Option(min=0.0, help="Of sampling in replies; 0 writes the likeliest one. Seeded by --seed.")
+]
 Samples = Annotated[int, typer.Option(min=1, help="Orders over seeded shuffles, merged by Borda count (list-wise methods).")]
 Seed = Annotated[int, typer.Option(help="Of shuffles and sampling.")]
 ThinkTokens = Annotated[int | None, typer.Option(min=1, help="Most tokens of reasoning before the answer is asked for.")]

@@ -34,6 +34,8 @@ BATCH = 8
 """Questions about one document that are ranked together, and are the most that a kill can lose, unless told otherwise."""
 LATER: Mapping[str, object] = {"constrain": False, "keep": 1.0}
 """Settings that runs of before did not have, and their values when they are off."""
+SETUP_LATER: Mapping[str, object] = {**LATER, "temperature": 0.0}
+"""The same of a :class:`Setup`; the method's settings always had a temperature."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Setup:
         think_tokens: most tokens of reasoning before the answer is asked for, or None.
         constrain: while an answer is written, only ids that it has not named yet are possible.
         keep: share of each page's visual tokens that is read, in (0, 1].
+        temperature: of sampling; 0 writes the likeliest reply.
         page_text: where the corpus has more than one text of a page (MMDocIR): ``ocr`` or ``vlm``; None takes ``ocr``.
     """
 
@@ -76,6 +79,7 @@ class Setup:
     think_tokens: int | None = None
     constrain: bool = False
     keep: float = 1.0
+    temperature: float = 0.0
     page_text: str | None = None
 
     def __post_init__(self) -> None:
@@ -230,22 +234,23 @@ def _open(
 def run_config(setup: Setup, reranker: Reranker | None, fusion: float | None) -> dict[str, Any]:
     """Every setting of a run, as provenance keeps it: what the setup leaves to the recipe is filled in.
 
-    Settings of ``LATER`` are left out while they are off, so that runs begun before there were any can be gone on with.
+    Settings of ``LATER`` and ``SETUP_LATER`` are left out while they are off, so that runs begun before there were any can
+    be gone on with.
     """
-    config = _without_later(dataclasses.asdict(setup))
+    config = _without(SETUP_LATER, dataclasses.asdict(setup))
     if reranker is not None:
         config.update(
             method=reranker.method,
             view=reranker.view,
             fusion=fusion,
             engine=reranker.engine.name,
-            settings=_without_later(dataclasses.asdict(reranker.settings)),
+            settings=_without(LATER, dataclasses.asdict(reranker.settings)),
         )
     return config
 
 
-def _without_later(config: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in config.items() if name not in LATER or value != LATER[name]}
+def _without(later: Mapping[str, object], config: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name not in later or value != later[name]}
 
 
 def _todo(corpus: Corpus, limit: int | None) -> list[tuple[Document, tuple[Question, ...]]]:

@@ -16,6 +16,8 @@ GOAL_GAIN = 0.03
 """Gain of Recall@1 by GRPO over the half-trained checkpoint."""
 EVALUATED = {"sft": "sft-test", "half_sft": "half-test", "grpo": "grpo-test"}
 """Model → folder of its evaluation."""
+SAMPLED = {"half_sft": "half-sampled", "grpo": "grpo-sampled"}
+"""Model → folder of its evaluation with sampled replies: the policy whose rewards GRPO raises."""
 
 
 def summarise(folder: Path, *, seconds: float | None = None) -> dict[str, Any]:
@@ -26,14 +28,14 @@ def summarise(folder: Path, *, seconds: float | None = None) -> dict[str, Any]:
         seconds: what all of it took, drawing and evaluation included; None adds up the two stages alone.
 
     Returns:
-        Recall@1 of each model on held-out combinations, mean rewards before and after GRPO, values read off an axis apart,
-        seconds of both stages, and which goals hold.
+        Recall@1 of each model's likeliest replies on held-out combinations; mean rewards, before and after GRPO those of sampled
+        replies (temperature 1); values read off an axis apart; seconds of both stages; and which goals hold.
     """
     found: dict[str, Any] = {"chance": 1 / PAGES}
     for name, where in EVALUATED.items():
         scores = json.loads((folder / where / "scores.json").read_text(encoding="utf-8"))
         found[f"{name}_recall@1"] = scores["reranked"]["micro"]["recall@1"]
-        ranking, form = rewards(folder / where / "run.jsonl")
+        ranking, form = rewards(folder / SAMPLED.get(name, where) / "run.jsonl")
         found |= {f"{name}_ranking_reward": ranking, f"{name}_format_reward": form, f"{name}_reward": ranking + form}
     axis = folder / "axis-test" / "scores.json"
     if axis.is_file():
