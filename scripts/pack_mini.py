@@ -19,6 +19,8 @@ from mmr5.models import resolve
 from mmr5.models.recipes import FILE, Recipe
 from mmr5.prompt import fingerprint
 
+KEPT = ("peft_type", "task_type", "r", "lora_alpha", "lora_dropout", "bias", "target_modules", "alpha_pattern", "rank_pattern")
+"""Of the adapter's configuration: what every version of peft knows."""
 LIMIT = 12_000_000
 """Most bytes of the adapter's file."""
 
@@ -64,7 +66,7 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     file = given.out / "adapter_model.safetensors"
     save_file(weights, file)
-    settings |= {"base_model_name_or_path": "mini-base", "inference_mode": True}
+    settings = {key: settings[key] for key in KEPT} | {"base_model_name_or_path": "mini-base", "inference_mode": True}
     (given.out / "adapter_config.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
     recipe = Recipe(
         method="pointwise",

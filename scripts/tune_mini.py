@@ -5,14 +5,16 @@
 Every question of the documents is asked over hybrid's ten candidates. One line a question goes to ``scores.jsonl`` (a killed run
 goes on from there): the log-odds of the verdict, and the log-likelihood of the question, of every candidate, and beside them the
 likelihood that the untrained base gives (300 tokens a page, as the default is used). ``summary.json``
-holds micro Recall@1/3/5 and MRR for a grid of the question's weight and the fusion weight, the best of them, and what the choice
-is worth when it is made on four fifths of the documents and scored on the fifth.
+holds micro Recall@1/3/5 and MRR for a grid of the question's weight and the fusion weight, the best of them, what the choice
+is worth when it is made on four fifths of the documents and scored on the fifth, and the ranking reward of sampled verdicts.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import random
 import sys
 import time
 from pathlib import Path
@@ -27,11 +29,14 @@ from mmr5.methods import pointwise
 from mmr5.metrics import score
 from mmr5.models.resolve import BASE_RECIPE
 from mmr5.retrieval import open_retriever, top_candidates
+from mmr5.rewards import discounted_gain
 from mmr5.types import Ranking
 
 ALONE = 1000.0
 """A fusion weight under which the first stage only breaks ties."""
 QUESTION_WEIGHTS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 1000.0)
+DRAWS = 100
+"""Draws of a question's verdicts."""
 FUSIONS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, ALONE)
 Line = dict[str, Any]
 
@@ -91,6 +96,20 @@ def fused(lines: list[Line], scores: list[list[float]], fusion: float) -> list[d
     return found
 
 
+def sampled_reward(line: Line) -> float:
+    """What stage two trains: the ranking reward of verdicts drawn from their odds, over all candidates, ties by first stage."""
+    draw = random.Random(line["qid"])
+    chances = [1 / (1 + math.exp(-odds)) for odds in line["odds"]]
+    wanted = [i for i, page in enumerate(line["candidates"]) if page in line["relevant"]]
+    if not wanted:
+        return 0.0
+    gains = []
+    for _ in range(DRAWS):
+        said = [draw.random() < chance for chance in chances]
+        gains.append(discounted_gain(sorted(range(len(said)), key=lambda i: (not said[i], i)), wanted))
+    return sum(gains) / DRAWS
+
+
 def summarise(lines: list[Line]) -> dict[str, Any]:
     """The grid, its best pair by MRR, and the cross-validated worth of choosing so."""
     pairs = [(q, f) for q in QUESTION_WEIGHTS for f in FUSIONS if f or not q]
@@ -111,6 +130,7 @@ def summarise(lines: list[Line]) -> dict[str, Any]:
         "documents": len(documents),
         "seconds_a_question": sorted(x["seconds"] for x in lines)[len(lines) // 2],
         "first_stage": mean(table[0.0, 0.0]),
+        "sampled_reward": sum(sampled_reward(x) for x in lines) / max(1, len(lines)),
         "best": {"question_weight": best[0], "fusion": best[1], **mean(table[best])},
         "cross_validated": mean(held),
         "alone": {"question_weight": best[0], **mean(values(lines, best[0], ALONE))},

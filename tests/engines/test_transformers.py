@@ -260,6 +260,13 @@ def test_a_prompt_that_does_not_fit_is_refused_with_numbers(reading):
         reading.generate([text_request(["word " * 2000])], Sampling(2))
 
 
+def test_counts_of_tokens_are_remembered(reading):
+    before = reading._count.cache_info()
+    assert reading.count_tokens("counted twice, once again") == reading.count_tokens("counted twice, once again") > 0
+    after = reading._count.cache_info()
+    assert (after.hits - before.hits, after.misses - before.misses) == (1, 1)
+
+
 def test_choices_must_be_distinguishable(reading):
     with pytest.raises(ConfigError, match="beginning of another"):
         reading.score_choices([text_request(["a"])], [["1", "10"]])

@@ -5,6 +5,7 @@ import pytest
 
 from mmr5.errors import InputError
 from mmr5.training.proof import half, summary
+from mmr5.training.proof.corpus import BLOCK, PAGES, ROWS, curriculum
 from mmr5.training.proof.drawing import SIDE, draw
 from mmr5.training.proof.scenes import KINDS, Scene, document, near
 
@@ -51,11 +52,11 @@ def test_drawn_pages_have_no_text_layer_and_make_rows(pages_corpus):
     pages = read_pages(pages_corpus / "corpus" / "pdf" / "train-bars-000.pdf", ocr="never")
     assert len(pages) == 5 and not any(page.text for page in pages)
     sft, grpo = read_rows(pages_corpus / "sft.jsonl"), read_rows(pages_corpus / "grpo.jsonl")
-    assert [len(r.page_ids) for r in sft] == [1] * 20 + [5] * 35
+    assert {n: sum(len(r.page_ids) == n for r in sft) for n in ROWS} == {n: 5 * rows for n, rows in ROWS.items()}
     assert all(r.target.count("so yes.") == 1 for r in sft)
     broad = {question for kind in KINDS for question, _ in kind.broad}
     assert all((r.question in broad) is (len(r.page_ids) == 1) for r in sft)
-    assert len(grpo) == 20 and all(r.target is None and len(r.page_ids) == 5 for r in grpo)
+    assert len(grpo) == 20 and all(r.target is None and len(r.page_ids) == PAGES for r in grpo)
 
 
 def test_a_broad_question_gives_nothing_away():
@@ -125,7 +126,7 @@ def test_the_summary_reads_what_the_commands_leave(tmp_path):
     assert summary.summarise(tmp_path, seconds=99.0)["seconds"] == 99.0
 
 
-def test_half_a_training_is_the_checkpoint_that_ranks_most_nearly_half_as_well(tmp_path):
+def test_half_a_training_is_the_checkpoint_that_ranks_most_nearly_a_share_as_well(tmp_path):
     with pytest.raises(InputError, match="run the first stage before"):
         half.take_half(tmp_path)
     recalls = {10: 0.2, 20: 0.2, 30: 0.38, 40: 0.5, 50: 0.9, 60: 0.9, 70: 0.9, 80: 0.9, 90: 0.9}
@@ -133,11 +134,26 @@ def test_half_a_training_is_the_checkpoint_that_ranks_most_nearly_half_as_well(t
         (tmp_path / "sft" / f"checkpoint-{step}").mkdir(parents=True)
         (tmp_path / "sft" / f"checkpoint-{step}" / "config.json").write_text(str(step))
         (tmp_path / "sft" / f"checkpoint-{step}" / "optimizer.pt").write_text("large")
-    told = half.take_half(tmp_path, measure=lambda checkpoint: recalls[int(checkpoint.name.partition("-")[2])])
+
+    def taken(share=0.5):
+        return half.take_half(tmp_path, share=share, measure=lambda checkpoint: recalls[int(checkpoint.name.partition("-")[2])])
+
+    told = taken()
     assert told["step"] == 40 and told["recall@1"]["90"] == 0.9 and len(told["recall@1"]) < 7
     assert (tmp_path / "half" / "config.json").read_text() == "40" and not (tmp_path / "half" / "optimizer.pt").exists()
     assert json.loads((tmp_path / "half.json").read_text()) == told
     recalls[40] = 0.89
-    assert half.take_half(tmp_path, measure=lambda checkpoint: recalls[int(checkpoint.name.partition("-")[2])])["step"] == 30
-    every = half.take_half(tmp_path, share=0.2, measure=lambda checkpoint: 1.0)
-    assert every["step"] == 10 and (tmp_path / "half" / "config.json").read_text() == "10"
+    assert taken()["step"] == 30
+    recalls[10] = 0.9
+    assert taken(0.2)["step"] == 10, "the checkpoint after it is nearer, and is not looked at"
+    assert (tmp_path / "half" / "config.json").read_text() == "10"
+
+
+def test_the_curriculum_is_whole_blocks_of_equally_many_pages_and_loses_no_row():
+    parts = {pages: [{"n": pages, "row": i} for i in range(size)] for pages, size in ((1, 70), (2, 40), (5, 64))}
+    given = sorted((r["n"], r["row"]) for part in parts.values() for r in part)
+    rows = curriculum(parts, random.Random(0))
+    assert sorted((r["n"], r["row"]) for r in rows) == given
+    blocks = [{r["n"] for r in rows[i : i + BLOCK]} for i in range(0, 160, BLOCK)]
+    assert blocks[:2] == [{1}, {1}] and sorted(map(tuple, blocks[2:])) == [(2,), (5,), (5,)]
+    assert {r["n"] for r in rows[160:]} == {1, 2}

@@ -34,5 +34,8 @@ def test_a_tenth_of_the_vision_proof_runs_from_drawing_to_summary(tmp_path):
         assert summary[f"{name}_recall@1"] == pytest.approx(first)
         rewarded = out / folder.replace("half-test", "half-sampled").replace("grpo-test", "grpo-sampled") / "run.jsonl"
         assert (summary[f"{name}_ranking_reward"], summary[f"{name}_format_reward"]) == rewards(rewarded)
+    greedy, sampled = ((out / f"half-{way}" / "run.jsonl").read_text().splitlines() for way in ("test", "sampled"))
+    pairs = zip(greedy, sampled, strict=True)
+    assert any(json.loads(a)["reply"] != json.loads(b)["reply"] for a, b in pairs), "--temperature reaches the model"
     for stage in ("sft", "grpo"):
         assert {"curves.png", "provenance.json", "README.md"} <= {p.name for p in (out / stage).iterdir()}

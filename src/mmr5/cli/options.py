@@ -72,7 +72,7 @@ Fusion = Annotated[
     float | None, typer.Option(min=0.0, help="Weight of the model against the first stage. [default: the recipe's]")
 ]
 Temperature = Annotated[
-    float, typer.Option(min=0.0, help="Of sampling in replies; 0 writes the likeliest one. Seeded by --seed.")
+    float, typer.Option(min=0.0, help="Sampling temperature of replies; 0 decodes greedily. Seeded by --seed.")
 ]
 Samples = Annotated[int, typer.Option(min=1, help="Orders over seeded shuffles, merged by Borda count (list-wise methods).")]
 Seed = Annotated[int, typer.Option(help="Of shuffles and sampling.")]

@@ -6,6 +6,7 @@ import contextlib
 import io
 import tempfile
 import time
+import warnings
 from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
@@ -199,7 +200,9 @@ def merge_adapter(model: Any, adapter: str) -> Any:
     except ImportError as error:
         raise missing_extra("peft", "local", f"load the adapter {adapter!r}") from error
     try:
-        return peft.PeftModel.from_pretrained(model, adapter).merge_and_unload()
+        with warnings.catch_warnings():  # peft asks transformers under an old name
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            return peft.PeftModel.from_pretrained(model, adapter).merge_and_unload()
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelNotFoundError(f"the adapter {adapter!r} cannot be loaded onto its base: {_first_line(error)}") from error
 

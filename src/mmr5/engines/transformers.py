@@ -104,7 +104,8 @@ class TransformersEngine:
         free = free_memory(self.device)
         if keep_bytes is None:
             keep_bytes = KEPT_BYTES if free is None else min(KEPT_BYTES, int(free * KEPT_SHARE))
-        self._count = lru_cache(COUNTED)(lambda text: len(self._tokenizer(text, add_special_tokens=False)["input_ids"]))
+        words = self._tokenizer  # not through self, which would keep the model alive in a cycle
+        self._count = lru_cache(COUNTED)(lambda text: len(words(text, add_special_tokens=False)["input_ids"]))
         self._reader: Reader = PlainReader(model, processor, pad=self._pad, max_pixels=max_pixels)
         if lean and supported(model) and (not self.capabilities.images or _seen_page_by_page(model, processor)):
             self._reader = self._lean_reader(keep_bytes, identity, store)

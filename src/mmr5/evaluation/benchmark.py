@@ -59,7 +59,7 @@ class Setup:
         think_tokens: most tokens of reasoning before the answer is asked for, or None.
         constrain: while an answer is written, only ids that it has not named yet are possible.
         keep: share of each page's visual tokens that is read, in (0, 1].
-        temperature: of sampling; 0 writes the likeliest reply.
+        temperature: sampling temperature of replies; 0 decodes greedily.
         page_text: where the corpus has more than one text of a page (MMDocIR): ``ocr`` or ``vlm``; None takes ``ocr``.
     """
 

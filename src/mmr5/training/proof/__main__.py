@@ -17,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     steps = parser.add_subparsers(dest="step", required=True)
     draw = steps.add_parser("draw", help="draw the corpus and build the base model")
     draw.add_argument("--scale", type=float, default=1.0, help="share of the documents, above 0")
-    middle = steps.add_parser("half", help="take the earliest SFT checkpoint that ranks half as well as the last")
+    middle = steps.add_parser("half", help="take the SFT checkpoint that ranks a share as well as the last")
     middle.add_argument("--share", type=float, default=half.SHARE, help="of the last checkpoint's Recall@1")
     done = steps.add_parser("summary", help="write summary.json")
     done.add_argument("--seconds", type=float, help="what the whole proof took")

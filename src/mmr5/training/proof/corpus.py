@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from mmr5.training.proof.scenes import BY_NAME, KINDS, Scene, document
 
 PAGES = 5
 """Pages of a document; all of them are the candidates."""
-ROWS = {1: 4, PAGES: 7}
-"""The curriculum: so many pages → so many rows of every training document, in this order."""
+ROWS = {1: 4, 2: 2, 3: 2, PAGES: 4}
+"""So many pages → so many rows of every training document."""
+BLOCK = 32
+"""Rows of equally many pages in succession, ``optim.batch_size`` of ``configs/smoke/sft``: a batch pads nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class Amount:
 
     train: int = 500
     grpo: int = 40
-    test: int = 25
+    test: int = 50
 
 
 def build(folder: Path, amount: Amount, *, seed: int = 0) -> dict[str, int]:
@@ -41,8 +44,8 @@ def build(folder: Path, amount: Amount, *, seed: int = 0) -> dict[str, int]:
     Splits: ``train``, ``grpo``, ``test`` (the kinds with a threshold), ``axis`` (values read off an axis). Only ``test`` and
     ``axis`` hold combinations that are held out.
 
-    The SFT rows are a curriculum, each part in random order: one page and a broad question, so that its note can only be
-    seen; then all pages.
+    The SFT rows are a curriculum: first one page and a broad question, so that its note can only be seen; then lists of
+    several pages, lengths mixed in blocks.
 
     Args:
         folder: gets ``corpus/``, ``sft.jsonl`` and ``grpo.jsonl``.
@@ -70,21 +73,31 @@ def build(folder: Path, amount: Amount, *, seed: int = 0) -> dict[str, int]:
                 own = [(scenes[i].question, [i]) for i in asked]
                 if split == "train":
                     own += [(question, list(range(PAGES))) for question, _ in kind.broad]
+                    turn = itertools.cycle(range(PAGES))
                     for pages, part in parts.items():
-                        part += [_row(name, k % PAGES, scenes, asked, rng, pages=pages) for k in range(ROWS[pages])]
+                        part += [_row(name, next(turn), scenes, asked, rng, pages=pages) for _ in range(ROWS[pages])]
                 elif split == "grpo":
                     later += [_row(name, k, scenes, asked, rng, pages=PAGES, kind="grpo") for k in range(PAGES)]
                 questions += [
                     {"doc_name": name, "question": q, "page_ids": ids, "type": kind.name, "split": shown} for q, ids in own
                 ]
-    for part in parts.values():
-        rng.shuffle(part)
-    rows = [row for part in parts.values() for row in part]
+    rows = curriculum(parts, rng)
     _write_lines(home / "questions.jsonl", questions)
     (home / "docs.json").write_text(json.dumps(documents, indent=1) + "\n", encoding="utf-8")
     _write_lines(folder / "sft.jsonl", rows)
     _write_lines(folder / "grpo.jsonl", later)
     return {"documents": len(documents), "questions": len(questions), "sft_rows": len(rows), "grpo_rows": len(later)}
+
+
+def curriculum(parts: Mapping[int, list[dict[str, Any]]], rng: random.Random) -> list[dict[str, Any]]:
+    """Rows by number of pages → rows in training order; blocks that are not whole come last, where they shift none."""
+    blocks: list[tuple[int, list[dict[str, Any]]]] = []
+    for pages, part in parts.items():
+        rng.shuffle(part)
+        blocks += [(pages, part[i : i + BLOCK]) for i in range(0, len(part), BLOCK)]
+    rng.shuffle(blocks)
+    blocks.sort(key=lambda block: (len(block[1]) < BLOCK, block[0] > 1))
+    return [row for _, block in blocks for row in block]
 
 
 def _row(

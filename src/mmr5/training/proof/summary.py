@@ -28,7 +28,7 @@ def summarise(folder: Path, *, seconds: float | None = None) -> dict[str, Any]:
         seconds: what all of it took, drawing and evaluation included; None adds up the two stages alone.
 
     Returns:
-        Recall@1 of each model's likeliest replies on held-out combinations; mean rewards, before and after GRPO those of sampled
+        Recall@1 of each model's greedy replies on held-out combinations; mean rewards, before and after GRPO those of sampled
         replies (temperature 1); values read off an axis apart; seconds of both stages; and which goals hold.
     """
     found: dict[str, Any] = {"chance": 1 / PAGES}
