@@ -22,7 +22,7 @@ def settings(pages_corpus, tiny_vision):
         own = [
             f"model.base={tiny_vision}", "model.dtype=float32", "model.autocast=float32", f"data.corpus={pages_corpus / 'corpus'}",
             f"data.rows={pages_corpus / stage}.jsonl", f"run.out={pages_corpus / 'runs' / stage}", "lora.enabled=true",
-            "optim.batch_size=4", "run.save_steps=2", "data.order=random",
+            "optim.batch_size=4", "optim.accumulation=1", "run.save_steps=2", "data.order=random",
         ]  # fmt: skip
         if stage == "grpo":
             own += ["grpo.group_size=2", "grpo.max_new_tokens=6", "grpo.iterations=2"]

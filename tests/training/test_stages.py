@@ -27,7 +27,7 @@ def test_sft_leaves_a_checkpoint_that_reranks(settings):
     config = settings("sft", "optim.max_steps=2")
     done = train_sft(config)
     out = Path(config.run.out)
-    assert (done["steps"], done["rows"]) == (2, 55)
+    assert (done["steps"], done["rows"]) == (2, 60)
     assert {"adapter_model.safetensors", "recipe.json", "provenance.json", "README.md", "curves.png", "history.json"} <= {
         p.name for p in out.iterdir()
     }
