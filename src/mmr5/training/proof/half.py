@@ -13,8 +13,8 @@ from mmr5.errors import InputError
 from mmr5.training.folder import write
 
 HALF = "half"
-SHARE = 0.8
-"""Of the Recall@1 of the last checkpoint. At .5 a reply holds so many errors that its reward says little of each."""
+SHARE = 0.7
+"""Of the Recall@1 of the last checkpoint. At half of it a reply holds so many errors that its reward says little of each."""
 QUESTIONS = 50
 """So many questions of the ``grpo`` split, evenly spread, measure a checkpoint: pages that SFT has not seen."""
 BATCH = 10
