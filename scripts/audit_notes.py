@@ -2,7 +2,7 @@
 
     python scripts/audit_notes.py --model runs/mini/packed --split dev --out runs/mini/notes
 
-Every question is asked over hybrid's ten candidates, and the recipe's number of top pages get a note. ``notes.jsonl`` holds one
+Every question is asked over hybrid's ten candidates, and three top pages get a note (--notes). ``notes.jsonl`` holds one
 line a question, with every note as it was written and whether it would be shown; a killed run goes on from there.
 
 ``summary.json`` holds shares over all written notes: said of another page of the question, too; supported by the page (a
@@ -157,10 +157,11 @@ def main() -> None:
     parser.add_argument(
         "--rows", type=Path, default=Path("runs/mini/all/pointwise.jsonl"), help="training rows with annotators' notes"
     )
+    parser.add_argument("--notes", type=int, default=3, help="top pages of a question that get a note, whatever the recipe says")
     parser.add_argument("--questions", type=int, help="most questions of a document")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    lines = measure(Reranker.from_pretrained(given.model), given.split, given.out, given.questions)
+    lines = measure(Reranker.from_pretrained(given.model, notes=given.notes), given.split, given.out, given.questions)
     summary = summarise(lines, annotators(given.rows))
     (given.out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     (given.out / "sample.md").write_text(sample(lines), encoding="utf-8")

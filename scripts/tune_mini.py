@@ -82,8 +82,15 @@ def measure(reranker: Reranker, untrained: Reranker, names: list[str], out: Path
 
 
 def values(lines: list[Line], question_weight: float, fusion: float) -> list[dict[str, float]]:
-    """Metrics of every question under one pair of weights."""
+    """Metrics of every question under one pair of weights; the verdict alone is fused as a probability, as the method does."""
+    if not question_weight:
+        return fused(lines, [[probability(o) for o in x["odds"]] for x in lines], fusion)
     return fused(lines, [[o + question_weight * q for o, q in zip(x["odds"], x["question"], strict=True)] for x in lines], fusion)
+
+
+def probability(odds: float) -> float:
+    """Log-odds → probability."""
+    return 1 / (1 + math.exp(-odds))
 
 
 def fused(lines: list[Line], scores: list[list[float]], fusion: float) -> list[dict[str, float]]:
@@ -99,7 +106,7 @@ def fused(lines: list[Line], scores: list[list[float]], fusion: float) -> list[d
 def sampled_reward(line: Line) -> float:
     """What stage two trains: the ranking reward of verdicts drawn from their odds, over all candidates, ties by first stage."""
     draw = random.Random(line["qid"])
-    chances = [1 / (1 + math.exp(-odds)) for odds in line["odds"]]
+    chances = [probability(odds) for odds in line["odds"]]
     wanted = [i for i, page in enumerate(line["candidates"]) if page in line["relevant"]]
     if not wanted:
         return 0.0
