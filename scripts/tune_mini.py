@@ -82,9 +82,7 @@ def measure(reranker: Reranker, untrained: Reranker, names: list[str], out: Path
 
 
 def values(lines: list[Line], question_weight: float, fusion: float) -> list[dict[str, float]]:
-    """Metrics of every question under one pair of weights; the verdict alone is fused as a probability, as the method does."""
-    if not question_weight:
-        return fused(lines, [[probability(o) for o in x["odds"]] for x in lines], fusion)
+    """Metrics of every question under one pair of weights."""
     return fused(lines, [[o + question_weight * q for o, q in zip(x["odds"], x["question"], strict=True)] for x in lines], fusion)
 
 

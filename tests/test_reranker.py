@@ -1,4 +1,5 @@
 import asyncio
+import math
 from itertools import pairwise
 
 import pytest
@@ -250,6 +251,16 @@ def test_fusion_by_hand():
     assert fuse([3.0, 2.0, 1.0], ranking, 0.0).order == (0, 1, 2)
     assert fuse([3.0, 2.0, 1.0], ranking, 9.0).order == (2, 0, 1)
     assert fuse(None, ranking, 1.0) is ranking
+
+
+def test_probabilities_are_fused_as_log_odds():
+    # log-odds -2, 0, 5: their mean is 1; as probabilities the last two would lie as far apart as the first two
+    odds = (-2.0, 0.0, 5.0)
+    ranking = Ranking((2, 1, 0), tuple(1 / (1 + math.exp(-o)) for o in odds), "relevance_probability")
+    deviation = math.sqrt(26 / 3)
+    assert fuse([0.0, 0.0, 0.0], ranking, 2.0).scores == pytest.approx([2 * (o - 1) / deviation for o in odds])
+    certain = Ranking((1, 2, 0), (0.0, 1.0, 0.5), "relevance_probability")
+    assert fuse([1.0, 0.0, 1.0], certain, 9.0).order == (1, 2, 0)
 
 
 def test_list_wise_orders_are_fused_by_place():

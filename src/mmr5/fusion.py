@@ -8,6 +8,17 @@ from dataclasses import replace
 
 from mmr5.types import Ranking
 
+PROBABILITY = "relevance_probability"
+"""The kind of score that is fused as its log-odds: near 0 and 1 the probabilities of unlike pages lie close together."""
+SURE = 1e-12
+"""A probability is taken to be so far from 0 and 1 at least."""
+
+
+def log_odds(probability: float) -> float:
+    """ln(p / (1 - p)), in about [-27.6, 27.6]."""
+    kept = min(max(probability, SURE), 1 - SURE)
+    return math.log(kept / (1 - kept))
+
 
 def standardise(values: Sequence[float]) -> list[float]:
     """Z-scores: mean 0 and (population) standard deviation 1; zeros where all values are equal."""
@@ -22,7 +33,8 @@ def standardise(values: Sequence[float]) -> list[float]:
 def fuse(first_stage: Sequence[float] | None, ranking: Ranking, weight: float) -> Ranking:
     """First stage and model together: z(first stage) + weight × z(model), over the candidates.
 
-    The model's part is its scores, or, for list-wise decoding (whose scores only restate the order), minus the place.
+    The model's part is its scores; for probabilities of relevance their log-odds; for list-wise decoding (whose scores only
+    restate the order) minus the place.
 
     Args:
         first_stage: one score a candidate; None leaves the ranking alone.
@@ -39,6 +51,8 @@ def fuse(first_stage: Sequence[float] | None, ranking: Ranking, weight: float) -
         model = [0.0] * n
         for place, position in enumerate(ranking.order):
             model[position] = -float(place)
+    elif ranking.score_kind == PROBABILITY:
+        model = [log_odds(p) for p in ranking.scores]
     else:
         model = list(ranking.scores)
     pairs = zip(standardise(first_stage), standardise(model), strict=True)

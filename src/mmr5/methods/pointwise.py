@@ -13,14 +13,13 @@ from dataclasses import replace
 from mmr5 import prompt
 from mmr5.answer import VERDICTS, fold
 from mmr5.engines.base import ChoiceScores, Engine, Request, Sampling, require
-from mmr5.fusion import fuse
+from mmr5.fusion import PROBABILITY, fuse
 from mmr5.grounding import grounded
 from mmr5.methods import inputs
 from mmr5.methods.hearing import OnWriting
 from mmr5.methods.settings import Settings
 from mmr5.types import Candidates, Page, Ranking, Usage
 
-SCORE_KIND = "relevance_probability"
 COMBINED_KIND = "relevance_log_odds"
 
 
@@ -63,7 +62,7 @@ class _Judged:
         if question_weight:
             self.ranking = Ranking(order, tuple(combined), COMBINED_KIND, usage=usage)
         else:
-            self.ranking = Ranking(order, tuple(math.exp(s.logprobs[0]) for s in scored), SCORE_KIND, usage=usage)
+            self.ranking = Ranking(order, tuple(math.exp(s.logprobs[0]) for s in scored), PROBABILITY, usage=usage)
 
     def top(self, n: int, fusion: float | None) -> tuple[int, ...]:
         """Positions of the first n pages in the final order."""
