@@ -150,9 +150,12 @@ def clean_generation(model: Any) -> None:
 def score_completions_only() -> None:
     """Let TRL put only the positions of a reply through the vocabulary, as it does on GPUs.
 
-    Elsewhere TRL 1.16 takes every position, those of the prompt too, and masks them afterwards; on a CPU, with 400 tokens of prompt
-    and 49,152 words, this is a third of a step. What it asks is whether the device runs Triton; here alone the answer is yes
-    (the kernel itself asks under its own name).
+    Elsewhere TRL 1.16 takes every position, those of the prompt too, and masks them afterwards: on a CPU, with 400 tokens of
+    prompt and 49,152 words, a third of a step. What it asks is whether the device runs Triton; in that one place the answer is
+    now yes (the kernel itself asks under its own name).
+
+    Raises:
+        EngineError: another version of TRL, which does not ask so.
     """
     from trl.trainer import utils
 
