@@ -13,6 +13,7 @@ from mmr5.errors import ConfigError, missing_extra
 from mmr5.models import resolve
 from mmr5.training.config import LoraConfig, TrainingConfig
 from mmr5.training.folder import is_main
+from mmr5.training.tower import lighten
 
 MERGED = "base"
 """Folder within a run that holds the base with the earlier stage's adapter merged into it."""
@@ -55,6 +56,7 @@ def load_for_training(config: TrainingConfig) -> tuple[Any, Any, str]:
         path = str(merged)
     elif (merged / "complete").is_file():
         path = str(merged)
+    lighten(model)
     model.config._name_or_path = path
     model.name_or_path = path
     return model.train(), processor, path

@@ -20,7 +20,7 @@ from mmr5.errors import ConfigError, ContextLengthError, CorpusError, missing_ex
 from mmr5.training.config import TrainingConfig
 from mmr5.types import ImageSource
 
-PICTURES = 4_096
+PICTURES = 16_384
 """Decoded pictures that are held in memory at most, in all :data:`PICTURE_BYTES`."""
 PICTURE_BYTES = 256 * 2**20
 VISUAL_UNIT = 28
