@@ -173,7 +173,7 @@ def shape(messages):
 
 
 def test_documents_are_read_once_and_dropped_when_many(corpus):
-    talks = Conversations(corpus, count=words, page_tokens=50, kept_documents=1)
+    talks = Conversations(corpus, count=words, page_tokens=50, kept_pages=1)
     row, other = made()[0], replace(made()[0], doc_name="held")
     for one in (row, row, other, row):
         talks.prompt(one)

@@ -13,8 +13,8 @@ from mmr5.errors import ConfigError, CorpusError
 from mmr5.excerpts import excerpt
 from mmr5.types import ImageSource, Page
 
-KEPT_DOCUMENTS = 32
-"""Documents whose pages (texts and where their pictures lie, no pixels) are held in memory."""
+KEPT_PAGES = 20_000
+"""Pages (texts and where their pictures lie, no pixels) that are held in memory, in whole documents."""
 
 
 class Conversations:
@@ -25,7 +25,7 @@ class Conversations:
         count: tokens of a text, by the tokenizer of the model in training.
         page_tokens: most tokens of a page's text; that of the recipe which the checkpoint will carry.
         reserved: the model's special tokens, neutralised in texts.
-        kept_documents: documents that are held in memory, at least 1.
+        kept_pages: pages that are held in memory, at least 1; the document asked for last is held whatever its length.
 
     Attributes:
         reserved: as given.
@@ -41,14 +41,14 @@ class Conversations:
         count: Callable[[str], int],
         page_tokens: int,
         reserved: Sequence[str] = (),
-        kept_documents: int = KEPT_DOCUMENTS,
+        kept_pages: int = KEPT_PAGES,
     ) -> None:
-        if page_tokens < 1 or kept_documents < 1:
-            raise ConfigError(f"page_tokens is {page_tokens} and kept_documents {kept_documents}: each is at least 1")
+        if page_tokens < 1 or kept_pages < 1:
+            raise ConfigError(f"page_tokens is {page_tokens} and kept_pages {kept_pages}: each is at least 1")
         self._corpus = corpus
         self._count, self._page_tokens, self.reserved = count, page_tokens, tuple(reserved)
         self._kept: OrderedDict[str, list[Page]] = OrderedDict()
-        self._most = kept_documents
+        self._most = kept_pages
 
     def pages(self, row: Row) -> list[Page]:
         """The pages of a row's prompt, in order.
@@ -105,7 +105,7 @@ class Conversations:
         if pages is None:
             pages = self._corpus.document_pages(doc_name)
         self._kept[doc_name] = pages
-        while len(self._kept) > self._most:
+        while len(self._kept) > 1 and sum(map(len, self._kept.values())) > self._most:
             self._kept.popitem(last=False)
         return pages
 

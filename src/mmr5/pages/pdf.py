@@ -10,6 +10,7 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache as once
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,6 +120,12 @@ def render_page(path: Path, index: int, max_pixels: int | None = None) -> Image:
     return image if size == image.size else image.resize(size)
 
 
+@once
+def _pdfium_version() -> str:
+    """Of the installed pypdfium2; finding it reads files."""
+    return version("pypdfium2")
+
+
 def read_layers(file: StoredFile, cache: Cache | None = None) -> list[str | None]:
     """The raw text layer of every page, from the cache where it was read before.
 
@@ -132,7 +139,7 @@ def read_layers(file: StoredFile, cache: Cache | None = None) -> list[str | None
     Raises:
         DocumentError: the document is encrypted, damaged or has no pages.
     """
-    key = digest(file.digest, version("pypdfium2"))
+    key = digest(file.digest, _pdfium_version())
     stored = None if cache is None else cache.get("text", key)
     if stored is not None:
         layers: list[str | None] = json.loads(stored)

@@ -23,6 +23,8 @@ from mmr5.types import ImageSource
 PICTURES = 16_384
 """Decoded pictures that are held in memory at most, in all :data:`PICTURE_BYTES`."""
 PICTURE_BYTES = 256 * 2**20
+TURN = 8
+"""Tokens that a template puts around a message, at most."""
 VISUAL_UNIT = 28
 """Pixels on a side that make one visual token of Qwen2.5-VL; used to bound a prompt's length."""
 
@@ -146,10 +148,12 @@ class RowMaker:
     def _measure(self, row: Row, example: Mapping[str, Any], pictures: Sequence[Any]) -> None:
         if self._max_tokens is None:
             return
-        tokenizer = getattr(self._processor, "tokenizer", self._processor)
-        spoken = [*example["prompt"], *example.get("completion", [])]
-        words = sum(len(tokenizer(_text(m), add_special_tokens=False)["input_ids"]) + 8 for m in spoken)
+        spoken = [_text(m) for m in (*example["prompt"], *example.get("completion", []))]
         seen = sum(math.ceil(p.width / VISUAL_UNIT) * math.ceil(p.height / VISUAL_UNIT) for p in pictures)
+        if sum(len(text.encode()) + TURN for text in spoken) + seen <= self._max_tokens:
+            return  # a token is a byte at least
+        tokenizer = getattr(self._processor, "tokenizer", self._processor)
+        words = sum(len(tokenizer(text, add_special_tokens=False)["input_ids"]) + TURN for text in spoken)
         if words + seen > self._max_tokens:
             raise ContextLengthError(
                 f"{row.qid} has about {words + seen} tokens, more than {self._max_tokens}: lower data.max_pixels "
