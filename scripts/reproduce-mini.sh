@@ -22,6 +22,7 @@ resume() { [ -f "$1/provenance.json" ] && echo --resume || true; }
 "$BIN/mmr5" train sft mini/sft --set data.rows="$OUT/pointwise.jsonl" --set run.out="$OUT/sft" $(resume "$OUT/sft")
 "$BIN/mmr5" train grpo mini/grpo --set data.rows="$OUT/grpo.jsonl" --set model.adapter="$OUT/sft" --set run.out="$OUT/grpo" $(resume "$OUT/grpo")
 
+"$BIN/python" scripts/stage2_reward.py "$OUT/sft" "$OUT/grpo" --rows "$OUT/all/grpo.jsonl" --documents "$OUT/held.txt" --out "$OUT/rewards.json"
 "$BIN/python" scripts/tune_mini.py --model "$OUT/grpo" --documents "$OUT/held.txt" --out "$OUT/tune"
 # with the weights that tune/summary.json names best; then: mmr5 evaluate opendocs --split dev --model FOLDER/packed --out …
 "$BIN/python" scripts/pack_mini.py --sft "$OUT/sft" --grpo "$OUT/grpo" --page-tokens 200 --fusion "${FUSION:-1.5}" \

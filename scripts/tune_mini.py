@@ -4,7 +4,7 @@
 
 Every question of the documents is asked over hybrid's ten candidates. One line a question goes to ``scores.jsonl`` (a killed run
 goes on from there): the log-odds of the verdict, and the log-likelihood of the question, of every candidate, and beside them the
-likelihood that the untrained base gives (300 tokens a page, as the default is used). ``summary.json``
+likelihood that the untrained base gives (300 tokens a page; not with --trained-only). ``summary.json``
 holds micro Recall@1/3/5 and MRR for a grid of the question's weight and the fusion weight, the best of them, what the choice
 is worth when it is made on four fifths of the documents and scored on the fifth, and the ranking reward of sampled verdicts.
 """
@@ -41,7 +41,7 @@ FUSIONS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, ALONE)
 Line = dict[str, Any]
 
 
-def measure(reranker: Reranker, untrained: Reranker, names: list[str], out: Path, per_document: int | None) -> list[Line]:
+def measure(reranker: Reranker, untrained: Reranker | None, names: list[str], out: Path, per_document: int | None) -> list[Line]:
     """Both signals of every candidate; what the file holds already is not measured again."""
     from mmr5.answer import VERDICTS
 
@@ -71,9 +71,10 @@ def measure(reranker: Reranker, untrained: Reranker, names: list[str], out: Path
                     "first_stage": list(found.scores or ()),
                     "odds": [s.logprobs[0] - s.logprobs[1] for s in scored],
                     "question": [s.measured.mean_logprob * s.measured.n_tokens for s in scored if s.measured],
-                    "untrained": list(untrained.rank_many([found])[0].scores or ()),
                     "seconds": round(seconds, 3),
                 }
+                if untrained is not None:
+                    line["untrained"] = list(untrained.rank_many([found])[0].scores or ())
                 lines.append(line)
                 stream.write(json.dumps(line) + "\n")
                 stream.flush()
@@ -129,6 +130,8 @@ def summarise(lines: list[Line]) -> dict[str, Any]:
     chosen = [max(pairs, key=lambda p: mrr(p, lambda f, k=k: f != k)) for k in range(FOLDS)]
     held = [table[chosen[fold[x["doc_name"]]]][i] for i, x in enumerate(lines)]
     best = max(pairs, key=lambda p: mrr(p, lambda f: True))
+    base = [x["untrained"] for x in lines if "untrained" in x]
+    compared = len(base) == len(lines)
     grid = [{"question_weight": q, "fusion": f, **mean(table[q, f])} for q, f in pairs]
     return {
         "questions": len(lines),
@@ -139,8 +142,8 @@ def summarise(lines: list[Line]) -> dict[str, Any]:
         "best": {"question_weight": best[0], "fusion": best[1], **mean(table[best])},
         "cross_validated": mean(held),
         "alone": {"question_weight": best[0], **mean(values(lines, best[0], ALONE))},
-        "untrained": mean(fused(lines, [x["untrained"] for x in lines], BASE_RECIPE.fusion or ALONE)),
-        "untrained_alone": mean(fused(lines, [x["untrained"] for x in lines], ALONE)),
+        "untrained": mean(fused(lines, base, BASE_RECIPE.fusion or ALONE)) if compared else None,
+        "untrained_alone": mean(fused(lines, base, ALONE)) if compared else None,
         "grid": grid,
     }
 
@@ -152,13 +155,14 @@ def main() -> None:
     parser.add_argument("--documents", type=Path, required=True, help="file of document names, one a line")
     parser.add_argument("--questions", type=int, help="most questions of a document")
     parser.add_argument("--page-tokens", type=int, help="most tokens of a page's text; the recipe's by default")
+    parser.add_argument("--trained-only", action="store_true", help="leave the untrained base out")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     reranker = Reranker.from_pretrained(
         given.model, method="pointwise", view="text", page_tokens=given.page_tokens, question_weight=1.0
     )
     names = given.documents.read_text(encoding="utf-8").split()
-    untrained = Reranker.from_pretrained("mini-base")
+    untrained = None if given.trained_only else Reranker.from_pretrained("mini-base")
     summary = summarise(measure(reranker, untrained, names, given.out, given.questions))
     (given.out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     print(json.dumps({k: v for k, v in summary.items() if k != "grid"}, indent=1))
