@@ -16,7 +16,7 @@ measure() { # model, split, folder, further options
     of=$1 split=$2 to=$3
     shift 3
     "$BIN/mmr5" evaluate "$OUT/corpus" --split "$split" --retriever none --candidates 5 --ocr never --method reason --view image \
-        --max-new-tokens 96 --model "$OUT/$of" --out "$OUT/$to" "$@" >/dev/null
+        --max-new-tokens 96 --batch 25 --model "$OUT/$of" --out "$OUT/$to" "$@" >/dev/null
 }
 
 "$BIN/python" -m mmr5.training.proof draw --out "$OUT" --scale "$SCALE"

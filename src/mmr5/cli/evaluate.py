@@ -45,7 +45,7 @@ def evaluate(
     keep: options.Keep = 1.0,
     temperature: options.Temperature = 0.0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a list-wise reply.")] = 2048,
-    batch: Annotated[int, typer.Option(min=1, help="Questions of a document given to the model together.")] = 8,
+    batch: Annotated[int, typer.Option(min=1, help="Questions given to the model together.")] = 8,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,

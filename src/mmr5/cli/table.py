@@ -31,7 +31,7 @@ def table(
     page_text: options.PageTextOption = None,
     ocr: options.OcrOption = options.Ocr.AUTO,
     seed: options.Seed = 0,
-    batch: Annotated[int, typer.Option(min=1, help="Questions of a document given to a model together.")] = 8,
+    batch: Annotated[int, typer.Option(min=1, help="Questions given to a model together.")] = 8,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     as_json: options.Json = False,

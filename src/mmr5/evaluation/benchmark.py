@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from mmr5.types import Candidates, Page, Progress, Ranking
 __all__ = ["BASELINES", "BATCH", "Setup", "evaluate"]
 
 BATCH = 8
-"""Questions about one document that are ranked together, and are the most that a kill can lose, unless told otherwise."""
+"""Questions that are ranked together, and are the most that a kill can lose, unless told otherwise."""
 LATER: Mapping[str, object] = {"constrain": False, "keep": 1.0}
 """Settings that runs of before did not have, and their values when they are off."""
 SETUP_LATER: Mapping[str, object] = {**LATER, "temperature": 0.0}
@@ -135,7 +136,7 @@ def evaluate(
         cache: where page embeddings are kept.
         progress: told of the questions done.
         command: what provenance says was run; None takes :meth:`Setup.command`.
-        batch: questions about one document that the model is given together; a kill loses no more.
+        batch: questions, of one document or several, that the model is given together; a kill loses no more.
         first_stage: the setup's first stage, run before; None runs it now.
         html: write ``report.html``, too.
 
@@ -160,30 +161,24 @@ def evaluate(
     todo = _todo(corpus, setup.limit)
     total = sum(len(questions) for _, questions in todo)
     with RunWriter(out / RUN) as writer:
-        done = {x.qid for x in writer.lines}
-        for document, questions in todo:
-            left = [q for q in questions if q.qid not in done]
-            if not left:
-                continue
-            work = _open(setup, corpus, document, len(left), given, cache)
-            for start in range(0, len(left), batch):
-                part = left[start : start + batch]
-                clock = time.perf_counter()
-                lists = [work.candidates(question) for question in part]
-                retrieved = time.perf_counter()
-                rankings = rank([_task(work.units, q, c) for q, c in zip(part, lists, strict=True)])
-                share = 1000 / len(part)
-                times = {
-                    "read": work.read_ms,
-                    "retrieve": work.index_ms + (retrieved - clock) * share,
-                    "model": (time.perf_counter() - retrieved) * share,
-                }
-                writer.write(
-                    run_line(document, q, c, r if fusion is None else fuse(c.scores, r, fusion), work.units, times)
-                    for q, c, r in zip(part, lists, rankings, strict=True)
+        found = _found(setup, corpus, todo, {x.qid for x in writer.lines}, given, cache)
+        while part := list(itertools.islice(found, batch)):
+            clock = time.perf_counter()
+            rankings = rank([_task(x.units, x.question, x.candidates) for x in part])
+            model_ms = (time.perf_counter() - clock) * 1000 / len(part)
+            writer.write(
+                run_line(
+                    x.document,
+                    x.question,
+                    x.candidates,
+                    r if fusion is None else fuse(x.candidates.scores, r, fusion),
+                    x.units,
+                    {"read": x.read_ms, "retrieve": x.retrieve_ms, "model": model_ms},
                 )
-                if progress is not None:
-                    progress("evaluating", len(writer.lines), total)
+                for x, r in zip(part, rankings, strict=True)
+            )
+            if progress is not None:
+                progress("evaluating", len(writer.lines), total)
     order = {q.qid: i for i, q in enumerate(q for _, questions in todo for q in questions)}
     lines = sorted((x for x in writer.lines if x.qid in order), key=lambda x: order[x.qid])
     scores = summarise(lines, domains=corpus.domains, seed=setup.seed)
@@ -202,33 +197,48 @@ def evaluate(
 
 
 @dataclass(frozen=True, slots=True)
-class _Work:
-    """A document that is open: what can be ranked, and what finds it. Times are milliseconds a question."""
+class _Found:
+    """A question with what the first stage hands on. Times are milliseconds a question."""
 
+    document: Document
     units: Units
-    first_stage: Retriever | FirstStage
-    n: int
+    question: Question
+    candidates: Candidates
     read_ms: float
-    index_ms: float
-
-    def candidates(self, question: Question) -> Candidates:
-        """The first stage's best for a question, and nothing else."""
-        pages = self.units.pages
-        if isinstance(self.first_stage, FirstStage):
-            return candidates_from_run(self.first_stage, question, pages, self.n)
-        scores = self.first_stage.scores(question.question)
-        return top_candidates(question.question, pages, scores, self.n, scored=self.first_stage.name != "none")
+    retrieve_ms: float
 
 
-def _open(
-    setup: Setup, corpus: Corpus, document: Document, n_questions: int, given: FirstStage | None, cache: Cache | None
-) -> _Work:
-    clock = time.perf_counter()
-    units = units_of(corpus, document, setup.level)
-    read = time.perf_counter()
-    first_stage = given if given is not None else open_retriever(setup.retriever, units.pages, cache=cache)
-    share = 1000 / n_questions
-    return _Work(units, first_stage, setup.candidates, (read - clock) * share, (time.perf_counter() - read) * share)
+def _found(
+    setup: Setup,
+    corpus: Corpus,
+    todo: Sequence[tuple[Document, Sequence[Question]]],
+    done: Collection[str],
+    given: FirstStage | None,
+    cache: Cache | None,
+) -> Iterator[_Found]:
+    """The first stage's best for every question that is not done, and nothing else; a document is opened once."""
+    for document, questions in todo:
+        left = [q for q in questions if q.qid not in done]
+        if not left:
+            continue
+        clock = time.perf_counter()
+        units = units_of(corpus, document, setup.level)
+        read = time.perf_counter()
+        first_stage = given if given is not None else open_retriever(setup.retriever, units.pages, cache=cache)
+        share = 1000 / len(left)
+        read_ms, index_ms = (read - clock) * share, (time.perf_counter() - read) * share
+        for question in left:
+            clock = time.perf_counter()
+            candidates = _candidates(setup, first_stage, question, units.pages)
+            retrieve_ms = index_ms + (time.perf_counter() - clock) * 1000
+            yield _Found(document, units, question, candidates, read_ms, retrieve_ms)
+
+
+def _candidates(setup: Setup, first_stage: Retriever | FirstStage, question: Question, pages: Sequence[Page]) -> Candidates:
+    if isinstance(first_stage, FirstStage):
+        return candidates_from_run(first_stage, question, pages, setup.candidates)
+    scores = first_stage.scores(question.question)
+    return top_candidates(question.question, pages, scores, setup.candidates, scored=first_stage.name != "none")
 
 
 def run_config(setup: Setup, reranker: Reranker | None, fusion: float | None) -> dict[str, Any]:

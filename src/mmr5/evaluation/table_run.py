@@ -53,7 +53,7 @@ class How:
         base_url: an OpenAI-compatible server for the list-wise rows, or None.
         device: of the rerankers.
         dtype: of the rerankers.
-        batch: questions about one document that a model is given together.
+        batch: questions that a model is given together.
     """
 
     seed: int = 0
