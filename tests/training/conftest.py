@@ -22,10 +22,16 @@ def settings(pages_corpus, tiny_vision):
         own = [
             f"model.base={tiny_vision}", "model.dtype=float32", "model.autocast=float32", f"data.corpus={pages_corpus / 'corpus'}",
             f"data.rows={pages_corpus / stage}.jsonl", f"run.out={pages_corpus / 'runs' / stage}", "lora.enabled=true",
-            "optim.batch_size=4", "optim.accumulation=1", "run.save_steps=2", "data.order=random",
+            "optim.batch_size=4", "optim.accumulation=1", "run.save_steps=2", "data.order=random", "data.workers=0",
         ]  # fmt: skip
         if stage == "grpo":
-            own += ["grpo.group_size=2", "grpo.max_new_tokens=6", "grpo.iterations=2"]
+            own += [
+                "grpo.group_size=2",
+                "grpo.max_new_tokens=6",
+                "grpo.iterations=2",
+                "grpo.difficulty_samples=0",
+                "grpo.temperature=1.0",
+            ]
         return load_config(Path(str(resources.files("mmr5"))) / "configs" / "smoke" / f"{stage}.toml", [*own, *overrides])
 
     return make
