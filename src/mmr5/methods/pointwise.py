@@ -20,6 +20,7 @@ from mmr5.methods.hearing import OnWriting
 from mmr5.methods.settings import Settings
 from mmr5.types import Candidates, Page, Ranking, Usage
 
+SCORE_KIND = PROBABILITY
 COMBINED_KIND = "relevance_log_odds"
 
 
@@ -62,7 +63,7 @@ class _Judged:
         if question_weight:
             self.ranking = Ranking(order, tuple(combined), COMBINED_KIND, usage=usage)
         else:
-            self.ranking = Ranking(order, tuple(math.exp(s.logprobs[0]) for s in scored), PROBABILITY, usage=usage)
+            self.ranking = Ranking(order, tuple(math.exp(s.logprobs[0]) for s in scored), SCORE_KIND, usage=usage)
 
     def top(self, n: int, fusion: float | None) -> tuple[int, ...]:
         """Positions of the first n pages in the final order."""
