@@ -87,11 +87,6 @@ def values(lines: list[Line], question_weight: float, fusion: float) -> list[dic
     return fused(lines, [[o + question_weight * q for o, q in zip(x["odds"], x["question"], strict=True)] for x in lines], fusion)
 
 
-def probability(odds: float) -> float:
-    """Log-odds → probability."""
-    return 1 / (1 + math.exp(-odds))
-
-
 def fused(lines: list[Line], scores: list[list[float]], fusion: float) -> list[dict[str, float]]:
     """Metrics of every question when a model's scores are fused with the first stage's."""
     found = []
@@ -105,7 +100,7 @@ def fused(lines: list[Line], scores: list[list[float]], fusion: float) -> list[d
 def sampled_reward(line: Line) -> float:
     """What stage two trains: the ranking reward of verdicts drawn from their odds, over all candidates, ties by first stage."""
     draw = random.Random(line["qid"])
-    chances = [probability(odds) for odds in line["odds"]]
+    chances = [1 / (1 + math.exp(-odds)) for odds in line["odds"]]
     wanted = [i for i, page in enumerate(line["candidates"]) if page in line["relevant"]]
     if not wanted:
         return 0.0

@@ -254,7 +254,7 @@ def test_fusion_by_hand():
 
 
 def test_probabilities_are_fused_as_log_odds():
-    # log-odds -2, 0, 5: their mean is 1; as probabilities the last two would lie as far apart as the first two
+    # log-odds -2, 0, 5: their mean is 1; as probabilities (.12, .5, .99) the gap of five would be little wider than that of two
     odds = (-2.0, 0.0, 5.0)
     ranking = Ranking((2, 1, 0), tuple(1 / (1 + math.exp(-o)) for o in odds), "relevance_probability")
     deviation = math.sqrt(26 / 3)

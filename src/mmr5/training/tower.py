@@ -2,7 +2,7 @@
 
 transformers cuts patches by a three-dimensional convolution, whose backward pass is slow, and attends to one window after the
 other. Here patches are embedded by one matrix product, and all windows of a size are attended to at once. The results are the
-same up to rounding; on a CPU a step of the vision proof takes two thirds of the time.
+same up to rounding; on a CPU a step of the vision proof takes about two thirds of the time.
 """
 
 from __future__ import annotations
