@@ -126,34 +126,36 @@ def test_the_summary_reads_what_the_commands_leave(tmp_path):
     assert summary.summarise(tmp_path, seconds=99.0)["seconds"] == 99.0
 
 
-def test_half_a_training_is_the_checkpoint_that_ranks_most_nearly_a_share_as_well(tmp_path):
+def test_half_a_training_is_the_last_checkpoint_before_the_part_of_full_lists(tmp_path):
     with pytest.raises(InputError, match="run the first stage before"):
         half.take_half(tmp_path)
-    recalls = {10: 0.2, 20: 0.2, 30: 0.38, 40: 0.5, 50: 0.9, 60: 0.9, 70: 0.9, 80: 0.9, 90: 0.9}
-    for step in recalls:
+    for step in (10, 20, 30, 40):
         (tmp_path / "sft" / f"checkpoint-{step}").mkdir(parents=True)
         (tmp_path / "sft" / f"checkpoint-{step}" / "config.json").write_text(str(step))
         (tmp_path / "sft" / f"checkpoint-{step}" / "optimizer.pt").write_text("large")
 
-    def taken(share=0.5):
-        return half.take_half(tmp_path, share=share, measure=lambda checkpoint: recalls[int(checkpoint.name.partition("-")[2])])
+    def taken(before):
+        (tmp_path / "curriculum.json").write_text(json.dumps({"rows": 400, "before_full_lists": before}))
+        return half.take_half(tmp_path)
 
-    told = taken()
-    assert told["step"] == 40 and told["recall@1"]["90"] == 0.9 and len(told["recall@1"]) < 7
-    assert (tmp_path / "half" / "config.json").read_text() == "40" and not (tmp_path / "half" / "optimizer.pt").exists()
+    told = taken(299)
+    assert told == {"step": 20, "of": 40, "full_lists_from": 30}
+    assert (tmp_path / "half" / "config.json").read_text() == "20" and not (tmp_path / "half" / "optimizer.pt").exists()
     assert json.loads((tmp_path / "half.json").read_text()) == told
-    recalls[40] = 0.89
-    assert taken()["step"] == 30
-    recalls[10] = 0.9
-    assert taken(0.2)["step"] == 10, "the checkpoint after it is nearer, and is not looked at"
-    assert (tmp_path / "half" / "config.json").read_text() == "10"
+    assert taken(300)["step"] == 30 and (tmp_path / "half" / "config.json").read_text() == "30"
+    with pytest.raises(InputError, match=r"is of step 10, and full lists begin at step 9.*lower run.save_steps"):
+        taken(90)
 
 
 def test_the_curriculum_is_whole_blocks_of_equally_many_pages_and_loses_no_row():
-    parts = {pages: [{"n": pages, "row": i} for i in range(size)] for pages, size in ((1, 70), (2, 40), (5, 64))}
+    parts = {pages: [{"n": pages, "row": i} for i in range(size)] for pages, size in ((1, 70), (2, 330), (3, 256), (5, 160))}
     given = sorted((r["n"], r["row"]) for part in parts.values() for r in part)
-    rows = curriculum(parts, random.Random(0))
+    rows, before = curriculum(parts, random.Random(0))
     assert sorted((r["n"], r["row"]) for r in rows) == given
-    blocks = [{r["n"] for r in rows[i : i + BLOCK]} for i in range(0, 160, BLOCK)]
-    assert blocks[:2] == [{1}, {1}] and sorted(map(tuple, blocks[2:])) == [(2,), (5,), (5,)]
-    assert {r["n"] for r in rows[160:]} == {1, 2}
+    blocks = [{r["n"] for r in rows[i : i + BLOCK]} for i in range(0, BLOCK * 25, BLOCK)]
+    assert all(len(block) == 1 for block in blocks)
+    kinds = [next(iter(block)) for block in blocks]
+    assert kinds[:2] == [1, 1] and sorted(kinds[2:22]) == [2] * 10 + [3] * 8 + [5] * 2 and kinds[22:] == [5] * 3
+    assert kinds[2:22] != sorted(kinds[2:22]), "lengths are mixed"
+    assert before == BLOCK * 22
+    assert {r["n"] for r in rows[BLOCK * 25 :]} == {1, 2}

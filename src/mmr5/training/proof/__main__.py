@@ -17,8 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     steps = parser.add_subparsers(dest="step", required=True)
     draw = steps.add_parser("draw", help="draw the corpus and build the base model")
     draw.add_argument("--scale", type=float, default=1.0, help="share of the documents, above 0")
-    middle = steps.add_parser("half", help="take the SFT checkpoint that ranks a share as well as the last")
-    middle.add_argument("--share", type=float, default=half.SHARE, help="of the last checkpoint's Recall@1")
+    middle = steps.add_parser("half", help="take the SFT checkpoint before the part of full lists")
     done = steps.add_parser("summary", help="write summary.json")
     done.add_argument("--seconds", type=float, help="what the whole proof took")
     done.add_argument("--check", action="store_true", help="fail when a goal does not hold")
@@ -30,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         amount = corpus.Amount(**{k: max(1, round(v * given.scale)) for k, v in dataclasses.asdict(full).items()})
         told: dict[str, object] = {"parameters": base.build(given.out / "base"), **corpus.build(given.out, amount)}
     elif given.step == "half":
-        told = half.take_half(given.out, share=given.share)
+        told = half.take_half(given.out)
     else:
         told = summary.summarise(given.out, seconds=given.seconds)
     sys.stdout.write(json.dumps(told, indent=2) + "\n")

@@ -21,6 +21,9 @@ ROWS = {1: 4, 2: 2, 3: 2, PAGES: 4}
 """So many pages → so many rows of every training document."""
 BLOCK = 32
 """Rows of equally many pages in succession, ``optim.batch_size`` of ``configs/smoke/sft``: a batch pads nothing."""
+EARLY = 0.1
+"""Share of full lists among the rows of several pages, before the rest of the full lists comes: their form is learnt from few."""
+CURRICULUM = "curriculum.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +47,11 @@ def build(folder: Path, amount: Amount, *, seed: int = 0) -> dict[str, int]:
     Splits: ``train``, ``grpo``, ``test`` (the kinds with a threshold), ``axis`` (values read off an axis). Only ``test`` and
     ``axis`` hold combinations that are held out.
 
-    The SFT rows are a curriculum: first one page and a broad question, so that its note can only be seen; then lists of
-    several pages, lengths mixed in blocks.
+    The SFT rows are a curriculum: first one page and a broad question, so that its note can only be seen; then lists of two and
+    three pages with few of all pages between them; then the other lists of all pages.
 
     Args:
-        folder: gets ``corpus/``, ``sft.jsonl`` and ``grpo.jsonl``.
+        folder: gets ``corpus/``, ``sft.jsonl``, ``grpo.jsonl`` and, for :mod:`mmr5.training.proof.half`, ``curriculum.json``.
         amount: how much.
         seed: of everything.
 
@@ -81,7 +84,8 @@ def build(folder: Path, amount: Amount, *, seed: int = 0) -> dict[str, int]:
                 questions += [
                     {"doc_name": name, "question": q, "page_ids": ids, "type": kind.name, "split": shown} for q, ids in own
                 ]
-    rows = curriculum(parts, rng)
+    rows, before = curriculum(parts, rng)
+    (folder / CURRICULUM).write_text(json.dumps({"rows": len(rows), "before_full_lists": before}) + "\n", encoding="utf-8")
     _write_lines(home / "questions.jsonl", questions)
     (home / "docs.json").write_text(json.dumps(documents, indent=1) + "\n", encoding="utf-8")
     _write_lines(folder / "sft.jsonl", rows)
@@ -89,15 +93,22 @@ def build(folder: Path, amount: Amount, *, seed: int = 0) -> dict[str, int]:
     return {"documents": len(documents), "questions": len(questions), "sft_rows": len(rows), "grpo_rows": len(later)}
 
 
-def curriculum(parts: Mapping[int, list[dict[str, Any]]], rng: random.Random) -> list[dict[str, Any]]:
-    """Rows by number of pages → rows in training order; blocks that are not whole come last, where they shift none."""
-    blocks: list[tuple[int, list[dict[str, Any]]]] = []
+def curriculum(parts: Mapping[int, list[dict[str, Any]]], rng: random.Random) -> tuple[list[dict[str, Any]], int]:
+    """Rows by number of pages → rows in training order, and how many come before the part that is of full lists alone.
+
+    Blocks that are not whole come last, where they shift none.
+    """
+    one, short, full, odd = [], [], [], []
     for pages, part in parts.items():
         rng.shuffle(part)
-        blocks += [(pages, part[i : i + BLOCK]) for i in range(0, len(part), BLOCK)]
-    rng.shuffle(blocks)
-    blocks.sort(key=lambda block: (len(block[1]) < BLOCK, block[0] > 1))
-    return [row for _, block in blocks for row in block]
+        blocks = [part[i : i + BLOCK] for i in range(0, len(part), BLOCK)]
+        (one if pages == 1 else full if pages == PAGES else short).extend(b for b in blocks if len(b) == BLOCK)
+        odd += [b for b in blocks if len(b) < BLOCK]
+    early = round(len(short) * EARLY / (1 - EARLY))
+    mixed = short + full[:early]
+    rng.shuffle(mixed)
+    before = BLOCK * (len(one) + len(mixed))
+    return [row for block in (*one, *mixed, *full[early:], *odd) for row in block], before
 
 
 def _row(

@@ -4,81 +4,47 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mmr5 import Reranker
-from mmr5.data.corpus import load_corpus
 from mmr5.errors import InputError
 from mmr5.training.folder import write
+from mmr5.training.proof.corpus import CURRICULUM
 
 HALF = "half"
-SHARE = 0.7
-"""Of the Recall@1 of the last checkpoint. At half of it a reply holds so many errors that its reward says little of each."""
-QUESTIONS = 50
-"""So many questions of the ``grpo`` split, evenly spread, measure a checkpoint: pages that SFT has not seen."""
-BATCH = 10
 
 
-def take_half(folder: Path, *, share: float = SHARE, measure: Callable[[Path], float] | None = None) -> dict[str, object]:
-    """Copy the SFT checkpoint that ranks most nearly a share as well as the last one.
+def take_half(folder: Path) -> dict[str, object]:
+    """Copy the last SFT checkpoint of before the part of the curriculum that is of full lists alone.
 
-    Reading, naming and comparing come in sudden steps, at other times in every run, so that a fixed step may lie before or
-    after all of them. Looked at are the earliest checkpoint that reaches the share, found by bisection, and the one before it.
+    It tells two or three pages apart and has seen few lists of five: what it can do is more than what it does when five come, and
+    that is what rewards can bring out. (A checkpoint that does not see yet fails for want of sight, which so few rewards
+    do not teach.)
 
     Args:
-        folder: of the proof; ``half/`` is written into it.
-        share: of the last checkpoint's Recall@1, in (0, 1).
-        measure: Recall@1 of a checkpoint; None asks :data:`QUESTIONS` questions.
+        folder: of the proof; ``half/`` and ``half.json`` are written into it.
 
     Returns:
-        The checkpoint's step, and Recall@1 of every checkpoint that was measured, by step.
+        The checkpoint's step, that of the last one, and the step at which the part of full lists begins.
 
     Raises:
-        InputError: SFT left no checkpoint.
+        InputError: SFT left no checkpoint, or none of before.
     """
     steps = sorted(int(p.name.partition("-")[2]) for p in (folder / "sft").glob("checkpoint-*"))
     if not steps:
         raise InputError(f"{folder / 'sft'} holds no checkpoint: run the first stage before")
-    asked = measure or (lambda checkpoint: recall(checkpoint, folder / "corpus"))
-    found: dict[int, float] = {}
-
-    def recall_at(step: int) -> float:
-        if step not in found:
-            found[step] = asked(folder / "sft" / f"checkpoint-{step}")
-        return found[step]
-
-    goal = share * recall_at(steps[-1])
-    reached = first(steps, lambda one: recall_at(one) >= goal)
-    step = min(steps[max(0, steps.index(reached) - 1) : steps.index(reached) + 1], key=lambda one: abs(recall_at(one) - goal))
+    plan = json.loads((folder / CURRICULUM).read_text(encoding="utf-8"))
+    begins = steps[-1] * plan["before_full_lists"] / plan["rows"]
+    if steps[0] > begins:
+        raise InputError(
+            f"the first checkpoint in {folder / 'sft'} is of step {steps[0]}, and full lists begin at step {begins:.0f}: "
+            "lower run.save_steps, or raise run.keep"
+        )
+    step = max(one for one in steps if one <= begins)
     target = folder / HALF
     if target.exists():
         shutil.rmtree(target)
     left = shutil.ignore_patterns("optimizer.pt", "scheduler.pt", "rng_state*", "trainer_state.json", "training_args.bin")
     shutil.copytree(folder / "sft" / f"checkpoint-{step}", target, ignore=left)
-    told: dict[str, object] = {"step": step, "recall@1": {str(k): found[k] for k in sorted(found)}}
+    told: dict[str, object] = {"step": step, "of": steps[-1], "full_lists_from": round(begins)}
     write(folder / "half.json", json.dumps(told, indent=2) + "\n")
     return told
-
-
-def first(values: Sequence[int], good: Callable[[int], bool]) -> int:
-    """The first good value by bisection, where all after a good one are good; the last one is taken to be."""
-    low, high = 0, len(values) - 1
-    while low < high:
-        middle = (low + high) // 2
-        if good(values[middle]):
-            high = middle
-        else:
-            low = middle + 1
-    return values[low]
-
-
-def recall(checkpoint: Path, corpus: Path) -> float:
-    """Recall@1 of a checkpoint over the questions of :data:`QUESTIONS`."""
-    own = load_corpus(str(corpus), ocr="never").split("grpo")
-    picked = own.questions[:: max(1, len(own.questions) // QUESTIONS)]
-    items = [(question.question, own.document_pages(question.doc_name)) for question in picked]
-    reranker = Reranker.from_pretrained(str(checkpoint), method="reason", view="image", max_new_tokens=96)
-    ranked = [result for start in range(0, len(items), BATCH) for result in reranker.rerank_many(items[start : start + BATCH])]
-    hits = [result.ranking[0].index in question.page_ids for result, question in zip(ranked, picked, strict=True)]
-    return sum(hits) / len(hits)
