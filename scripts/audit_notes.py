@@ -7,7 +7,8 @@ line a question, with every note as it was written and whether it would be shown
 
 ``summary.json`` holds shares over all written notes: said of another page of the question, too; supported by the page (a
 :func:`mmr5.grounding.support` of at least :data:`mmr5.grounding.SUPPORT`; beside it that of the annotators' own notes); shown
-(both). Over pairs of noted pages with different verdicts, it has the share in which the page called relevant stands higher.
+(both); and the median seconds of a question whose candidates are found. Over pairs of noted pages with different verdicts,
+it has the share in which the page called relevant stands higher.
 ``sample.md`` shows fifty shown notes, evenly spread, beside the text of their pages.
 """
 
@@ -15,7 +16,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
+import time
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -56,7 +59,9 @@ def measure(reranker: Reranker, split: str, out: Path, limit: int | None) -> lis
                 def hear(_: int, text: str, position: int = -1, heard: dict[int, str] = heard) -> None:
                     heard[position] = heard.get(position, "") + text
 
+                started = time.perf_counter()
                 ranking = reranker.rank_many([found], on_text=hear)[0]
+                seconds = time.perf_counter() - started
                 fusion = reranker.settings.fusion
                 order = (ranking if fusion is None else fuse(found.scores, ranking, fusion)).order
                 said = dict(zip(order, verdicts.pop(), strict=False))
@@ -74,7 +79,7 @@ def measure(reranker: Reranker, split: str, out: Path, limit: int | None) -> lis
                     }
                     for position, text in sorted(heard.items(), key=lambda item: order.index(item[0]))
                 ]
-                lines.append({"qid": question.qid, "question": question.question, "notes": notes})
+                lines.append({"qid": question.qid, "question": question.question, "seconds": round(seconds, 3), "notes": notes})
                 stream.write(json.dumps(lines[-1]) + "\n")
                 stream.flush()
             sys.stderr.write(f"\r{len(lines)} questions")
@@ -111,6 +116,7 @@ def summarise(lines: list[dict[str, Any]], taught: list[float]) -> dict[str, Any
 
     return {
         "questions": len(lines),
+        "seconds": statistics.median(x["seconds"] for x in lines),
         "notes": len(notes),
         "repeated": repeated / max(1, len(notes)),
         "supported": share([n["support"] >= SUPPORT for n in notes]),
