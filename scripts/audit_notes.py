@@ -167,6 +167,8 @@ def main() -> None:
     parser.add_argument("--questions", type=int, help="most questions of a document")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
+    if given.notes < 1:
+        parser.error(f"--notes is {given.notes}: there is nothing to audit; give at least 1")
     lines = measure(Reranker.from_pretrained(given.model, notes=given.notes), given.split, given.out, given.questions)
     summary = summarise(lines, annotators(given.rows))
     (given.out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
