@@ -98,7 +98,10 @@ def curriculum(parts: Mapping[int, list[dict[str, Any]]], rng: random.Random) ->
 
     Blocks that are not whole come last, where they shift none.
     """
-    one, short, full, odd = [], [], [], []
+    one: list[list[dict[str, Any]]] = []
+    short: list[list[dict[str, Any]]] = []
+    full: list[list[dict[str, Any]]] = []
+    odd: list[list[dict[str, Any]]] = []
     for pages, part in parts.items():
         rng.shuffle(part)
         blocks = [part[i : i + BLOCK] for i in range(0, len(part), BLOCK)]
