@@ -1,6 +1,6 @@
 #!/bin/sh
 # Both stages of `mini` with a hundred times the steps, for a GPU: listwise `reason` first, as the paper trains, then `pointwise`.
-# It needs the rows of scripts/reproduce-mini.sh, whose first five commands make them; it can be killed and run again.
+# It needs the rows of scripts/reproduce-mini.sh, whose commands before the first training make them; it can be killed and run again.
 # usage: scripts/mini-gpu.sh [FOLDER]      TIMES is how many times the steps of the shipped configs, 100 by default; SFT and GRPO hold
 #        further settings of a stage (--set …); ONLY=reason or ONLY=pointwise leaves the other out
 set -eu
