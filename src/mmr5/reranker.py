@@ -7,23 +7,21 @@ import copy
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from mmr5 import prompt
 from mmr5.cache import Cache
 from mmr5.engines.base import Engine
+from mmr5.engines.open import open_engine
 from mmr5.errors import ConfigError, InputError
 from mmr5.excerpts import best_passage
 from mmr5.methods import Rank, Settings
 from mmr5.methods import method as find_method
 from mmr5.methods.hearing import OnWriting, of_one
-from mmr5.models import Checkpoint, Recipe, resolve
-from mmr5.models.resolve import check_name
+from mmr5.models import Recipe
 from mmr5.types import Candidates, Page, Problem, Progress, RankedPage, Ranking, RerankResult, View
 
 EVIDENCE_WORDS = 45
-ENGINES = ("transformers", "openai", "vllm", "scripted", "cross-encoder")
 
 
 class Reranker:
@@ -105,7 +103,7 @@ class Reranker:
         """
         if method != "auto":
             find_method(method)
-        opened, checkpoint = _open_engine(model, engine, base_url, device, dtype, cache, progress)
+        opened, checkpoint = open_engine(model, engine, base_url, device, dtype, cache, progress)
         return cls(opened, method=method, view=view, recipe=checkpoint.recipe if checkpoint else None, **settings)
 
     def with_settings(self, **settings: Any) -> Reranker:
@@ -232,62 +230,3 @@ def build_result(
         candidates.query, reranker.model, reranker.method, retriever, n_pages, tuple(lines), ranking.reasoning, ranking.reply,
         ranking.issues, parts, ranking.usage, tuple(problems), settings,
     )  # fmt: skip
-
-
-def _open_engine(
-    model: str, engine: str, base_url: str | None, device: str, dtype: str, cache: Cache | None, progress: Progress | None
-) -> tuple[Engine, Checkpoint | None]:
-    """The engine, and what is known of the checkpoint."""
-    if base_url is not None and engine != "openai":
-        raise ConfigError(f"base_url is {base_url!r} with engine {engine!r}: it goes with engine 'openai'")
-    if engine == "scripted":
-        from mmr5.engines.scripted import ScriptedEngine
-
-        return ScriptedEngine(), None
-    if engine == "openai":
-        return _served(model, base_url)
-    if engine == "cross-encoder":
-        from mmr5.engines.cross_encoder import CrossEncoderEngine
-
-        check_name(model)
-        if progress is not None:
-            progress(f"loading {model}", 0, None)
-        return CrossEncoderEngine(model, device=device, dtype=dtype), None
-    if engine not in ("transformers", "vllm"):
-        raise ConfigError(f"engine {engine!r} is unknown: use one of {', '.join(ENGINES)}")
-    from mmr5.engines.loading import dequantise
-
-    checkpoint = resolve(model, cache=cache, progress=progress)
-    if checkpoint.gguf is not None:
-        dequantise(checkpoint.gguf, checkpoint.path, lock=(cache or Cache()).lock("mini-base"))
-    if progress is not None:
-        progress(f"loading {checkpoint.name}", 0, None)
-    options = {"name": checkpoint.name, "dtype": dtype, **_pixels(checkpoint)}
-    if engine == "vllm":
-        from mmr5.engines.vllm import VLLMEngine
-
-        if checkpoint.adapter is not None:
-            raise ConfigError(f"engine 'vllm' loads no adapter on its own: merge {model!r} first (mmr5 train merge)")
-        return VLLMEngine.from_pretrained(checkpoint.path, **options), checkpoint
-    from mmr5.engines.transformers import TransformersEngine
-
-    return TransformersEngine.from_pretrained(checkpoint.path, adapter=checkpoint.adapter, device=device, **options), checkpoint
-
-
-def _served(model: str, base_url: str | None) -> tuple[Engine, Checkpoint]:
-    """An engine behind a server; a folder is the served checkpoint, whose tokenizer and recipe are then used."""
-    from mmr5.engines.openai import OpenAIEngine
-    from mmr5.models.resolve import HUB_RECIPES
-
-    if base_url is None:
-        raise ConfigError("engine 'openai' needs the server's address: give base_url (--base-url), e.g. http://localhost:8000/v1")
-    if not Path(model).is_dir():
-        return OpenAIEngine(model, base_url), Checkpoint(model, model, recipe=HUB_RECIPES.get(model))
-    checkpoint = resolve(model)
-    return OpenAIEngine(model, base_url, tokenizer=checkpoint.path, **_pixels(checkpoint)), checkpoint
-
-
-def _pixels(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The recipe's pixel budget, where it has one."""
-    budget = None if checkpoint.recipe is None else checkpoint.recipe.max_pixels
-    return {} if budget is None else {"max_pixels": budget}

@@ -9,7 +9,7 @@ from mmr5.cache import Cache
 from mmr5.data.corpus import Corpus, load_corpus
 from mmr5.data.rows import Row
 from mmr5.engines.base import Engine
-from mmr5.errors import ConfigError, CorpusError
+from mmr5.errors import CorpusError
 from mmr5.types import Progress
 
 
@@ -83,15 +83,8 @@ def open_teacher(
         ConfigError: an address that is missing, or given to an engine without a server.
         ModelNotFoundError: there is no such model.
     """
-    from mmr5.reranker import Reranker
+    from mmr5.engines.open import open_engine
 
-    if engine == "openai":
-        from mmr5.engines.openai import OpenAIEngine
-
-        if base_url is None:
-            raise ConfigError(f"teacher {model!r} needs its server's address: give --base-url, e.g. http://localhost:8000/v1")
-        return OpenAIEngine(model, base_url, concurrency=workers, retries=tries - 1), 1, False
-    loaded = Reranker.from_pretrained(
-        model, engine=engine, base_url=base_url, method="reason", device=device, dtype=dtype, progress=progress
-    )
-    return loaded.engine, tries, engine == "transformers"
+    served = {"concurrency": workers, "retries": tries - 1} if engine == "openai" else {}
+    opened, _ = open_engine(model, engine, base_url, device, dtype, progress=progress, **served)
+    return opened, 1 if served else tries, engine == "transformers"

@@ -17,11 +17,11 @@ from importlib.resources import files
 from mmr5.answer import fold, parse
 from mmr5.cache import digest
 from mmr5.data.consistency import problem_with
-from mmr5.engines.base import Engine, Message, Reply, Request, Sampling
+from mmr5.engines.base import Engine, Reply, Request, Sampling
 from mmr5.errors import ConfigError, ContextLengthError, EngineError
 from mmr5.excerpts import excerpt
 from mmr5.prompt import neutralise
-from mmr5.types import Page, Usage, View
+from mmr5.types import Message, Page, Usage, View
 
 _SECTION = re.compile(r"^## (.+)$", re.MULTILINE)
 _LABEL = re.compile(r"^\s*(?:Image|Page)\s+\d+\s*[:.–-]\s*", re.IGNORECASE)

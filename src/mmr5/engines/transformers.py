@@ -31,12 +31,10 @@ from mmr5.engines.vision import Patches, tower
 from mmr5.engines.vision_cache import PageFeatures
 from mmr5.engines.writing import Teller, Writer
 from mmr5.errors import ConfigError, ContextLengthError, EngineError
+from mmr5.pages.images import DEFAULT_MAX_PIXELS
 
 if TYPE_CHECKING:
     import torch
-
-DEFAULT_MAX_PIXELS = 1_003_520
-"""Pixel budget of a page image: 1,280 visual tokens of 28 × 28 pixels."""
 
 KEPT_BYTES = 512_000_000
 """Memory for the features of pages, and as much for the states of shared openings, unless a tenth of the free memory is less."""

@@ -21,9 +21,9 @@ from typing import Any
 
 import httpx
 
-from mmr5.engines.base import Message, Reply, Request, Sampling
+from mmr5.engines.base import Reply, Request, Sampling
 from mmr5.errors import EngineError
-from mmr5.types import ImageSource, Usage
+from mmr5.types import ImageSource, Message, Usage
 
 LONGEST_WAIT_SECONDS = 30.0
 KEPT_PICTURES = 48

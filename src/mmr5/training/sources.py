@@ -14,11 +14,10 @@ from typing import Any
 from mmr5.data.conversations import Conversations
 from mmr5.data.corpus import load_corpus
 from mmr5.data.rows import PageRow, Row, read_rows
-from mmr5.engines.base import Message
 from mmr5.engines.rendering import special_words
 from mmr5.errors import ConfigError, ContextLengthError, CorpusError, missing_extra
 from mmr5.training.config import TrainingConfig
-from mmr5.types import ImageSource
+from mmr5.types import ImageSource, Message
 
 PICTURES = 16_384
 """Decoded pictures that are held in memory at most, in all :data:`PICTURE_BYTES`."""
