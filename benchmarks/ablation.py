@@ -3,9 +3,9 @@
     python benchmarks/ablation.py mini --method pointwise
     python benchmarks/ablation.py 13m --method logits
 
-``mini`` reads ten pages of about 250 tokens; the other sizes are those of ``random_model.py`` and read ten drawn pages. Every round
-asks each way one question about pages that it has not seen, then one about the same pages. The processor time of the whole process
-counts; a ratio is that of one round, the way's time over that of the shipped engine.
+``mini`` reads ten pages of about 250 tokens; the other sizes are those of ``random_model.py`` and read ten drawn pages. In every
+round each way is asked one question about pages that it has not seen, then one about the same pages. The processor time of the
+whole process counts; a ratio is that of one round, the way's time over that of the shipped engine.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from random_model import SIZES, WORDS, build, page, question
 
 from mmr5.engines.loading import import_torch, pick_device, pick_dtype
 from mmr5.engines.transformers import TransformersEngine
-from mmr5.engines.vision import Tower
 from mmr5.methods import Settings, method
 from mmr5.reranker import Reranker
 from mmr5.types import Candidates, Page
+
 
 class Bench:
     """One model, and the ways of reading with it.
@@ -56,32 +56,23 @@ class Bench:
 
     def ways(self) -> dict[str, Callable[[], TransformersEngine]]:
         """Makers of engines that have seen nothing, the shipped one first."""
-        found = {"shipped": self._engine, "library's forward": self._library, "caches off": lambda: self._engine(keep_bytes=0)}
-        if self.sees:
-            found["library's vision tower"] = self._tower
-        return {**found, "all off": lambda: self._engine(lean=False)}
+        return {
+            "shipped": self._engine,
+            "caches off": lambda: self._engine(keep_bytes=0),
+            "library's own path": lambda: self._engine(caches=False),
+        }
 
     def _engine(self, **options: object) -> TransformersEngine:
         made = TransformersEngine(self.model, self.processor, name="m", max_pixels=self.page_tokens * 784, **options)  # type: ignore[arg-type]
         made._eos = []  # a reply has its full length
         return made
 
-    def _library(self) -> TransformersEngine:
-        from mmr5.engines.forward import ModelDecoder
-
-        made = self._engine()
-        made._reader._decoder = ModelDecoder(self.model)  # type: ignore[attr-defined]
-        return made
-
-    def _tower(self) -> TransformersEngine:
-        made = self._engine()
-        pages = made._reader.pages  # type: ignore[attr-defined]
-        pages._tower = Tower(self.model, pages._tower._patches)
-        return made
-
     def candidates(self, seed: int, asked: int) -> Candidates:
         """Pages of a seed, with one of the questions about them."""
-        pages = [Page("p", i + 1, image=page(seed * 100 + i)) if self.sees else _text(seed * 100 + i, self.words) for i in range(self.pages)]
+        pages = [
+            Page("p", i + 1, image=page(seed * 100 + i)) if self.sees else _text(seed * 100 + i, self.words)
+            for i in range(self.pages)
+        ]
         return Candidates(question(10 * seed + asked), tuple(pages))
 
 

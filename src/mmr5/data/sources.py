@@ -85,6 +85,7 @@ def open_teacher(
     """
     from mmr5.engines.open import open_engine
 
-    served = {"concurrency": workers, "retries": tries - 1} if engine == "openai" else {}
-    opened, _ = open_engine(model, engine, base_url, device, dtype, progress=progress, **served)
+    served = engine == "openai"
+    own = {"concurrency": workers, "retries": tries - 1} if served else {}
+    opened, _ = open_engine(model, engine, base_url, device, dtype, None, progress, **own)
     return opened, 1 if served else tries, engine == "transformers"

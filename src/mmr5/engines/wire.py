@@ -113,7 +113,7 @@ def read_reply(response: httpx.Response, request: Request, sampling: Sampling, u
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ServedTokens:
     """What a 200 tells of tokens, beside the reply.
 
     Attributes:
@@ -127,7 +127,7 @@ class Told:
     count: int | None
 
 
-def read_tokens(response: httpx.Response) -> Told:
+def read_tokens(response: httpx.Response) -> ServedTokens:
     """The tokens of a 200, where the server tells them.
 
     vLLM's chat route tells the prompt's ids beside ``choices``; vLLM's completions and SGLang tell them within the choice.
@@ -138,7 +138,7 @@ def read_tokens(response: httpx.Response) -> Told:
     read = found.get("prompt_token_ids") or choice.get("prompt_token_ids")
     written = choice.get("token_ids") or choice.get("response_token_ids")
     count = (found.get("usage") or {}).get("prompt_tokens")
-    return Told(
+    return ServedTokens(
         read if isinstance(read, list) else None, written if isinstance(written, list) else None, int(count) if count else None
     )
 
