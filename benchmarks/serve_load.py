@@ -24,7 +24,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,6 @@ def serve(port: int, model_ms: float, queue_wait: float) -> None:
 
     settings = ServerSettings(queue_wait_s=queue_wait, batch_requests=BATCH, retriever="bm25")
     engine = ScriptedEngine(slow)
-    engine.requests = deque(maxlen=1)  # type: ignore[assignment]
     app = create_app(Reranker(engine, method="direct", view="text"), settings)
     uvicorn.run(app, **uvicorn_options("127.0.0.1", port, settings))  # type: ignore[arg-type]
 

@@ -92,6 +92,7 @@ def request(engine: Engine, query: str, page: Page, settings: Settings) -> Reque
         shared=len(messages[-1]["content"]) - 1 if again else 0,
         keep=settings.keep,
         question=question,
+        page=texts[0] if texts else "",
     )
 
 
