@@ -25,7 +25,7 @@ def test_the_ids_are_those_of_the_engine_that_sees(tiny_vision, sizes):
     local = LocalPrompts.from_pretrained(tiny_vision)
     assert local.render(request) == engine.render(request)
     loaded = [p.load(engine.max_pixels) for p in pictures(request)]
-    batch = load_processor(str(tiny_vision), "qwen2_5_vl")(text=[engine.render(request)], images=loaded or None)
+    batch = load_processor(str(tiny_vision))(text=[engine.render(request)], images=loaded or None)
     ids = local.ids(request)
     assert ids.count(local.image_token) == len(sizes)
     meant = local.expanded(ids, [image.size for image in loaded])

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from mmr5.engines.base import Reply, Request, Sampling
-from mmr5.engines.loading import import_transformers, load_processor
+from mmr5.engines.loading import import_transformers, load_errors, load_prompting
 from mmr5.engines.spans import question_tokens
-from mmr5.errors import EngineError, ModelNotFoundError
+from mmr5.errors import EngineError
 from mmr5.types import ImageSource, Message, Usage
 
 FINGERPRINT_DIGITS = 16
@@ -71,16 +71,8 @@ class LocalPrompts:
             MissingExtraError: the extra ``local`` is not installed.
         """
         transformers = import_transformers()
-        try:
-            config = transformers.AutoConfig.from_pretrained(str(path))
-            if type(config) in transformers.models.auto.modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
-                processor = load_processor(str(path), config.model_type)
-            else:
-                processor = transformers.AutoTokenizer.from_pretrained(str(path))
-        except (OSError, ValueError) as error:
-            raise ModelNotFoundError(
-                f"no tokenizer at {str(path)!r}: {error}. Give the folder of the served checkpoint, or its name on the hub"
-            ) from error
+        with load_errors(str(path), "tokenizer"):
+            config, processor = load_prompting(str(path))
         try:
             ends = transformers.GenerationConfig.from_pretrained(str(path)).eos_token_id
         except OSError:
