@@ -30,7 +30,8 @@ from rerank_run import served
 
 from mmr5.data.corpus import load_corpus
 from mmr5.engines.base import Request, Sampling
-from mmr5.engines.openai import DEFAULT_MAX_PIXELS, OpenAIEngine
+from mmr5.engines.openai import OpenAIEngine
+from mmr5.pages import DEFAULT_MAX_PIXELS
 from mmr5.pages.images import decode
 from mmr5.types import Page
 
