@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from rerank_run import served
 
-from mmr5.data.corpus import load_corpus
+from mmr5.corpora import load_corpus
 from mmr5.engines.base import Request, Sampling
 from mmr5.engines.openai import DEFAULT_MAX_PIXELS, OpenAIEngine
 from mmr5.pages.images import decode

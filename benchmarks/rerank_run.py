@@ -28,7 +28,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from mmr5.data.corpus import load_corpus
+from mmr5.corpora import load_corpus
 from mmr5.evaluation.benchmark import Setup
 from mmr5.scale.cluster import Workers
 from mmr5.scale.driver import rerank_run

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmr5 import metrics
-from mmr5.data.corpus import load_corpus
+from mmr5.corpora import load_corpus
 from mmr5.engines import pruning
 from mmr5.engines.loading import import_torch
 from mmr5.engines.transformers import DEFAULT_MAX_PIXELS, TransformersEngine

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from mmr5 import Reranker
-from mmr5.data.corpus import load_corpus
+from mmr5.corpora import load_corpus
 from mmr5.excerpts import terms
 from mmr5.fusion import fuse
 from mmr5.grounding import SUPPORT, support

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from mmr5 import Reranker
+from mmr5.corpora import load_corpus
 from mmr5.data.conversations import Conversations
-from mmr5.data.corpus import load_corpus
 from mmr5.data.rows import ListRow, PageRow, read_rows
 from mmr5.engines.base import Request, Sampling
 from mmr5.evaluation.statistics import RESAMPLES

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mmr5 import Reranker
-from mmr5.data.corpus import Corpus, Question, load_corpus
+from mmr5.corpora import Corpus, Question, load_corpus
 from mmr5.metrics import METRICS, micro, score
 from mmr5.pipeline import fuse
 from mmr5.retrieval import open_retriever, top_candidates

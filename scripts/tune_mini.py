@@ -23,7 +23,7 @@ from typing import Any
 from tune_likelihood import CANDIDATES, FOLDS, mean
 
 from mmr5 import Reranker
-from mmr5.data.corpus import load_corpus
+from mmr5.corpora import load_corpus
 from mmr5.fusion import fuse
 from mmr5.methods import pointwise
 from mmr5.metrics import score

@@ -18,7 +18,6 @@ import hashlib
 import os
 import re
 import shutil
-import tempfile
 import threading
 import time
 import warnings
@@ -27,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmr5.errors import ConfigError, MMR5Warning, OutputError
+from mmr5.storage.atomic import staged
 
 DEFAULT_MAX_BYTES = 4_000_000_000
 """Cap on all entries together, in bytes, when neither argument nor ``MMR5_CACHE_MAX_BYTES`` says otherwise."""
@@ -240,23 +240,9 @@ class Cache:
         return self.root / "objects" / namespace / name[:2] / name
 
     def _write(self, path: Path, header: bytes, value: bytes) -> None:
-        folder = self.root / "tmp"
-        folder.mkdir(parents=True, exist_ok=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=folder)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(header)
-                file.write(value)
-            # A clear() may just have removed the folder: make it again, once.
-            with contextlib.suppress(FileNotFoundError):
-                os.replace(temporary, path)  # noqa: PTH105
-                return
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(temporary, path)  # noqa: PTH105
-        finally:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
+        with staged(path, folder=self.root / "tmp", mode=0o600, sync=False) as file:
+            file.write(header)
+            file.write(value)
 
     def _account(self, size: int) -> None:
         """Count what was written, and measure the store when this process has not yet, or has written enough since."""

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from mmr5.data.corpus import Corpus
-from mmr5.data.folder import read_folder
+from mmr5.corpora import Corpus
+from mmr5.corpora.folder import read_folder
 from mmr5.types import Page
 from support.tiny import Picture
 

@@ -2,10 +2,11 @@ import json
 
 import pytest
 
-from mmr5.data.corpus import load_corpus
-from mmr5.data.files import read_json, read_jsonl, write_bytes, write_jsonl
-from mmr5.data.records import qids
+from mmr5.corpora import load_corpus
+from mmr5.corpora.records import qids
 from mmr5.errors import CorpusError, OutputError
+from mmr5.storage.atomic import write_bytes
+from mmr5.storage.jsonl import read_json, read_jsonl, write_jsonl
 
 
 def broken(pdf_corpus, name, change):

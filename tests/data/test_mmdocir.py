@@ -9,12 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmr5.cli.main import main
-from mmr5.data import mmdocir, mmdocir_training, parquet_rows
-from mmr5.data.corpus import load_corpus
-from mmr5.data.mmdocir import DOMAINS, fetch_evaluation, load_evaluation
-from mmr5.data.mmdocir_training import find_subsets, load_training, overlapping_documents
-from mmr5.data.parquet_rows import ParquetImage, read_range
-from mmr5.data.sources import open_corpus
+from mmr5.corpora import load_corpus, mmdocir, mmdocir_training, parquet
+from mmr5.corpora.mmdocir import DOMAINS, fetch_evaluation, load_evaluation
+from mmr5.corpora.mmdocir_training import find_subsets, load_training, overlapping_documents
+from mmr5.corpora.parquet import ParquetImage, read_range
 from mmr5.errors import CorpusError, EngineError, MMR5Warning, PageError
 from support.tiny import Picture
 
@@ -143,8 +141,8 @@ def test_pages_out_of_order_and_missing_files_are_refused(tmp_path):
 
 
 def test_fetching_repacks_large_groups_and_keeps_every_row(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(parquet_rows, "LARGE_GROUP_BYTES", 10)
-    monkeypatch.setattr(parquet_rows, "GROUP_ROWS", 2)
+    monkeypatch.setattr(parquet, "LARGE_GROUP_BYTES", 10)
+    monkeypatch.setattr(parquet, "GROUP_ROWS", 2)
     source = evaluation(tmp_path / "published")
     assert pq.ParquetFile(source / mmdocir.PAGES).metadata.num_row_groups == 1
     with pytest.raises(SystemExit) as ended:
@@ -161,8 +159,8 @@ def test_fetching_repacks_large_groups_and_keeps_every_row(tmp_path, monkeypatch
 
 
 def test_large_groups_are_read_forward_with_a_warning(tmp_path, monkeypatch):
-    monkeypatch.setattr(parquet_rows, "LARGE_GROUP_BYTES", 10)
-    monkeypatch.setattr(parquet_rows, "GROUP_ROWS", 2)
+    monkeypatch.setattr(parquet, "LARGE_GROUP_BYTES", 10)
+    monkeypatch.setattr(parquet, "GROUP_ROWS", 2)
     path = evaluation(tmp_path) / mmdocir.PAGES
     with pytest.warns(MMR5Warning, match="large row groups"):
         assert ParquetImage(path, "image_binary", 4).load().getpixel((0, 0)) == (160, 0, 0)
@@ -221,7 +219,7 @@ def test_the_training_set_with_its_sharp_edges(tmp_path):
     folder = training(tmp_path)
     assert find_subsets(folder) == ["SlideVQA", "Wiki-ss"]
     with pytest.warns(MMR5Warning, match="passed over") as told:
-        corpus = open_corpus(folder)
+        corpus = load_corpus(folder)
     said = str(told[0].message)
     assert (
         "2 x exact repetition" in said

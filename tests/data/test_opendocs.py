@@ -11,10 +11,9 @@ import pytest
 
 from mmr5.cache import Cache
 from mmr5.cli.main import main
-from mmr5.data import debian
-from mmr5.data.corpus import load_corpus
-from mmr5.data.opendocs import Origin, annotations_folder, fetch_documents, fetch_opendocs, pdf_folder
-from mmr5.data.records import Document
+from mmr5.corpora import debian, load_corpus
+from mmr5.corpora.opendocs import Origin, annotations_folder, fetch_documents, fetch_opendocs, pdf_folder
+from mmr5.corpora.records import Document
 from mmr5.errors import CorpusError, EngineError, InputError
 
 PDFS = {name: f"%PDF-1.4 {name}".encode() for name in ("one", "two", "link")}

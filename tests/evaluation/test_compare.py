@@ -3,7 +3,7 @@ import json
 import pytest
 
 from mmr5.cli.main import main
-from mmr5.data.corpus import load_corpus
+from mmr5.corpora import load_corpus
 from mmr5.errors import ConfigError
 from mmr5.evaluation.benchmark import Setup, evaluate
 from mmr5.evaluation.comparison import compare, comparison_html, comparison_markdown, pair, run_pages

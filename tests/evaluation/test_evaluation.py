@@ -8,11 +8,11 @@ import time
 import pytest
 
 from mmr5 import Page, Reranker
-from mmr5.data.corpus import Corpus, Document, Question
+from mmr5.corpora import Corpus, Document, Question
 from mmr5.engines.scripted import ScriptedEngine
 from mmr5.errors import ConfigError, CorpusError
 from mmr5.evaluation.benchmark import Setup, evaluate
-from mmr5.evaluation.runs import RunLine, RunWriter, parse_line, read_first_stage, read_run, trec_qrels, trec_run
+from mmr5.evaluation.runs import RunLine, open_run, parse_line, read_first_stage, read_run, trec_qrels, trec_run
 from mmr5.evaluation.statistics import gold_position, intervals, latencies, parse_shares, summarise
 from mmr5.metrics import score
 
@@ -249,11 +249,11 @@ def test_a_kill_at_any_moment_loses_nothing_and_repeats_nothing(tmp_path):
     """A process that appends lines is killed while it writes; what was flushed is there, and the rest is written once."""
     program = (
         "import sys, pathlib; sys.path.insert(0, sys.argv[2])\n"
-        "from mmr5.evaluation.runs import RunLine, RunWriter\n"
-        "w = RunWriter(pathlib.Path(sys.argv[1])); done = {x.qid for x in w.lines}\n"
+        "from mmr5.evaluation.runs import RunLine, open_run\n"
+        "w = open_run(pathlib.Path(sys.argv[1])); done = w.values\n"
         "for i in range(400):\n"
         "    if f'd#{i}' not in done:\n"
-        "        w.write([RunLine(f'd#{i}', 'd', 'x', 'q' * 2000, (1,), (0, 1), (1, 0))])\n"
+        "        w.append([RunLine(f'd#{i}', 'd', 'x', 'q' * 2000, (1,), (0, 1), (1, 0)).to_json()])\n"
         "        print(i, flush=True)\n"
     )
     path = tmp_path / "run.jsonl"
@@ -271,9 +271,9 @@ def test_a_kill_at_any_moment_loses_nothing_and_repeats_nothing(tmp_path):
 def test_a_half_line_is_dropped_when_a_run_is_opened(tmp_path):
     path = tmp_path / "run.jsonl"
     path.write_text(line("a#0").to_json() + "\n" + line("a#1").to_json()[:30])
-    writer = RunWriter(path)
-    assert [x.qid for x in writer.lines] == ["a#0"]
-    writer.write([line("a#1")])
+    writer = open_run(path)
+    assert list(writer.values) == ["a#0"]
+    writer.append([line("a#1").to_json()])
     writer.close()
     assert [x.qid for x in read_run(path)] == ["a#0", "a#1"]
 

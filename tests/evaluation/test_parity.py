@@ -12,7 +12,7 @@ from ir_measures import RR, nDCG
 from PIL import Image
 
 from mmr5 import Page
-from mmr5.data.mmdocir import ANNOTATIONS, DOMAINS, LAYOUTS, PAGES, load_evaluation
+from mmr5.corpora.mmdocir import ANNOTATIONS, DOMAINS, LAYOUTS, PAGES, load_evaluation
 from mmr5.evaluation.benchmark import Setup, evaluate
 from mmr5.evaluation.runs import read_run
 from mmr5.evaluation.statistics import question_scores

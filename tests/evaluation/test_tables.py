@@ -6,7 +6,7 @@ import tomllib
 import pytest
 
 from mmr5.cli.main import main
-from mmr5.data.corpus import load_corpus
+from mmr5.corpora import load_corpus
 from mmr5.errors import ConfigError, SourceNotFoundError
 from mmr5.evaluation import table_run
 from mmr5.evaluation.benchmark import Setup, evaluate

@@ -10,11 +10,11 @@ import time
 
 import pytest
 
-from mmr5.data.corpus import load_corpus
+from mmr5.corpora import load_corpus
 from mmr5.errors import ConfigError, CorpusError, EngineError, ModelNotFoundError, OutputError
 from mmr5.evaluation.benchmark import Setup, evaluate
 from mmr5.evaluation.comparison import compare, pair
-from mmr5.evaluation.runs import Keeper, parse_line, read_first_stage, read_run
+from mmr5.evaluation.runs import open_qids, read_first_stage, read_run
 from mmr5.reranker import Reranker
 from mmr5.scale.cluster import Workers
 from mmr5.scale.driver import FAILURES, FAILURES_IN_A_ROW, rerank_run
@@ -171,33 +171,33 @@ def test_the_file_has_one_writer_and_keeps_whole_lines(folder, tmp_path):
     go(folder, tmp_path / "out")
     path = tmp_path / "out" / "run.jsonl"
     lines = path.read_text().splitlines()
-    with Keeper(path) as keeper:
-        assert len(keeper.done) == 10
+    with open_qids(path) as keeper:
+        assert len(keeper.values) == 10
         with pytest.raises(OutputError, match="another process"):
-            Keeper(path)
-        assert keeper.keep({parse_line(lines[0], "x").qid: lines[0]}) == 0
+            open_qids(path)
+        assert keeper.append([lines[0]]) == 0
     path.write_text("\n".join(lines[:3]) + "\nno line\n")
     with pytest.raises(CorpusError, match=r"run\.jsonl:4"):
-        Keeper(path)
+        open_qids(path)
     path.write_text("\n".join(lines[:3]) + '\n{"half')
-    with Keeper(path) as keeper:
-        assert len(keeper.done) == 3
+    with open_qids(path) as keeper:
+        assert len(keeper.values) == 3
     assert path.read_text() == "\n".join(lines[:3]) + "\n"
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
-        Keeper(tmp_path / "file" / "run.jsonl")
+        open_qids(tmp_path / "file" / "run.jsonl")
 
 
 def test_a_driver_killed_while_it_writes_loses_and_doubles_nothing(tmp_path):
     """kill -9 at four moments, in the middle of appends of long lines."""
     path = tmp_path / "run.jsonl"
     program = (
-        "import sys\nfrom pathlib import Path\nfrom mmr5.evaluation.runs import RunLine\nfrom mmr5.evaluation.runs import Keeper\n"
+        "import sys\nfrom pathlib import Path\nfrom mmr5.evaluation.runs import RunLine, open_qids\n"
         "print('up', flush=True)\n"
-        "with Keeper(Path(sys.argv[1])) as keeper:\n"
+        "with open_qids(Path(sys.argv[1])) as keeper:\n"
         "    for i in range(10**6):\n"
         "        line = RunLine(f'd#{i}', 'd', 'x', 'q', (0,), (0,), (0,), reply='r' * 200_000).to_json()\n"
-        "        if keeper.keep({f'd#{i}': line}): print(i, flush=True)\n"
+        "        if keeper.append([line]): print(i, flush=True)\n"
     )
     told = -1
     for moment in range(4):
@@ -209,8 +209,8 @@ def test_a_driver_killed_while_it_writes_loses_and_doubles_nothing(tmp_path):
         process.wait()
         process.stdout.close()
         told = max([told, *said])
-        with Keeper(path) as keeper:
-            assert keeper.done >= {f"d#{i}" for i in range(told + 1)}
+        with open_qids(path) as keeper:
+            assert keeper.values.keys() >= {f"d#{i}" for i in range(told + 1)}
     ids = [json.loads(line)["qid"] for line in path.read_text().splitlines()]
     assert len(ids) == len(set(ids)) > 4
     assert os.path.getsize(path) > 0

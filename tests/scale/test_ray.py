@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from mmr5.data.corpus import load_corpus
+from mmr5.corpora import load_corpus
 from mmr5.errors import ConfigError
 from mmr5.evaluation.benchmark import Setup
 from mmr5.evaluation.runs import read_run

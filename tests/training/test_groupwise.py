@@ -125,7 +125,7 @@ def run(judge, tmp_path, monkeypatch):
     """``run("sft", "optim.max_steps=2")`` gives a configuration over a corpus folder whose pages are text."""
     from importlib import resources
 
-    from mmr5.data import corpus as corpora
+    from mmr5 import corpora
     from mmr5.training import sources
     from mmr5.training.config import load_config
     from mmr5.types import Page

@@ -90,13 +90,13 @@ def fetch(
     del debug
     with progress_line() as progress:
         if corpus is FetchedCorpus.MMDOCIR:
-            from mmr5.data.mmdocir import fetch_evaluation
+            from mmr5.corpora.mmdocir import fetch_evaluation
 
             folder = out or Cache().directory("corpora") / "mmdocir"
             loaded = fetch_evaluation(folder, source=source, progress=progress)
             typer.echo(f"{len(loaded.documents)} documents, {len(loaded.questions)} questions in {folder}")
             return
-        from mmr5.data.opendocs import fetch_opendocs
+        from mmr5.corpora.opendocs import fetch_opendocs
 
         fetched = fetch_opendocs(out=out, source=source, workers=workers, progress=progress)
     fetched.require_all()
@@ -128,16 +128,16 @@ def candidates(
 ) -> None:
     """A first stage over each question's document → lists of candidate pages."""
     from mmr5.cache import Cache
+    from mmr5.corpora import load_corpus
+    from mmr5.corpora.questions import with_questions
     from mmr5.data.candidates import build_lists, evaluation_list, training_list
-    from mmr5.data.files import write_jsonl
-    from mmr5.data.questions import with_questions
-    from mmr5.data.sources import open_corpus
     from mmr5.retrieval import open_retriever
+    from mmr5.storage.jsonl import write_jsonl
 
     del debug
     wanted = tuple(name.strip() for name in questions.split(",") if name.strip())
     with progress_line() as progress:
-        loaded = with_questions(open_corpus(corpus).split(split), wanted, seed=seed, progress=progress)
+        loaded = with_questions(load_corpus(corpus).split(split), wanted, seed=seed, progress=progress)
         make = (
             partial(evaluation_list, n=n)
             if mode is Mode.EVALUATION
@@ -177,19 +177,18 @@ def reason(
 
     mmr5 data reason lists.jsonl --corpus opendocs --out notes.jsonl --teacher my-model --base-url http://localhost:8000/v1
     """
+    from mmr5.corpora import load_corpus
     from mmr5.data.candidates import read_lists
-    from mmr5.data.journal import Journal
-    from mmr5.data.notes import annotate
+    from mmr5.data.notes import annotate, open_notes
     from mmr5.data.reasoning import reason as write
-    from mmr5.data.sources import open_corpus, open_teacher
-    from mmr5.data.teacher import TeacherSettings
+    from mmr5.data.teacher import TeacherSettings, open_teacher
 
     del debug
     found = read_lists(lists)[:limit]
     with progress_line() as progress:
-        loaded = open_corpus(corpus)
+        loaded = load_corpus(corpus)
         if teacher == "annotations":
-            with Journal(out) as journal:
+            with open_notes(out) as journal:
                 done = annotate(found, loaded, journal, progress=progress)
             _said(
                 {"written": dict(done.written), "dropped": dict(done.dropped), "present": done.present},
@@ -198,17 +197,16 @@ def reason(
             )
             _left_out(done.dropped)
             return
-        opened, own_tries, alone = open_teacher(teacher, engine.value, base_url, tries, workers, device, dtype, progress)
+        opened, alone = open_teacher(teacher, engine.value, base_url, tries, workers, device, dtype, progress)
         settings = TeacherSettings(
             view=view.value,
             page_tokens=page_tokens,
             refine=refine,
             workers=1 if alone else workers,
-            tries=own_tries,
             asks=asks,
             seed=seed,
         )
-        with Journal(out) as journal:
+        with open_notes(out) as journal:
             tally = write(found, loaded, opened, journal, settings, progress=progress)
     _said(tally.to_dict(), f"{tally.written} notes written, {tally.present} were there, in {out}", as_json)
     _left_out({"notes that contradict their label": tally.dropped} if tally.dropped else {})
@@ -240,9 +238,9 @@ def rows(
 ) -> None:
     """Candidate lists and notes → rows for supervised training or for reinforcement."""
     from mmr5.data.candidates import read_lists
-    from mmr5.data.files import write_jsonl
     from mmr5.data.notes import read_notes
     from mmr5.data.row_building import build_rows
+    from mmr5.storage.jsonl import write_jsonl
 
     del debug
     if sample is not None and corpus is None:
@@ -276,18 +274,18 @@ def check(
     Each reward of the gold reply is 1 and of an empty reply 0, labels are the corpus's, notes fit their labels, and the pages in
     the prompt are the pages listed.
     """
+    from mmr5.corpora import load_corpus
     from mmr5.data.checks import check_rows
     from mmr5.data.rows import read_rows
-    from mmr5.data.sources import open_corpus
     from mmr5.data.summary import held_out_overlap, summarise_rows, summary_text
 
     del debug
     made = [row for file in files for row in read_rows(file)]
-    loaded = open_corpus(corpus)
+    loaded = load_corpus(corpus)
     with progress_line() as progress:
         faults = check_rows(made, loaded, pages=pages, progress=progress)
     summary = summarise_rows(made)
-    shared = [] if against is None else held_out_overlap(made, loaded, open_corpus(against).split(against_split))
+    shared = [] if against is None else held_out_overlap(made, loaded, load_corpus(against).split(against_split))
     if as_json:
         shown = [{"row": f.place, "qid": f.qid, "problem": f.problem} for f in faults]
         typer.echo(json.dumps({"faults": shown, "held_out": shared, **summary.to_dict()}, ensure_ascii=False, indent=2))
@@ -311,11 +309,12 @@ _SHOWN_FAULTS = 20
 
 
 def _sampled(made: list[Row], corpus: str, n: int, bins: int, allotment: Any, seed: int) -> list[Row]:
+    from mmr5.corpora import load_corpus
     from mmr5.data.sampling import balanced_sample
-    from mmr5.data.sources import mean_pixels, open_corpus
+    from mmr5.data.summary import mean_pixels
 
     with progress_line() as progress:
-        sizes = mean_pixels(made, open_corpus(corpus), progress=progress)
+        sizes = mean_pixels(made, load_corpus(corpus), progress=progress)
     return [made[i] for i in balanced_sample(sizes, n, bins=bins, allotment=allotment, seed=seed)]
 
 

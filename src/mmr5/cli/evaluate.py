@@ -58,7 +58,7 @@ def evaluate(
 
     mmr5 evaluate opendocs --split dev --retriever bm25 --model none --out runs/bm25
     """
-    from mmr5.data.corpus import load_corpus
+    from mmr5.corpora import load_corpus
     from mmr5.evaluation.benchmark import BASELINES, Setup
     from mmr5.evaluation.benchmark import evaluate as run
     from mmr5.models.resolve import check_name

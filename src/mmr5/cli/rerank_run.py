@@ -56,7 +56,7 @@ def rerank_run(
 
     mmr5 rerank-run opendocs runs/bm25 --out runs/mini --workers 2
     """
-    from mmr5.data.corpus import load_corpus
+    from mmr5.corpora import load_corpus
     from mmr5.errors import MMR5Error
     from mmr5.evaluation.benchmark import Setup
     from mmr5.scale.cluster import Workers

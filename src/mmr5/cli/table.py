@@ -44,7 +44,7 @@ def table(
 
     mmr5 table paper-table1 --corpus opendocs --split dev --only bm25 --only hybrid --out runs/table1
     """
-    from mmr5.data.corpus import load_corpus
+    from mmr5.corpora import load_corpus
     from mmr5.errors import ConfigError
     from mmr5.evaluation.table_run import How, run_table
     from mmr5.evaluation.tables import load_table

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from mmr5.engines import vision
 from mmr5.engines.lean import LeanDecoder, Row
 from mmr5.engines.loading import import_torch
-from mmr5.engines.lru import LRU
+from mmr5.storage.lru import LRU
 
 if TYPE_CHECKING:
     import torch

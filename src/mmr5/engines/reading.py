@@ -16,11 +16,11 @@ from mmr5.engines import vision
 from mmr5.engines.base import Request
 from mmr5.engines.lean import LeanDecoder, Prefix, Row, States
 from mmr5.engines.loading import import_torch
-from mmr5.engines.lru import LRU
 from mmr5.engines.pruning import LEAD, Pruner
 from mmr5.engines.rendering import pictures
 from mmr5.engines.vision_cache import PageFeatures
 from mmr5.errors import ConfigError
+from mmr5.storage.lru import LRU
 
 if TYPE_CHECKING:
     import torch
@@ -161,7 +161,7 @@ class LeanReader:
 
     def _cuts(self, prompts: Sequence[Prompt], wanted: Sequence[Wanted]) -> list[int]:
         """For each prompt, the tokens of its opening that are read apart (0 for none)."""
-        if not self.prefixes.max_bytes:
+        if not self.prefixes.capacity:
             return [0] * len(prompts)
         head = _common([p.ids for p in prompts] + ([self._last] if self._last else []))
         self._last = prompts[0].ids

@@ -14,8 +14,8 @@ from typing import Any
 
 from mmr5.cache import Cache, digest
 from mmr5.engines.loading import import_torch
-from mmr5.engines.lru import LRU
 from mmr5.engines.vision import Cut, Features, Tower
+from mmr5.storage.lru import LRU
 from mmr5.types import ImageSource
 
 NAMESPACE = "page-features"

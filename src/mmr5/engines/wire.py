@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import base64
 import io
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -23,6 +21,7 @@ import httpx
 
 from mmr5.engines.base import Message, Reply, Request, Sampling
 from mmr5.errors import EngineError
+from mmr5.storage.lru import LRU
 from mmr5.types import ImageSource, Usage
 
 LONGEST_WAIT_SECONDS = 30.0
@@ -35,8 +34,7 @@ class Pictures:
 
     def __init__(self, max_pixels: int) -> None:
         self._max_pixels = max_pixels
-        self._kept: OrderedDict[str, tuple[str, tuple[int, int]]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._kept: LRU[tuple[str, tuple[int, int]]] = LRU(KEPT_PICTURES)
 
     def uri(self, image: ImageSource) -> str:
         """A picture, encoded once while it is kept.
@@ -55,19 +53,13 @@ class Pictures:
         return self._encoded(image)[1]
 
     def _encoded(self, image: ImageSource) -> tuple[str, tuple[int, int]]:
-        with self._lock:
-            found = self._kept.get(image.key)
-        if found is None:
-            buffer = io.BytesIO()
-            loaded = image.load(self._max_pixels)
-            loaded.save(buffer, "PNG")
-            found = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"), loaded.size
-        with self._lock:
-            self._kept[image.key] = found
-            self._kept.move_to_end(image.key)
-            while len(self._kept) > KEPT_PICTURES:
-                self._kept.popitem(last=False)
-        return found
+        return self._kept.get_or_make(image.key, lambda: self._encode(image))
+
+    def _encode(self, image: ImageSource) -> tuple[str, tuple[int, int]]:
+        buffer = io.BytesIO()
+        loaded = image.load(self._max_pixels)
+        loaded.save(buffer, "PNG")
+        return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"), loaded.size
 
 
 def wire_message(message: Message, pictures: Pictures) -> dict[str, Any]:

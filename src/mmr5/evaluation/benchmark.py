@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from mmr5.cache import Cache
-from mmr5.data.corpus import Corpus, Document, Question
+from mmr5.corpora import Corpus, Document, Question
 from mmr5.errors import ConfigError, CorpusError
 from mmr5.evaluation.provenance import claim, provenance, write_text
 from mmr5.evaluation.rankers import BASELINES, Task, ranker
 from mmr5.evaluation.report import report_markdown
 from mmr5.evaluation.report_page import report_html
-from mmr5.evaluation.runs import RUN, FirstStage, RunLine, RunWriter, read_first_stage, trec_qrels, trec_run
+from mmr5.evaluation.runs import RUN, FirstStage, RunLine, open_run, read_first_stage, trec_qrels, trec_run
 from mmr5.evaluation.statistics import summarise
 from mmr5.evaluation.units import LEVELS, Units, units_of
 from mmr5.fusion import fuse
@@ -160,13 +160,13 @@ def evaluate(
     facts = claim(out, facts, resume=resume)
     todo = _todo(corpus, setup.limit)
     total = sum(len(questions) for _, questions in todo)
-    with RunWriter(out / RUN) as writer:
-        found = _found(setup, corpus, todo, {x.qid for x in writer.lines}, given, cache)
+    with open_run(out / RUN) as run:
+        found = _found(setup, corpus, todo, run.values.keys(), given, cache)
         while part := list(itertools.islice(found, batch)):
             clock = time.perf_counter()
             rankings = rank([_task(x.units, x.question, x.candidates) for x in part])
             model_ms = (time.perf_counter() - clock) * 1000 / len(part)
-            writer.write(
+            run.append(
                 run_line(
                     x.document,
                     x.question,
@@ -174,13 +174,13 @@ def evaluate(
                     r if fusion is None else fuse(x.candidates.scores, r, fusion),
                     x.units,
                     {"read": x.read_ms, "retrieve": x.retrieve_ms, "model": model_ms},
-                )
+                ).to_json()
                 for x, r in zip(part, rankings, strict=True)
             )
             if progress is not None:
-                progress("evaluating", len(writer.lines), total)
+                progress("evaluating", len(run.values), total)
     order = {q.qid: i for i, q in enumerate(q for _, questions in todo for q in questions)}
-    lines = sorted((x for x in writer.lines if x.qid in order), key=lambda x: order[x.qid])
+    lines = sorted((x for x in run.values.values() if x.qid in order), key=lambda x: order[x.qid])
     scores = summarise(lines, domains=corpus.domains, seed=setup.seed)
     write_text(out / "scores.json", json.dumps(scores, indent=2) + "\n")
     write_text(out / "report.md", report_markdown(scores, facts))

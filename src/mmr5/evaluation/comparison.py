@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmr5.cache import Cache
-from mmr5.data.corpus import load_corpus
+from mmr5.corpora import load_corpus
 from mmr5.errors import ConfigError
 from mmr5.evaluation.browser import BUDGET, Pages, Shown, browser_data, place_of_first, ranked_order, shown
 from mmr5.evaluation.plots import bars, dumbbells, forest, grid

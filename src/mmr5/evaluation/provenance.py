@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mmr5 import __version__
-from mmr5.data.corpus import Corpus
+from mmr5.corpora import Corpus
 from mmr5.errors import ConfigError, OutputError
 from mmr5.evaluation.runs import RUN
 from mmr5.reranker import Reranker

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from mmr5.cache import Cache
-from mmr5.data.corpus import Corpus
+from mmr5.corpora import Corpus
 from mmr5.engines.encoders import checkpoint_identity
 from mmr5.errors import CapabilityError, ConfigError, EngineError, MissingExtraError, ModelNotFoundError
 from mmr5.evaluation.benchmark import BATCH, Setup, evaluate

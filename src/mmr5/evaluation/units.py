@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
-from mmr5.data.corpus import Corpus, Document, Layout, Question
+from mmr5.corpora import Corpus, Document, Layout, Question
 from mmr5.errors import ConfigError, CorpusError
 from mmr5.metrics import layout_share
 from mmr5.types import ImageSource, Page

@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import mmr5.errors
-from mmr5.data.corpus import Corpus
+from mmr5.corpora import Corpus
 from mmr5.errors import ConfigError, EngineError, MMR5Error
 from mmr5.evaluation.provenance import claim, provenance, write_text
-from mmr5.evaluation.runs import RUN, Keeper, read_first_stage
+from mmr5.evaluation.runs import RUN, open_qids, read_first_stage
 from mmr5.scale import cluster
 from mmr5.scale.cluster import Workers
 from mmr5.scale.pieces import Failure, Outcome, Piece, pieces
 from mmr5.scale.worker import Job, differing
+from mmr5.storage.journal import Journal
 from mmr5.types import Progress
 
 BATCH = 8
@@ -91,13 +92,13 @@ def rerank_run(
     if not resume and (out / RUN).exists() and (out / RUN).stat().st_size:
         raise ConfigError(f"{out} holds a run already: add --resume to go on with it, or name another folder")
     facts = provenance(dataclasses.asdict(setup), command, corpus, given.path, None)
-    with Keeper(out / RUN) as keeper:
+    with open_qids(out / RUN) as run:
         wanted = [q.qid for q in corpus.questions[: setup.limit]]
-        left = pieces(corpus, given.rankings, keeper.done, candidates=setup.candidates, size=batch, limit=setup.limit)
+        left = pieces(corpus, given.rankings, run.values, candidates=setup.candidates, size=batch, limit=setup.limit)
         work = list(left)
-        tally = Tally(total=len(wanted), present=sum(qid in keeper.done for qid in wanted))
+        tally = Tally(total=len(wanted), present=sum(qid in run.values for qid in wanted))
         if work:
-            _collect((source or _on_ray)(job, work, workers), keeper, tally, _Claim(out, facts, resume), progress)
+            _collect((source or _on_ray)(job, work, workers), run, tally, _Claim(out, facts, resume), progress)
     _list_failures(out / FAILURES, tally.failures)
     return tally
 
@@ -107,14 +108,14 @@ def _on_ray(job: Job, work: Sequence[Piece], workers: Workers) -> Iterator[Outco
         yield from cluster.outcomes(ray, job, work, workers)
 
 
-def _collect(found: Iterator[Outcome], keeper: Keeper, tally: Tally, owner: _Claim, progress: Progress | None) -> None:
+def _collect(found: Iterator[Outcome], run: Journal[None], tally: Tally, owner: _Claim, progress: Progress | None) -> None:
     row = 0
     with _closing(found):
         for outcome in found:
             if outcome.fatal is not None:
                 raise _as_raised(*outcome.fatal)
             owner.check(dict(outcome.facts))
-            tally.written += keeper.keep(outcome.lines)
+            tally.written += run.append(outcome.lines.values())
             tally.failures += outcome.failures
             row = 0 if outcome.lines else row + len(outcome.failures)
             if row >= FAILURES_IN_A_ROW:

@@ -8,7 +8,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmr5.data.corpus import Corpus
+from mmr5.corpora import Corpus
 from mmr5.errors import CorpusError
 
 Ranked = Sequence[tuple[int, float]]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmr5.data.corpus import Corpus, Document, Question, load_corpus
+from mmr5.corpora import Corpus, Document, Question, load_corpus
 from mmr5.errors import MMR5Error
 from mmr5.evaluation.benchmark import Setup, candidates_from_run, run_config, run_line
 from mmr5.evaluation.provenance import device_of

@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from mmr5.corpora import load_corpus
 from mmr5.data.conversations import Conversations
-from mmr5.data.corpus import load_corpus
 from mmr5.data.rows import PageRow, Row, read_rows
 from mmr5.engines.base import Message
 from mmr5.engines.rendering import special_words
 from mmr5.errors import ConfigError, ContextLengthError, CorpusError, missing_extra
+from mmr5.storage.lru import LRU
 from mmr5.training.config import TrainingConfig
 from mmr5.types import ImageSource
 
-PICTURES = 16_384
-"""Decoded pictures that are held in memory at most, in all :data:`PICTURE_BYTES`."""
 PICTURE_BYTES = 256 * 2**20
+"""Decoded pictures that are held in memory, in bytes."""
 TURN = 8
 """Tokens that a template puts around a message, at most."""
 VISUAL_UNIT = 28
@@ -163,21 +162,8 @@ class RowMaker:
 
 def picture_loader(max_pixels: int) -> Callable[[ImageSource], Any]:
     """Decodes pictures within a pixel budget; small ones are kept by content."""
-    size = min(PICTURES, PICTURE_BYTES // (3 * max_pixels))
-    held: dict[str, ImageSource] = {}
-
-    @lru_cache(maxsize=size)
-    def load(key: str) -> Any:
-        return held[key].load(max_pixels)
-
-    def get(source: ImageSource) -> Any:
-        held[source.key] = source
-        try:
-            return load(source.key)
-        finally:
-            del held[source.key]
-
-    return get
+    held: LRU[Any] = LRU(PICTURE_BYTES)
+    return lambda source: held.get_or_make(source.key, lambda: source.load(max_pixels), lambda p: 3 * p.width * p.height)
 
 
 def answer(text: str) -> Message:

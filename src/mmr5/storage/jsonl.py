@@ -1,16 +1,14 @@
-"""Files of lines: JSON read with its line number in every complaint, written in one atomic step."""
+"""Files of JSON and of JSON lines: read with the line number in every complaint, written in one atomic step."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmr5.errors import CorpusError, OutputError
+from mmr5.errors import CorpusError
+from mmr5.storage.atomic import write_text, writing
 
 Record = dict[str, Any]
 
@@ -64,45 +62,20 @@ def write_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> int:
         OutputError: the file cannot be written.
     """
     count = 0
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+    with writing(path) as file:
         for record in records:
-            file.write(dumps(record) + "\n")
+            file.write(dumps(record).encode("utf-8", "backslashreplace") + b"\n")
             count += 1
     return count
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file in one atomic step.
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON value, indented; the file appears whole or not at all.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its place when the block ends without an error.
-
-    Raises:
-        OutputError: the file or its folder cannot be written.
-    """
-    temporary: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        os.close(handle)
-        temporary = Path(name)
-        temporary.chmod(0o644)
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}. Choose another place or free some space") from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
 def _read_text(path: Path) -> str:

@@ -14,11 +14,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from mmr5.data.corpus import Corpus
-from mmr5.data.files import Record, read_jsonl, replacing
-from mmr5.data.parquet_rows import ParquetImage, check_columns, has_large_groups, open_parquet, read_columns, read_range, repack
-from mmr5.data.records import Document, Layout, Question, qids
-from mmr5.errors import CorpusError, EngineError, OutputError, missing_extra
+from mmr5.corpora.parquet import ParquetImage, check_columns, has_large_groups, open_parquet, read_columns, read_range, repack
+from mmr5.corpora.records import Corpus, Document, Layout, Question, qids
+from mmr5.errors import CorpusError, EngineError, missing_extra
+from mmr5.storage.atomic import writing
+from mmr5.storage.jsonl import Record, read_jsonl
 from mmr5.types import Page, Progress
 
 ANNOTATIONS = "MMDocIR_annotations.jsonl"
@@ -259,10 +259,11 @@ def _from_hub(name: str) -> Path:
 
 def _copy(origin: Path, target: Path) -> None:
     try:
-        with replacing(target) as temporary:
-            shutil.copyfile(origin, temporary)
+        source = origin.open("rb")
     except OSError as error:
-        raise OutputError(f"cannot copy {origin} to {target}: {error}") from error
+        raise CorpusError(f"{origin} cannot be read: {error.strerror or error}") from error
+    with source, writing(target) as file:
+        shutil.copyfileobj(source, file, 1 << 20)
 
 
 def text_field(record: Record, name: str, where: str) -> str:

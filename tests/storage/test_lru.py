@@ -1,4 +1,4 @@
-from mmr5.engines.lru import LRU
+from mmr5.storage.lru import LRU
 
 
 def test_the_least_recently_used_goes_first_and_the_cap_holds():
@@ -7,7 +7,7 @@ def test_the_least_recently_used_goes_first_and_the_cap_holds():
     held.put("b", 2, 4)
     assert held.get("a") == 1
     held.put("c", 3, 4)
-    assert (held.get("b"), held.get("a"), held.get("c"), held.bytes, len(held)) == (None, 1, 3, 8, 2)
+    assert (held.get("b"), held.get("a"), held.get("c"), held.size, len(held)) == (None, 1, 3, 8, 2)
     assert (held.hits, held.misses) == (3, 1)
 
 
@@ -15,9 +15,9 @@ def test_a_value_larger_than_the_cap_is_not_kept_and_replaces_its_elder():
     held = LRU(10)
     held.put("a", 1, 4)
     held.put("a", 2, 6)
-    assert (held.peek("a"), held.bytes) == (2, 6)
+    assert (held.peek("a"), held.size) == (2, 6)
     held.put("a", 3, 11)
-    assert (held.peek("a"), held.bytes) == (None, 0)
+    assert (held.peek("a"), held.size) == (None, 0)
     held.put("b", 1, 1)
     held.clear()
-    assert (len(held), held.bytes) == (0, 0)
+    assert (len(held), held.size) == (0, 0)

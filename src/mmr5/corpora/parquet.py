@@ -17,8 +17,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmr5.data.files import replacing
 from mmr5.errors import CorpusError, MMR5Warning, PageError, missing_extra
+from mmr5.storage.atomic import writing
 from mmr5.types import Progress
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def repack(source: Path, target: Path, progress: Progress | None = None) -> None
 
     file = open_parquet(source)
     total, done = file.metadata.num_rows, 0
-    with replacing(target) as temporary, pq.ParquetWriter(temporary, file.schema_arrow) as writer:
+    with writing(target) as made, pq.ParquetWriter(made, file.schema_arrow) as writer:
         for batch in file.iter_batches(batch_size=GROUP_ROWS):
             writer.write_batch(batch, row_group_size=GROUP_ROWS)
             done += len(batch)

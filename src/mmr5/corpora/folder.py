@@ -1,15 +1,78 @@
-"""The folder format of a corpus (see :mod:`mmr5.data.corpus`): read, with file, line and value in every complaint."""
+"""The folder format of a corpus (any corpus, ours or a user's), read with file, line and value in every complaint.
+
+The format::
+
+    docs.json         [{"doc_name", "domain"?, "pages", "split"?, ...}]
+    questions.jsonl   {"doc_name", "question", "page_ids", "type"?, "answer"?, "split"?, "why"?, "near_misses"?}
+    gists.jsonl       {"doc_name", "page_id", "gist"}                                            (may be absent)
+    pdf/<doc_name>.pdf
+"""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mmr5.data.files import Record, read_json, read_jsonl
-from mmr5.data.records import NO_DOMAIN, Document, Question, qids
-from mmr5.errors import CorpusError
+from mmr5.cache import Cache
+from mmr5.corpora.records import NO_DOMAIN, Corpus, Document, PageStore, Question, qids
+from mmr5.errors import CorpusError, MMR5Warning
+from mmr5.storage.jsonl import Record, read_json, read_jsonl
+from mmr5.types import Page, Problem, Progress
+
+if TYPE_CHECKING:
+    from mmr5.pages.read import OcrMode
+
+
+@dataclass(frozen=True, slots=True)
+class PdfStore:
+    """Pages read from ``<folder>/<doc_name>.pdf``.
+
+    Attributes:
+        folder: where the PDFs lie.
+        remedy: what to do when one is missing.
+        cache: where page texts are kept; None stands for the default.
+        ocr: ``auto``, ``never`` or ``always``, as in ``read_pages``.
+        progress: told of the reading.
+    """
+
+    folder: Path
+    remedy: str = "put the PDF there"
+    cache: Cache | None = None
+    ocr: OcrMode = "auto"
+    progress: Progress | None = field(default=None, repr=False)
+
+    def path(self, doc_name: str) -> Path:
+        """Where the PDF of a document lies."""
+        return self.folder / f"{doc_name}.pdf"
+
+    def pages(self, document: Document) -> list[Page]:
+        """All pages; one that cannot be read stands as a page without text and picture, so that ids keep their meaning."""
+        from mmr5.pages import read_pages
+
+        path = self.path(document.doc_name)
+        if not path.is_file():
+            raise CorpusError(f"the PDF of {document.doc_name!r} is missing: there is no {path}; {self.remedy}")
+        problems: list[Problem] = []
+        read = read_pages(path, ocr=self.ocr, cache=self.cache, progress=self.progress, on_problem=problems.append)
+        for problem in problems:
+            warnings.warn(str(problem), MMR5Warning, stacklevel=2)
+        shown = path.name
+        found = {page.number: replace(page, source=shown) for page in read}
+        last = max([*found, *(problem.page or 0 for problem in problems)])
+        return [found.get(number) or Page(shown, number, text="") for number in range(1, last + 1)]
+
+
+def load_folder(folder: Path, *, name: str, store: PageStore) -> Corpus:
+    """The corpus of a folder in the format above.
+
+    Raises:
+        CorpusError: a file is missing or breaks the format.
+    """
+    documents, questions, gists = read_folder(folder)
+    return Corpus(name, documents, questions, store, gists)
 
 
 def read_folder(folder: Path) -> tuple[tuple[Document, ...], tuple[Question, ...], dict[str, dict[int, str]]]:

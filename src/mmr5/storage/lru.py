@@ -1,10 +1,10 @@
-"""A bounded memory of tensors: the least recently used go first."""
+"""A bounded memory: the least recently used go first."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 V = TypeVar("V")
@@ -14,25 +14,25 @@ class LRU(Generic[V]):
     """Values with a size each, kept while their sizes sum to no more than a cap; safe to share between threads.
 
     Args:
-        max_bytes: the cap, at least 0; a value larger than it is not kept.
+        capacity: the cap, at least 0, in the unit of the sizes (bytes, pages, entries); a value larger than it is not kept.
 
     Attributes:
         hits: how often a value was there.
         misses: how often it was not.
     """
 
-    def __init__(self, max_bytes: int) -> None:
-        self.max_bytes = max_bytes
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
         self.hits = 0
         self.misses = 0
         self._held: OrderedDict[Hashable, tuple[V, int]] = OrderedDict()
-        self._bytes = 0
+        self._size = 0
         self._lock = threading.Lock()
 
     @property
-    def bytes(self) -> int:
+    def size(self) -> int:
         """The sizes of all values, summed."""
-        return self._bytes
+        return self._size
 
     def __len__(self) -> int:
         return len(self._held)
@@ -54,20 +54,34 @@ class LRU(Generic[V]):
             found = self._held.get(key)
             return None if found is None else found[0]
 
-    def put(self, key: Hashable, value: V, size: int) -> None:
-        """Keep a value of ``size`` bytes, and drop the least recently used ones beyond the cap."""
+    def put(self, key: Hashable, value: V, size: int = 1) -> None:
+        """Keep a value, and drop the least recently used ones beyond the cap."""
         with self._lock:
             if (old := self._held.pop(key, None)) is not None:
-                self._bytes -= old[1]
-            if size > self.max_bytes:
+                self._size -= old[1]
+            if size > self.capacity:
                 return
             self._held[key] = (value, size)
-            self._bytes += size
-            while self._bytes > self.max_bytes:
-                self._bytes -= self._held.popitem(last=False)[1][1]
+            self._size += size
+            while self._size > self.capacity:
+                self._size -= self._held.popitem(last=False)[1][1]
+
+    def get_or_make(self, key: Hashable, make: Callable[[], V], size: Callable[[V], int] | None = None) -> V:
+        """The value, or else what ``make()`` gives, kept. Two callers at once may both make it.
+
+        Args:
+            key: of the value.
+            make: called where there is none.
+            size: of a value; each counts 1 without it.
+        """
+        found = self.get(key)
+        if found is None:
+            found = make()
+            self.put(key, found, 1 if size is None else size(found))
+        return found
 
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:
             self._held.clear()
-            self._bytes = 0
+            self._size = 0

@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from mmr5.answer import fold
-from mmr5.data.corpus import Corpus
-from mmr5.data.records import Document, Question
+from mmr5.corpora.records import Corpus, Document, Question
 from mmr5.errors import ConfigError
 from mmr5.excerpts import words
 from mmr5.types import Progress
