@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import shlex
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from typing import Any
 from mmr5.cache import Cache
 from mmr5.corpora import Corpus, Document, Question
 from mmr5.errors import ConfigError, CorpusError
-from mmr5.evaluation.provenance import claim, provenance, write_text
+from mmr5.evaluation.provenance import claim, provenance
 from mmr5.evaluation.rankers import BASELINES, Task, ranker
 from mmr5.evaluation.report import report_markdown
 from mmr5.evaluation.report_page import report_html
@@ -27,6 +26,8 @@ from mmr5.pipeline import recipe_fusion
 from mmr5.render.html import write_html
 from mmr5.reranker import Reranker
 from mmr5.retrieval import Retriever, is_retriever, open_retriever, top_candidates
+from mmr5.storage.atomic import write_text
+from mmr5.storage.jsonl import write_json
 from mmr5.types import Candidates, Page, Progress, Ranking
 
 __all__ = ["BASELINES", "BATCH", "Setup", "evaluate"]
@@ -182,7 +183,7 @@ def evaluate(
     order = {q.qid: i for i, q in enumerate(q for _, questions in todo for q in questions)}
     lines = sorted((x for x in run.values.values() if x.qid in order), key=lambda x: order[x.qid])
     scores = summarise(lines, domains=corpus.domains, seed=setup.seed)
-    write_text(out / "scores.json", json.dumps(scores, indent=2) + "\n")
+    write_json(out / "scores.json", scores)
     write_text(out / "report.md", report_markdown(scores, facts))
     write_text(out / "run.trec", trec_run(lines, f"mmr5-{setup.model.replace('/', '-')}"))
     write_text(out / "qrels.trec", trec_qrels(lines))

@@ -20,7 +20,7 @@ from mmr5.corpora import Corpus
 from mmr5.engines.encoders import checkpoint_identity
 from mmr5.errors import CapabilityError, ConfigError, EngineError, MissingExtraError, ModelNotFoundError
 from mmr5.evaluation.benchmark import BATCH, Setup, evaluate
-from mmr5.evaluation.provenance import corpus_digest, write_text
+from mmr5.evaluation.provenance import corpus_digest
 from mmr5.evaluation.rankers import BASELINES
 from mmr5.evaluation.runs import RUN, FirstStage, read_run
 from mmr5.evaluation.table_report import table_markdown
@@ -29,6 +29,8 @@ from mmr5.models.resolve import NAMED as EMBEDDED
 from mmr5.reranker import Reranker
 from mmr5.retrieval import release_models
 from mmr5.retrieval.names import BASIC, find_encoding
+from mmr5.storage.atomic import write_text
+from mmr5.storage.jsonl import write_json
 from mmr5.types import Progress
 
 MARK = "row.json"
@@ -125,7 +127,7 @@ def run_table(
         if row.slug in asked and found[row.slug]["status"] != "done":
             found[row.slug] = work.measure(row)
         result = {**facts, "rows": [found[r.slug] for r in table.rows]}
-        write_text(out / "table.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+        write_json(out / "table.json", result)
         write_text(out / "table.md", table_markdown(result))
     release_models()
     return result
@@ -194,7 +196,7 @@ class _Work:
                 )
         except CANNOT as error:
             return self.entry(row, "failed", str(error))
-        write_text(folder / MARK, json.dumps(self.mark(row), indent=2) + "\n")
+        write_json(folder / MARK, self.mark(row))
         return self.entry(row, "done", "", scores)
 
     def first_stage(self, row: Row) -> FirstStage | None:

@@ -17,13 +17,14 @@ from typing import Any
 import mmr5.errors
 from mmr5.corpora import Corpus
 from mmr5.errors import ConfigError, EngineError, MMR5Error
-from mmr5.evaluation.provenance import claim, provenance, write_text
+from mmr5.evaluation.provenance import claim, provenance
 from mmr5.evaluation.runs import RUN, open_qids, read_first_stage
 from mmr5.scale import cluster
 from mmr5.scale.cluster import Workers
 from mmr5.scale.pieces import Failure, Outcome, Piece, pieces
 from mmr5.scale.worker import Job, differing
 from mmr5.storage.journal import Journal
+from mmr5.storage.jsonl import write_jsonl
 from mmr5.types import Progress
 
 BATCH = 8
@@ -164,7 +165,7 @@ def _closing(found: Iterator[Outcome]) -> Iterator[None]:
 
 def _list_failures(path: Path, failures: Sequence[Failure]) -> None:
     if failures:
-        write_text(path, "".join(json.dumps(dataclasses.asdict(f), ensure_ascii=False) + "\n" for f in failures))
+        write_jsonl(path, map(dataclasses.asdict, failures))
     else:
         path.unlink(missing_ok=True)
 

@@ -27,7 +27,7 @@ _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text as UTF-8; a lone surrogate becomes an escape (``\\udfff``), as JSON writes it.
+    """Write a text as UTF-8; a lone surrogate becomes an escape, as JSON writes it.
 
     Args:
         path: the file; its folder is made where there is none.

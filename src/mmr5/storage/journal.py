@@ -151,6 +151,8 @@ def _locked(path: Path) -> BaseFileLock:
         lock.acquire()
     except Timeout as error:
         raise OutputError(f"another process is writing {str(path)!r}: wait for it to end, or name another file") from error
+    except NotImplementedError as error:
+        raise OutputError(f"cannot write {str(path)!r}: its file system has no locks. Name a file on another disk.") from error
     except OSError as error:
         raise output_error(path, error) from error
     return lock

@@ -12,7 +12,7 @@ from mmr5.data.rows import PageRow, Row
 from mmr5.engines.base import Request, Sampling
 from mmr5.engines.transformers import TransformersEngine
 from mmr5.errors import ConfigError
-from mmr5.training import folder
+from mmr5.storage.jsonl import write_json
 from mmr5.training.config import TrainingConfig
 from mmr5.training.rollouts import agrees, score
 from mmr5.types import Progress
@@ -53,7 +53,7 @@ def keep_instructive(
         measured = measure(engine, config, rows, talk, progress)
         model.generation_config = held
         model.train(training)
-        folder.write(file, json.dumps({"samples": config.grpo.difficulty_samples, "rows": measured}, indent=1) + "\n")
+        write_json(file, {"samples": config.grpo.difficulty_samples, "rows": measured})
     totals = json.loads(file.read_text(encoding="utf-8"))["rows"]
     kept = [row for row, found in zip(rows, totals, strict=True) if not found["agrees"]]
     if not kept:

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import platform
 import shutil
-import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from mmr5 import __version__
-from mmr5.errors import ConfigError, MMR5Warning, OutputError
+from mmr5.errors import ConfigError, MMR5Warning
 from mmr5.models.recipes import FILE as RECIPE
 from mmr5.prompt import fingerprint
+from mmr5.provenance import FILE as PROVENANCE
+from mmr5.provenance import device_name, environment, file_digest
+from mmr5.storage.atomic import make_folder, write_text
+from mmr5.storage.jsonl import write_json
 from mmr5.training.config import TrainingConfig
 
-PROVENANCE = "provenance.json"
 HISTORY = "history.json"
 CURVES = "curves.png"
 CARD = "README.md"
@@ -60,13 +59,8 @@ def claim(config: TrainingConfig, stage: str, *, resume: bool) -> Path | None:
                 f"the run in {out} was made with other settings ({', '.join(differ)}): name another folder (run.out)"
             )
         return last_checkpoint(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {str(out)!r}: {error.strerror or error}. Name a folder that you may write to."
-        ) from error
-    write(out / PROVENANCE, json.dumps(now, indent=2) + "\n")
+    make_folder(out)
+    write_json(out / PROVENANCE, now)
     return None
 
 
@@ -79,21 +73,13 @@ def provenance(config: TrainingConfig, stage: str) -> dict[str, Any]:
     """Version, settings, inputs, libraries, prompt fingerprint and hardware, as plain JSON values."""
     rows = Path(config.data.rows)
     found = {
-        "mmr5": __version__,
-        "commit": _commit(),
+        **environment(_LIBRARIES, _device(config.model.device)),
         "stage": stage,
         "command": f"mmr5 train {stage}",
         "config": config.to_dict(),
-        "inputs": {"rows_sha256": hashlib.sha256(rows.read_bytes()).hexdigest() if rows.is_file() else None},
+        "inputs": {"rows_sha256": file_digest(rows) if rows.is_file() else None},
         "seed": config.optim.seed,
         "prompt_fingerprint": fingerprint(config.recipe.method, config.recipe.view),
-        "libraries": {name: held for name in _LIBRARIES if (held := _version(name)) is not None},
-        "hardware": {
-            "machine": platform.machine(),
-            "cores": os.cpu_count(),
-            "device": _device(config.model.device),
-            "python": platform.python_version(),
-        },
     }
     plain: dict[str, Any] = json.loads(json.dumps(found))
     return plain
@@ -122,28 +108,12 @@ def last_checkpoint(out: Path) -> Path | None:
 def finish(config: TrainingConfig, stage: str, history: Sequence[Mapping[str, Any]], facts: Mapping[str, Any], base: str) -> None:
     """Write what a finished run leaves beside its weights: recipe, history, curves and model card."""
     out = Path(config.run.out)
-    write(out / RECIPE, config.recipe.recipe(config.data.max_pixels).to_json())
-    write(out / HISTORY, json.dumps({"facts": dict(facts), "history": list(history)}, indent=1) + "\n")
+    write_text(out / RECIPE, config.recipe.recipe(config.data.max_pixels).to_json())
+    write_json(out / HISTORY, {"facts": dict(facts), "history": list(history)})
     from mmr5.training.curves import draw
 
     draw(history, out / CURVES, title=f"{stage} · {out.name}")
-    write(out / CARD, _card(config, stage, facts, base))
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file atomically.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    try:
-        staging = path.with_name(f".{path.name}.tmp")
-        staging.write_text(text, encoding="utf-8")
-        staging.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {str(path)!r}: {error.strerror or error}. Name a folder that you may write to."
-        ) from error
+    write_text(out / CARD, _card(config, stage, facts, base))
 
 
 def _card(config: TrainingConfig, stage: str, facts: Mapping[str, Any], base: str) -> str:
@@ -195,35 +165,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
 def _device(asked: str) -> str:
     from mmr5.engines.loading import pick_device
 
-    device = pick_device(asked)
-    torch = sys.modules.get("torch")
-    return f"{device} ({torch.cuda.get_device_name(device)})" if torch is not None and device.type == "cuda" else str(device)
-
-
-def _commit() -> str | None:
-    import subprocess
-
-    here = Path(__file__).resolve().parent
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
-        )
-        known = subprocess.run(
-            ["git", "-C", str(here), "ls-files", "--error-unmatch", Path(__file__).name],
-            capture_output=True,
-            timeout=10,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 and known.returncode == 0 else None
+    return device_name(pick_device(asked))

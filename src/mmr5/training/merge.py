@@ -8,8 +8,8 @@ from pathlib import Path
 from mmr5.engines.loading import load_model, pick_device, pick_dtype
 from mmr5.errors import ModelNotFoundError
 from mmr5.models.recipes import FILE as RECIPE
+from mmr5.provenance import FILE as PROVENANCE
 from mmr5.training.config import TrainingConfig
-from mmr5.training.folder import PROVENANCE
 from mmr5.training.loading import save_whole
 
 FOLDER = "merged"

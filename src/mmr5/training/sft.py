@@ -10,7 +10,9 @@ from typing import Any
 from mmr5.engines.loading import import_torch
 from mmr5.errors import EngineError, missing_extra
 from mmr5.models.recipes import FILE as RECIPE
-from mmr5.training import folder, groupwise, loading, sources
+from mmr5.storage.atomic import write_text
+from mmr5.storage.jsonl import write_json
+from mmr5.training import groupwise, loading, sources
 from mmr5.training.config import TrainingConfig
 from mmr5.training.folder import claim, finish
 from mmr5.types import Progress
@@ -153,7 +155,7 @@ def reporter(progress: Progress | None, stage: str, config: TrainingConfig, proc
             if state.is_world_process_zero:
                 saved = Path(args.output_dir) / f"checkpoint-{state.global_step}"
                 loading.save_processor(processor, saved)
-                folder.write(saved / RECIPE, config.recipe.recipe(config.data.max_pixels).to_json())
+                write_text(saved / RECIPE, config.recipe.recipe(config.data.max_pixels).to_json())
 
     return Reporter()
 
@@ -195,7 +197,7 @@ def name_base(out: Path, base: str) -> None:
     file = out / "adapter_config.json"
     if file.is_file():
         settings = json.loads(file.read_text(encoding="utf-8"))
-        folder.write(file, json.dumps({**settings, "base_model_name_or_path": base}, indent=2) + "\n")
+        write_json(file, {**settings, "base_model_name_or_path": base})
 
 
 def drop_default_outputs(trainer: Any) -> None:
