@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,7 @@ def read_columns(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]
 
 
 def read_range(path: Path, start: int, stop: int, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows ``start..stop-1`` of some columns; only the row groups that hold them are read.
+    """The rows ``start..stop-1`` of some columns; of those columns, the row groups that hold them are read.
 
     Raises:
         CorpusError: the rows are not in the file.
@@ -86,17 +87,12 @@ def read_range(path: Path, start: int, stop: int, columns: Sequence[str]) -> lis
     starts = _group_starts(file)
     if not 0 <= start <= stop <= starts[-1]:
         raise CorpusError(f"{path} has {starts[-1]} rows, and rows {start}..{stop - 1} were asked for")
-    first = bisect.bisect_right(starts, start) - 1
-    groups = [g for g in range(first, len(starts) - 1) if starts[g] < stop]
-    rows: list[dict[str, Any]] = []
-    at = starts[groups[0]] if groups else 0
-    for batch in file.iter_batches(batch_size=1024, row_groups=groups, columns=list(columns)) if groups else ():
-        low, high = max(start - at, 0), min(stop - at, len(batch))
-        if low < high:
-            rows += batch.slice(low, high - low).to_pylist()
-        at += len(batch)
-        if at >= stop:
-            break
+    groups = [g for g, (first, end) in enumerate(pairwise(starts)) if first < stop and start < end]
+    if start == stop:
+        return []
+    rows: list[dict[str, Any]] = (
+        file.read_row_groups(groups, columns=list(columns)).slice(start - starts[groups[0]], stop - start).to_pylist()
+    )
     return rows
 
 
@@ -229,7 +225,4 @@ def _reader(path: Path, column: str) -> _Reader:
 def _group_starts(file: Any) -> list[int]:
     """First row of each row group, and the number of rows at the end."""
     meta = file.metadata
-    starts = [0]
-    for i in range(meta.num_row_groups):
-        starts.append(starts[-1] + meta.row_group(i).num_rows)
-    return starts
+    return [0, *accumulate(meta.row_group(i).num_rows for i in range(meta.num_row_groups))]
