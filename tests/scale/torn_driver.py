@@ -11,10 +11,9 @@ import sys
 from pathlib import Path
 
 from mmr5.corpora import load_corpus
-from mmr5.evaluation.benchmark import Setup
-from mmr5.scale.cluster import Workers
 from mmr5.scale.driver import rerank_run
 from mmr5.scale.worker import Job, Worker
+from mmr5.settings import EvaluationSettings, WorkerSettings
 
 
 def tear(number, draw):
@@ -34,15 +33,16 @@ def tear(number, draw):
 
 
 def main(corpus, out, number, seed):
-    setup = Setup(str(corpus), retriever=str(corpus / "first.trec"), model="m", method="direct", view="text", ocr="never")
+    setup = EvaluationSettings(
+        str(corpus), retriever=str(corpus / "first.trec"), model="m", engine="scripted", method="direct", view="text", ocr="never"
+    )
     tear(number, random.Random(seed))
 
     def here(job, work, workers):
         worker = Worker(job)
         return (worker.run(piece) for piece in work)
 
-    job = Job(setup, engine="scripted")
-    rerank_run(job, load_corpus(corpus, ocr="never"), out, Workers(1), resume=True, batch=2, source=here)
+    rerank_run(Job(setup), load_corpus(corpus, ocr="never"), out, WorkerSettings(1), resume=True, batch=2, source=here)
 
 
 if __name__ == "__main__":

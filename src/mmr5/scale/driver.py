@@ -17,12 +17,13 @@ from typing import Any
 import mmr5.errors
 from mmr5.corpora import Corpus
 from mmr5.errors import ConfigError, EngineError, MMR5Error
+from mmr5.evaluation.benchmark import run_config
 from mmr5.evaluation.provenance import claim, provenance
 from mmr5.evaluation.runs import RUN, open_qids, read_first_stage
 from mmr5.scale import cluster
-from mmr5.scale.cluster import Workers
 from mmr5.scale.pieces import Failure, Outcome, Piece, pieces
 from mmr5.scale.worker import Job, differing
+from mmr5.settings import WorkerSettings
 from mmr5.storage.journal import Journal
 from mmr5.storage.jsonl import write_jsonl
 from mmr5.types import Progress
@@ -33,7 +34,7 @@ FAILURES = "failures.jsonl"
 FAILURES_IN_A_ROW = 20
 """After so many failures without one success between them the run stops: a server is down, or refuses everything."""
 
-Source = Callable[[Job, Sequence[Piece], Workers], Iterator[Outcome]]
+Source = Callable[[Job, Sequence[Piece], WorkerSettings], Iterator[Outcome]]
 
 
 @dataclass
@@ -57,7 +58,7 @@ def rerank_run(
     job: Job,
     corpus: Corpus,
     out: Path,
-    workers: Workers,
+    workers: WorkerSettings,
     *,
     resume: bool = False,
     batch: int = BATCH,
@@ -92,7 +93,7 @@ def rerank_run(
     given = read_first_stage(setup.retriever)
     if not resume and (out / RUN).exists() and (out / RUN).stat().st_size:
         raise ConfigError(f"{out} holds a run already: add --resume to go on with it, or name another folder")
-    facts = provenance(dataclasses.asdict(setup), command, corpus, given.path, None)
+    facts = provenance(run_config(setup, None), command, corpus, given.path, None)
     with open_qids(out / RUN) as run:
         wanted = [q.qid for q in corpus.questions[: setup.limit]]
         left = pieces(corpus, given.rankings, run.values, candidates=setup.candidates, size=batch, limit=setup.limit)
@@ -104,7 +105,7 @@ def rerank_run(
     return tally
 
 
-def _on_ray(job: Job, work: Sequence[Piece], workers: Workers) -> Iterator[Outcome]:
+def _on_ray(job: Job, work: Sequence[Piece], workers: WorkerSettings) -> Iterator[Outcome]:
     with cluster.cluster(workers) as ray:
         yield from cluster.outcomes(ray, job, work, workers)
 
