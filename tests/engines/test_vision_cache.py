@@ -79,7 +79,7 @@ def test_a_page_is_seen_once_while_there_is_room():
     assert pages._tower.calls == ["a", "b", "c"]
     pages.get([a, b])
     assert pages._tower.calls == ["a", "b", "c", "b"]
-    assert pages.memory.bytes == 64
+    assert pages.memory.size == 64
     assert pages.tokens(a) == 4
     assert pages.tokens(c) is None
 

@@ -21,3 +21,18 @@ def test_a_value_larger_than_the_cap_is_not_kept_and_replaces_its_elder():
     held.put("b", 1, 1)
     held.clear()
     assert (len(held), held.size) == (0, 0)
+
+
+def test_what_is_not_there_is_made_once_and_kept_by_its_size():
+    held, made = LRU(3), []
+
+    def make(value):
+        return lambda: made.append(value) or [value] * value
+
+    assert held.get_or_make("a", make(2), len) == [2, 2] == held.get_or_make("a", make(9), len)
+    assert held.get_or_make("b", make(2), len) == [2, 2]
+    assert (made, held.size, held.peek("a")) == ([2, 2], 2, None)
+    held = LRU(2)
+    for key in "abc":
+        held.get_or_make(key, lambda: 1)
+    assert (len(held), held.peek("a")) == (2, None)

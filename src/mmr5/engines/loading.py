@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import tempfile
 import time
 import warnings
 from contextlib import AbstractContextManager
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmr5.errors import ConfigError, ModelNotFoundError, missing_extra
+from mmr5.storage.atomic import staged_folder
 
 if TYPE_CHECKING:
     import torch
@@ -174,8 +174,7 @@ def dequantise(gguf: str, target: str, *, lock: AbstractContextManager[object]) 
     with lock:
         if (folder / "config.json").is_file():
             return
-        with tempfile.TemporaryDirectory(prefix=".preparing-", dir=folder.parent) as made:
-            staging = Path(made) / "model"
+        with staged_folder(folder) as staging:
             with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that no setting of transformers turns off
                 model = transformers.AutoModelForCausalLM.from_pretrained(
                     source.parent,
@@ -185,7 +184,6 @@ def dequantise(gguf: str, target: str, *, lock: AbstractContextManager[object]) 
                 )
             model.save_pretrained(staging)
             transformers.AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(staging)
-            staging.replace(folder)
 
 
 def merge_adapter(model: Any, adapter: str) -> Any:
