@@ -4,7 +4,8 @@ import pytest
 
 from mmr5.corpora import load_corpus
 from mmr5.corpora.records import qids
-from mmr5.errors import CorpusError
+from mmr5.errors import ConfigError, CorpusError, MMR5Warning
+from mmr5.types import Page, Problem
 
 
 def broken(pdf_corpus, name, change):
@@ -72,3 +73,22 @@ def test_a_pdf_with_other_pages_than_recorded_is_refused(pdf_corpus):
         load_corpus(pdf_corpus).document_pages("x")
     with pytest.raises(CorpusError, match="there is no corpus"):
         load_corpus(pdf_corpus / "nowhere")
+
+
+def test_page_text_is_a_choice_of_mmdocir_alone(pdf_corpus):
+    with pytest.raises(ConfigError, match="page_text is 'odd': use ocr or vlm"):
+        load_corpus(pdf_corpus, page_text="odd")
+    with pytest.raises(ConfigError, match="has one text a page"):
+        load_corpus(pdf_corpus, page_text="vlm")
+
+
+def test_a_page_that_cannot_be_read_stands_empty_so_that_ids_keep_their_meaning(pdf_corpus, monkeypatch):
+    def some(path, *, on_problem, **_):
+        on_problem(Problem("gates.pdf", 8, "is damaged"))
+        return [Page("x", 1, "one"), Page("x", 3, "three")]
+
+    monkeypatch.setattr("mmr5.pages.read_pages", some)
+    with pytest.warns(MMR5Warning, match="is damaged"):
+        pages = load_corpus(pdf_corpus).document_pages("gates")
+    assert [p.text for p in pages] == ["one", "", "three", "", "", "", "", ""]
+    assert [(p.source, p.number) for p in pages] == [("gates.pdf", i + 1) for i in range(8)]

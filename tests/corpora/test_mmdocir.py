@@ -264,3 +264,27 @@ def test_training_files_that_break_their_format(tmp_path):
     pq.write_table(pa.Table.from_pylist(empty), folder / mmdocir_training.PARQUET / "Wiki-ss_filter.parquet")
     with pytest.raises(PageError, match="holds no image"):
         ParquetImage(folder / mmdocir_training.PARQUET / "Wiki-ss_filter.parquet", "image", 0).load()
+
+
+def test_a_picture_in_a_parquet_file_is_known_by_its_content(tmp_path):
+    path = evaluation(tmp_path) / mmdocir.PAGES
+    first, again, other = (ParquetImage(path, "image_binary", row) for row in (0, 0, 1))
+    assert first.key == again.key != other.key
+    with pytest.raises(CorpusError, match="there is no file"):
+        ParquetImage(tmp_path / "gone.parquet", "image_binary", 0).read()
+    assert read_range(path, 2, 2, ["ocr_text"]) == []
+    rows = [{"file_name": "a", "page": 0, "image": b"no picture"}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "bad.parquet")
+    with pytest.raises(PageError, match=r"bad\.parquet, row 0"):
+        ParquetImage(tmp_path / "bad.parquet", "image", 0).load()
+
+
+def test_layouts_without_a_mapping_are_refused_and_an_unreadable_source_is_named(tmp_path):
+    for mapping, said in (("x", "expected objects with page and bbox"), ({"page": None, "bbox": [1, 2, 3, 4]}, "page is None")):
+        folder = evaluation(tmp_path / said[:4], change=lambda r, m=mapping: r[0]["questions"][0].update(layout_mapping=[m]))
+        with pytest.raises(CorpusError, match=said):
+            load_evaluation(folder)
+    source = evaluation(tmp_path / "published")
+    (source / mmdocir.PAGES).unlink()
+    with pytest.raises(CorpusError, match="there is no file"):
+        fetch_evaluation(tmp_path / "mine", source=source)

@@ -14,7 +14,7 @@ from mmr5.cli.main import main
 from mmr5.corpora import debian, load_corpus
 from mmr5.corpora.opendocs import Origin, annotations_folder, fetch_documents, fetch_opendocs, pdf_folder
 from mmr5.corpora.records import Document
-from mmr5.errors import CorpusError, EngineError, InputError
+from mmr5.errors import CorpusError, EngineError, InputError, MissingExtraError
 
 PDFS = {name: f"%PDF-1.4 {name}".encode() for name in ("one", "two", "link")}
 PATHS = {"one": "/usr/share/doc/pack/one.pdf", "two": "/usr/share/doc/pack/two.pdf.gz", "link": "/usr/share/doc/pack/link.pdf"}
@@ -200,3 +200,39 @@ def test_missing_pdfs_name_the_command_that_fetches_them(tmp_path):
         corpus.document_pages("btt")
     assert pdf_folder(Cache(tmp_path)) == tmp_path / "corpora" / "opendocs" / "pdf"
     assert len(fetch_opendocs(cache=Cache(tmp_path), source=tmp_path).failed) == 84
+
+
+def test_packages_by_other_packers_and_links_of_both_kinds(tmp_path, monkeypatch):
+    zstandard = pytest.importorskip("zstandard")
+    whole = package(tmp_path / "z.deb", packer=zstandard.compress, suffix=".zst")
+    assert debian.read_file(whole, PATHS["one"]) == PDFS["one"]
+
+    def absent(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(debian.importlib, "import_module", absent)
+    with pytest.raises(MissingExtraError, match="pip install zstandard"):
+        debian.read_file(whole, PATHS["one"])
+    odd = package(tmp_path / "odd.deb", packer=bytes, suffix=".lz4")
+    with pytest.raises(InputError, match="data.tar.lz4 is compressed in a way that is not known"):
+        debian.read_file(odd, PATHS["one"])
+    circle = deb(tmp_path / "circle.deb", {}, links=[("/a", "/b"), ("/b", "a")])
+    assert debian.read_file(circle, "/a") is None
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        info = tarfile.TarInfo("./hard")
+        info.type, info.linkname = tarfile.LNKTYPE, "./usr/real"
+        archive.addfile(info)
+        info = tarfile.TarInfo("./usr/real")
+        info.size = 3
+        archive.addfile(info, io.BytesIO(b"abc"))
+    hard = deb(tmp_path / "hard.deb", {}, packer=lambda _: buffer.getvalue(), suffix="")
+    assert debian.read_file(hard, "/hard") == b"abc"
+
+
+def test_a_damaged_gzip_is_refused_by_name(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "two.pdf.gz").write_bytes(gzip.compress(PDFS["two"])[:-9])
+    fetched = fetch_documents(documents(), tmp_path / "pdf", source=source)
+    assert "two.pdf.gz of pack is damaged" in fetched.failed["two"]

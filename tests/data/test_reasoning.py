@@ -9,9 +9,9 @@ from mmr5.cli.main import main
 from mmr5.data.candidates import CandidateList
 from mmr5.data.notes import open_notes, read_notes
 from mmr5.data.reasoning import FAILURES_IN_A_ROW, reason
-from mmr5.data.teacher import TeacherSettings, clean_note, prompt_file, write_note
+from mmr5.data.teacher import TeacherSettings, clean_note, open_teacher, prompt_file, refine_notes, write_note
 from mmr5.engines.scripted import ScriptedEngine
-from mmr5.errors import ContextLengthError, CorpusError, EngineError, MMR5Warning, OutputError
+from mmr5.errors import ConfigError, ContextLengthError, CorpusError, EngineError, MMR5Warning, OutputError
 from mmr5.types import Page
 
 
@@ -276,3 +276,47 @@ def test_a_teacher_without_an_address_is_a_usage_error(pdf_corpus, tmp_path, cap
     run("data", "candidates", pdf_corpus, "--out", lists, "--retriever", "none")
     assert run("data", "reason", lists, "--corpus", pdf_corpus, "--out", tmp_path / "n", "--teacher", "m") == 2
     assert "--base-url" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("bad", [{"workers": 0}, {"asks": 0}, {"page_tokens": 0}, {"note_tokens": 0}, {"temperature": -0.1}])
+def test_impossible_settings_are_refused(bad):
+    with pytest.raises(ConfigError, match=f"{next(iter(bad))} is .*at least"):
+        TeacherSettings(**bad)
+
+
+def test_a_page_without_a_picture_and_a_refinement_with_a_hole(corpus):
+    with pytest.raises(ConfigError, match=r"x\.pdf page 1 has no picture: use view 'text'"):
+        write_note(ScriptedEngine(good), "q?", Page("x.pdf", 1, "text"), relevant=True, settings=TeacherSettings())
+    engine = ScriptedEngine(["Image 1: Shows one.", "Image 1: Shows one.\nImage 2: Shows two."])
+    written = refine_notes(engine, "q?", ["a", "b"], [0], settings=TEXT)
+    assert (written.notes, written.asks) == (("Shows one.", "Shows two."), 2)
+    assert "there is no line for Image 2" in text_of(engine.requests[1])
+
+
+def test_a_list_is_rewritten_only_when_its_relevant_pages_have_notes(corpus, tmp_path):
+    def silent(request):
+        return "" if "holds the answer, or a part" in text_of(request) else good(request)
+
+    settings = TeacherSettings(view="text", workers=2, asks=1, refine=True)
+    with open_notes(tmp_path / "notes.jsonl") as journal:
+        tally = reason(lists_of(0, 1), corpus, ScriptedEngine(silent), journal, settings)
+        assert (tally.total, tally.written, tally.dropped) == (2, 1, 1)
+        kinds = {record["kind"] for record in journal.values.values()}
+    assert kinds == {"note"}
+    with open_notes(tmp_path / "full.jsonl") as journal:
+        reason(lists_of(0, 1), corpus, ScriptedEngine(good), journal, settings)
+        assert reason(lists_of(0, 1), corpus, ScriptedEngine([]), journal, settings).present == 3
+
+
+def test_a_teacher_by_engine(monkeypatch):
+    engine, alone = open_teacher("m", "openai", "http://127.0.0.1:1/v1", tries=3, workers=2)
+    assert (engine.model, alone, engine._retries) == ("m", False, 2)
+    engine, alone = open_teacher("m", "scripted", None, tries=1, workers=2)
+    assert (engine.name, alone) == ("scripted", False)
+
+
+def test_a_line_that_is_no_note_is_named(tmp_path):
+    path = tmp_path / "notes.jsonl"
+    path.write_text('{"key": "a", "kind": "list", "qid": "q", "candidates": [1], "notes": ["x", "y"]}\n')
+    with pytest.raises(CorpusError, match=r"line 1: this is no line of a notes file"):
+        read_notes(path)

@@ -117,7 +117,7 @@ def test_cached_and_fresh_pages_give_the_same_scores_to_the_last_bit(tiny_vision
     options = {"dtype": dtype, "device": "cpu"}
     choices = [["1,", "2,"]]
     cached = TransformersEngine.from_pretrained(str(tiny_vision), **options)
-    cached._reader.prefixes.max_bytes = 0
+    cached._reader.prefixes.capacity = 0
     cached.score_choices([ask(["bb", "a"], "other"), ask(["ccc", "a"])], choices * 2)
     seen = cached._reader.pages.seen
     found = cached.score_choices([ask(["a", "bb"])], choices)

@@ -1,6 +1,7 @@
 """Every output of the package is written here: each kind of target, and each kind of refusal."""
 
 import errno
+import json
 import os
 import stat
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mmr5.errors import CorpusError, OutputError
+from mmr5.errors import CorpusError, OutputError, SourceNotFoundError
 from mmr5.storage import atomic
 from mmr5.storage.atomic import make_folder, staged_folder, write_bytes, write_text, writing
 from mmr5.storage.jsonl import write_json, write_jsonl
@@ -196,8 +197,26 @@ def test_a_lone_surrogate_is_written_as_an_escape_that_json_reads_back(tmp_path)
     record = {"question": "a \udfff é"}
     write_json(tmp_path / "a.json", record)
     write_jsonl(tmp_path / "a.jsonl", [record, record])
-    import json
-
     assert json.loads((tmp_path / "a.json").read_bytes()) == record
     assert [json.loads(line) for line in (tmp_path / "a.jsonl").read_bytes().splitlines()] == [record, record]
     assert "é" in (tmp_path / "a.json").read_text(encoding="utf-8")
+
+
+def test_an_open_descriptor_is_written_and_stays_open(tmp_path):
+    out, into = os.pipe()
+    try:
+        write_text(Path(f"/proc/self/fd/{into}"), "one ")
+        write_text(Path(f"/dev/fd/{into}"), "two")
+        assert os.read(out, 100) == b"one two"
+    finally:
+        os.close(out)
+        os.close(into)
+    with pytest.raises(OutputError, match="Bad file descriptor"):
+        write_text(Path(f"/dev/fd/{into}"), "gone")
+
+
+@pytest.mark.parametrize("error", [OutputError("other file"), SourceNotFoundError("no such input")])
+def test_an_error_of_ours_within_the_block_keeps_its_words(tmp_path, error):
+    with pytest.raises(type(error), match=f"^{error}$"), writing(tmp_path / "a"):
+        raise error
+    assert names(tmp_path) == []
