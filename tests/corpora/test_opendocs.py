@@ -214,7 +214,7 @@ def test_packages_by_other_packers_and_links_of_both_kinds(tmp_path, monkeypatch
     with pytest.raises(MissingExtraError, match="pip install zstandard"):
         debian.read_file(whole, PATHS["one"])
     odd = package(tmp_path / "odd.deb", packer=bytes, suffix=".lz4")
-    with pytest.raises(InputError, match="data.tar.lz4 is compressed in a way that is not known"):
+    with pytest.raises(InputError, match=r"data\.tar\.lz4 is compressed in a way that is not known"):
         debian.read_file(odd, PATHS["one"])
     circle = deb(tmp_path / "circle.deb", {}, links=[("/a", "/b"), ("/b", "a")])
     assert debian.read_file(circle, "/a") is None
