@@ -18,13 +18,14 @@ def load(tmp_path, text=SMALL, overrides=()):
     return load_config(file, overrides)
 
 
-TRAINING = sorted(p.relative_to(SHIPPED).as_posix() for p in SHIPPED.glob("*/*.toml") if p.parent.name != "eval")
+PROOF = Path(__file__).parents[2] / "examples" / "vision_proof"
+TRAINING = sorted([*PROOF.glob("*.toml"), *(p for p in SHIPPED.glob("*/*.toml") if p.parent.name != "eval")])
 
 
-@pytest.mark.parametrize("file", TRAINING)
+@pytest.mark.parametrize("file", TRAINING, ids=lambda file: f"{file.parent.name}/{file.stem}")
 def test_every_shipped_configuration_loads(file):
-    config = load_config(SHIPPED / file)
-    if "grpo" in file and "paper" not in file:
+    config = load_config(file)
+    if "grpo" in file.stem and file.parent.name != "paper-7b":
         check(config)
 
 

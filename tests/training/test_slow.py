@@ -13,8 +13,6 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.slow  # 120 s
 def test_two_processes_equal_one(settings, pages_corpus):
-    from importlib import resources
-
     from safetensors.torch import load_file
 
     from mmr5.training.sft import train_sft
@@ -28,7 +26,7 @@ def test_two_processes_equal_one(settings, pages_corpus):
         if table != "grpo"
         for key, value in values.items()
     ]
-    config = Path(str(resources.files("mmr5"))) / "configs" / "smoke" / "sft.toml"
+    config = ROOT / "examples" / "vision_proof" / "sft.toml"
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "mmr5.cli.main", "train", "sft",
         str(config), *sets,
@@ -54,7 +52,16 @@ def sets(config):
 
 
 def start(stage, config, *more):
-    command = [sys.executable, "-m", "mmr5.cli.main", "train", stage, f"smoke/{stage}", *sets(config), *more]
+    command = [
+        sys.executable,
+        "-m",
+        "mmr5.cli.main",
+        "train",
+        stage,
+        str(ROOT / "examples" / "vision_proof" / f"{stage}.toml"),
+        *sets(config),
+        *more,
+    ]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
