@@ -90,7 +90,7 @@ def test_values_are_set_from_the_command_line(tmp_path):
         ("grpo.temperature=0.0", "rollouts without chance are all alike"),
         ("grpo.loss_type=ppo", "use one of grpo, bnpo"),
         ("grpo.group_size=1", "grpo.group_size is 1: it is at least 2"),
-        ("recipe.method=guess", "method 'guess' with view"),
+        ("recipe.method=guess", "method is 'guess': use one of reason"),
         ("data.max_pixels=10", "it is at least 784"),
     ],
 )

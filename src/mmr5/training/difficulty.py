@@ -3,54 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmr5.data.conversations import Conversations
 from mmr5.data.rows import PageRow, Row
-from mmr5.engines.base import Request, Sampling
+from mmr5.engines.base import Engine, Request, Sampling
 from mmr5.engines.transformers import TransformersEngine
 from mmr5.errors import ConfigError
 from mmr5.training import folder
-from mmr5.training.config import TrainingConfig
-from mmr5.training.rollouts import agrees, score
-from mmr5.types import Progress
+from mmr5.training.grpo_rewards import agrees, score
+from mmr5.training.trainer import Run
 
 FILE = "difficulty.json"
 AT_ONCE = 16
 """Rows whose replies are sampled together."""
 
 
-def keep_instructive(
-    config: TrainingConfig,
-    rows: Sequence[Row],
-    talk: Conversations,
-    model: Any,
-    processor: Any,
-    *,
-    progress: Progress | None = None,
-) -> list[Row]:
+def keep_instructive(run: Run) -> list[Row]:
     """Sample replies with the model as it is, and keep the rows whose rewards differ.
 
     What was measured stands in ``difficulty.json``; a run that is gone on with reads it and samples nothing.
 
     Args:
-        config: ``grpo.difficulty_samples`` replies a row, at the run's temperature.
-        rows: the rows.
-        talk: makes their prompts.
-        model: the policy at the start.
-        processor: its processor or tokenizer.
-        progress: told of rows.
+        run: of ``grpo.difficulty_samples`` replies a row, at the run's temperature; its progress is told of rows.
 
     Raises:
         ConfigError: no row is left.
     """
+    config, rows, model = run.config, run.rows, run.model
     file = Path(config.run.out) / FILE
     if not file.is_file():
         training, held = model.training, model.generation_config
-        engine = TransformersEngine(model.eval(), processor, name="policy", max_pixels=config.data.max_pixels)
-        measured = measure(engine, config, rows, talk, progress)
+        engine = TransformersEngine(model.eval(), run.processor, name="policy", max_pixels=config.data.max_pixels)
+        measured = measure(engine, run)
         model.generation_config = held
         model.train(training)
         folder.write(file, json.dumps({"samples": config.grpo.difficulty_samples, "rows": measured}, indent=1) + "\n")
@@ -64,16 +49,15 @@ def keep_instructive(
     return kept
 
 
-def measure(
-    engine: TransformersEngine, config: TrainingConfig, rows: Sequence[Row], talk: Conversations, progress: Progress | None
-) -> list[dict[str, Any]]:
+def measure(engine: Engine, run: Run) -> list[dict[str, Any]]:
     """For each row: whether its replies' rewards agree, and their means."""
+    config, rows, progress = run.config, run.rows, run.progress
     grpo = config.grpo
     weights = (grpo.ranking_weight, grpo.format_weight)
     found: list[dict[str, Any]] = []
     for start in range(0, len(rows), AT_ONCE):
         part = [r for r in rows[start : start + AT_ONCE] if not isinstance(r, PageRow)]
-        requests = [Request(talk.prompt(r)) for r in part for _ in range(grpo.difficulty_samples)]
+        requests = [Request(run.talk.prompt(r)) for r in part for _ in range(grpo.difficulty_samples)]
         sampling = Sampling(grpo.max_new_tokens, grpo.temperature, seed=config.optim.seed + start)
         replies = iter(engine.generate(requests, sampling))
         for offset, row in enumerate(part):

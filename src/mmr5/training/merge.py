@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from mmr5.engines.loading import load_model, pick_device, pick_dtype
+from mmr5.engines.loading import pick_device, pick_dtype
 from mmr5.errors import ModelNotFoundError
 from mmr5.models.recipes import FILE as RECIPE
 from mmr5.training.config import TrainingConfig
 from mmr5.training.folder import PROVENANCE
-from mmr5.training.loading import save_whole
+from mmr5.training.loading import load, save_whole
 
 FOLDER = "merged"
 
@@ -28,7 +28,7 @@ def merge(config: TrainingConfig) -> Path:
     if not (out / "adapter_config.json").is_file():
         raise ModelNotFoundError(f"{out} holds no adapter: train it first; a run without an adapter is a whole checkpoint itself")
     device = pick_device(config.model.device)
-    model, processor = load_model(
+    model, processor = load(
         str(out), device=device, dtype=pick_dtype(config.model.dtype, device), attention=config.model.attention
     )
     target = out / FOLDER
