@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -228,6 +229,27 @@ def test_training_lowers_the_losses_and_measures_what_the_engine_measures(run):
     asked = torch.tensor([s.measured.mean_logprob * s.measured.n_tokens for s in scored])
     score = margins + 0.25 * asked + 0.5 * torch.tensor([r.score for r in shown])
     assert float(found["lce"]) == pytest.approx(-float(score.log_softmax(0)[0]), abs=1e-3)
+
+
+def test_a_recipe_carries_every_setting_that_the_scores_depend_on(run):
+    """What was trained with a share of the question's likelihood is scored with it, as the checkpoint and after GRPO."""
+    from mmr5 import Reranker
+    from mmr5.models.recipes import load_recipe
+    from mmr5.prompt import fingerprint
+    from mmr5.training.sft import train_sft
+
+    config = run("sft", "optim.max_steps=2", "groups.question_share=0.25", "recipe.fusion=0.5", "recipe.notes=2")
+    train_sft(config)
+    out = Path(config.run.out)
+    wanted = {
+        "method": "pointwise", "view": "text", "page_tokens": 200, "fusion": 0.5, "question_weight": 0.25, "notes": 2,
+        "max_pixels": None, "prompt_fingerprint": fingerprint("pointwise", "text"),
+    }  # fmt: skip
+    for folder in (out, out / "checkpoint-2"):
+        assert dataclasses.asdict(load_recipe(folder)) == wanted
+    reranker = Reranker.from_pretrained(str(out), device="cpu", dtype="float32")
+    assert (reranker.settings.question_weight, reranker.settings.page_tokens) == (0.25, 200)
+    assert run("grpo", f"model.adapter={out}").checkpoint_recipe("grpo").question_weight == 0.25
 
 
 def test_what_cannot_be_trained_in_groups_is_refused(run, tiny_text):

@@ -25,6 +25,7 @@ def test_two_processes_equal_one(settings, pages_corpus):
         for table, values in both.to_dict().items()
         if table != "grpo"
         for key, value in values.items()
+        if value is not None
     ]
     config = ROOT / "examples" / "vision_proof" / "sft.toml"
     command = [
@@ -48,7 +49,12 @@ def test_two_processes_equal_one(settings, pages_corpus):
 def sets(config):
     """A configuration as flags of the command."""
     values = config.to_dict()
-    return [f"--set={table}.{key}={json.dumps(value)}" for table in values for key, value in values[table].items()]
+    return [
+        f"--set={table}.{key}={json.dumps(value)}"
+        for table in values
+        for key, value in values[table].items()
+        if value is not None
+    ]
 
 
 def start(stage, config, *more):

@@ -160,6 +160,25 @@ def test_rollouts_that_do_not_differ_stop_the_run(settings, monkeypatch):
         train_grpo(settings("grpo", "optim.max_steps=2"))
 
 
+@pytest.mark.slow  # 60 s
+def test_prompts_that_teach_nothing_are_dropped_beforehand(settings):
+    config = settings("grpo", "optim.max_steps=2", "grpo.difficulty_samples=2", "data.limit=3")
+    with pytest.raises(ConfigError, match="earn the same reward with every reply"):
+        train_grpo(config)
+    measured = json.loads((Path(config.run.out) / "difficulty.json").read_text())
+    assert [row["agrees"] for row in measured["rows"]] == [True, True, True]
+
+
+@pytest.mark.slow  # 60 s
+def test_merging_gives_one_whole_checkpoint(settings):
+    from mmr5.training.merge import merge
+
+    config = settings("sft", "optim.max_steps=1")
+    train_sft(config)
+    target = merge(config)
+    assert (target / "model.safetensors").is_file() and (target / "recipe.json").is_file()
+
+
 def _interrupt_at(step):
     def progress(stage, done, total):
         if done == step:
