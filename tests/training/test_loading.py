@@ -149,3 +149,34 @@ def test_the_context_is_what_the_model_says(model):
     assert loading.context_of(model) == 4096
     silent = SimpleNamespace(config=SimpleNamespace(get_text_config=lambda: SimpleNamespace()))
     assert loading.context_of(silent) is None
+
+
+def test_an_adapter_is_merged_once_and_kept_in_the_runs_folder(tiny_text, tmp_path, model):
+    import peft
+    import torch
+
+    torch.manual_seed(1)
+    ids = torch.arange(20).reshape(1, 20) + 40
+    stacked = peft.get_peft_model(model, peft.LoraConfig(target_modules=r".*q_proj", init_lora_weights=False)).eval()
+    stacked.save_pretrained(tmp_path / "sft")
+    config = run_of(tiny_text, tmp_path / "run", adapter=str(tmp_path / "sft"))
+    first, _, path = loading.load_for_training(config)
+    assert path == str(tmp_path / "run" / "base") and first.name_or_path == path
+    shutil.rmtree(tmp_path / "sft")  # the second time the merged weights are read
+    again, _, same = loading.load_for_training(config)
+    assert same == path
+    with torch.no_grad():
+        expected = stacked(input_ids=ids).logits
+        for merged in (first, again):
+            torch.testing.assert_close(merged.eval()(input_ids=ids).logits, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_folder_with_an_adapter_alone_is_a_base_that_is_merged(tiny_text, tmp_path, model):
+    import peft
+
+    peft.get_peft_model(model, peft.LoraConfig(target_modules=r".*q_proj")).save_pretrained(tmp_path / "sft")
+    for tokens in tiny_text.glob("*token*"):
+        shutil.copy(tokens, tmp_path / "sft")
+    _, _, path = loading.load_for_training(run_of(tmp_path / "sft", tmp_path / "run"))
+    assert path == str(tmp_path / "run" / "base")
+    assert (tmp_path / "run" / "base" / "config.json").is_file()

@@ -2,15 +2,17 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from mmr5.answer import format_verdict
 from mmr5.data.rows import ListRow, PageRow
 from mmr5.engines.spans import question_tokens
-from mmr5.errors import ConfigError, EngineError
+from mmr5.errors import ConfigError, ContextLengthError, EngineError
 from mmr5.rewards import verdict_format_reward
-from mmr5.training.grpo_pointwise import page_prompts, shared_gains
+from mmr5.training.grpo_pointwise import dataset, page_prompts, reward_functions, shared_gains
+from mmr5.training.grpo_rewards import Watch
 from mmr5.training.sft_pointwise import make_groups
 
 
@@ -263,6 +265,23 @@ def test_what_cannot_be_trained_in_groups_is_refused(run, tiny_text):
         run("sft", "groups.pages=1")
 
 
+def test_groups_are_of_page_text(run):
+    from mmr5.training.sft_pointwise import check
+
+    assert check(run("sft"), ROWS) == ROWS
+    with pytest.raises(ConfigError, match="the rows are list-wise"):
+        check(run("sft"), [*ROWS, ListRow("grpo", "q", "d", "?", (0,), (0,), "pointwise", "text", None, None, (1.0,))])
+    with pytest.raises(ConfigError, match="groups are trained over page text"):
+        check(run("sft", "recipe.view=both"), ROWS)
+
+
+def test_a_page_that_is_too_long_for_a_group_is_never_cut(run):
+    from mmr5.training.sft import train_sft
+
+    with pytest.raises(ContextLengthError, match=r"page id \d, has \d+ tokens, more than 40: .*nothing is cut"):
+        train_sft(run("sft", "data.max_tokens=40"))
+
+
 def test_rollouts_of_a_question_share_the_gain_of_their_order():
     # two pages (the second relevant), two rollouts each
     rows, questions, relevant = [0, 0, 1, 1], [0, 0, 0, 0], [False, False, True, True]
@@ -305,6 +324,28 @@ def test_prompts_for_rewards_keep_questions_whole():
         page_prompts(lists, 6, seed=0)
 
 
+def test_the_dataset_says_which_question_a_page_belongs_to():
+    talk = SimpleNamespace(prompt=lambda row: [{"role": "user", "content": [{"type": "text", "text": f"page {row.page_id}"}]}])
+    found = dataset([row("plan", 0, False), row("plan", 1, True), row("room", 1, True), row("room", 2, False)], talk, pages=2)
+    assert found["question"] == [0, 0, 1, 1] and found["row"] == [0, 1, 2, 3] and found["relevant"] == [False, True, True, False]
+    assert found["prompt"][3] == [{"role": "user", "content": "page 2"}]
+
+
+def test_rewards_as_trl_asks_for_them():
+    """Two pages of one question, two replies each; the second reply to the first page is cut off."""
+    watch, logged = Watch((1.0, 1.0)), {}
+    ranking, format_ = reward_functions(watch, end_ids=[7], gather=lambda rollouts: rollouts)
+    columns = {
+        "row": [0, 0, 1, 1], "question": [0, 0, 0, 0], "relevant": [False, False, True, True],
+        "completions": ["No. It is the index.", "Yes. It is", "Yes. It names the price.", "Yes. It names the price."],
+        "completion_ids": [[1, 7], [1, 2], [3, 7], [3, 7]], "log_metric": logged.__setitem__,
+    }  # fmt: skip
+    assert ranking(**columns) == [1.0, 0.125, 1.0, 0.125]
+    assert format_(**columns) == [1.0, 0.0, 1.0, 1.0]
+    assert logged == {"clean_share": 0.75, "truncated_share": 0.25, "agreeing_groups": 0.0, "diverse_groups": 0.5}
+    assert watch.counts == {"rollouts": 4, "truncated_rollouts": 1, "groups": 2, "agreeing_groups": 0}
+
+
 def test_a_torn_question_is_refused(run):
     from mmr5.training.grpo import check
 
@@ -316,6 +357,14 @@ def test_a_torn_question_is_refused(run):
     for setting in ("grpo.difficulty_samples=2", "grpo.compat=upstream"):
         with pytest.raises(ConfigError, match="both are for lists"):
             check(run("grpo", setting))
+
+
+def test_a_question_stays_in_one_process(run, monkeypatch):
+    from mmr5.training.grpo import check
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="in 2 processes: a question's pages must stay together"):
+        check(run("grpo"))
 
 
 @pytest.mark.slow  # 10 s
