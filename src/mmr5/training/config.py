@@ -12,6 +12,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -227,11 +228,6 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         _check(self)
 
-    @property
-    def boundary(self) -> int:
-        """Optimizer steps between generations: GRPO can be gone on with from their multiples alone."""
-        return self.grpo.iterations
-
     def checkpoint_recipe(self, stage: Stage) -> Recipe:
         """The recipe that is saved beside the weights: ``[recipe]`` and what the run knows.
 
@@ -337,34 +333,41 @@ def _override(tables: dict[str, Any], override: str) -> None:
     tables.setdefault(table, {})[key] = value
 
 
+_LOWEST = {
+    "data.max_pixels": 784,
+    "data.limit": 0,
+    "data.max_tokens": 0,
+    "data.workers": 0,
+    "lora.rank": 1,
+    "lora.alpha": 1,
+    "lora.dropout": 0,
+    "groups.pages": 0,
+    "groups.lce_weight": 0,
+    "groups.verdict_weight": 0,
+    "groups.note_weight": 0,
+    "groups.question_share": 0,
+    "groups.first_stage_share": 0,
+    "recipe.question_weight": 0,
+    "recipe.notes": 0,
+    "optim.batch_size": 1,
+    "optim.accumulation": 1,
+    "optim.max_steps": 0,
+    "grpo.group_size": 2,
+    "grpo.iterations": 1,
+    "grpo.beta": 0,
+    "grpo.epsilon": 0,
+    "grpo.max_new_tokens": 1,
+    "grpo.difficulty_samples": 0,
+    "run.save_steps": 1,
+    "run.log_steps": 1,
+    "run.keep": 1,
+}
+"""Least values of settings."""
+
+
 def _check(config: TrainingConfig) -> None:
-    lows: list[tuple[str, float, float]] = [
-        ("data.max_pixels", config.data.max_pixels, 784),
-        ("data.limit", config.data.limit, 0),
-        ("lora.rank", config.lora.rank, 1),
-        ("lora.alpha", config.lora.alpha, 1),
-        ("lora.dropout", config.lora.dropout, 0),
-        ("groups.pages", config.groups.pages, 0),
-        ("groups.lce_weight", config.groups.lce_weight, 0),
-        ("groups.verdict_weight", config.groups.verdict_weight, 0),
-        ("groups.note_weight", config.groups.note_weight, 0),
-        ("groups.question_share", config.groups.question_share, 0),
-        ("groups.first_stage_share", config.groups.first_stage_share, 0),
-        ("recipe.question_weight", config.recipe.question_weight, 0),
-        ("recipe.notes", config.recipe.notes, 0),
-        ("optim.batch_size", config.optim.batch_size, 1),
-        ("optim.accumulation", config.optim.accumulation, 1),
-        ("optim.max_steps", config.optim.max_steps, 0),
-        ("grpo.group_size", config.grpo.group_size, 2),
-        ("grpo.iterations", config.grpo.iterations, 1),
-        ("grpo.beta", config.grpo.beta, 0),
-        ("grpo.epsilon", config.grpo.epsilon, 0),
-        ("grpo.max_new_tokens", config.grpo.max_new_tokens, 1),
-        ("run.save_steps", config.run.save_steps, 1),
-        ("run.log_steps", config.run.log_steps, 1),
-        ("run.keep", config.run.keep, 1),
-    ]
-    for name, value, low in lows:
+    for name, low in _LOWEST.items():
+        value = attrgetter(name)(config)
         if value < low:
             raise ConfigError(f"{name} is {value}: it is at least {low}")
     if config.groups.pages == 1:

@@ -92,7 +92,7 @@ def check(config: TrainingConfig) -> None:
             f"a step has {rollouts} rollouts (optim.batch_size {optim.batch_size} x optim.accumulation {optim.accumulation} x "
             f"{processes} processes), which {grpo.group_size} (grpo.group_size) does not divide: a group must be whole"
         )
-    if config.run.save_steps % config.boundary:
+    if config.run.save_steps % grpo.iterations:
         raise ConfigError(
             f"run.save_steps is {config.run.save_steps} with grpo.iterations {grpo.iterations}: make it a multiple, so that a "
             "run can go on from where rollouts are generated"

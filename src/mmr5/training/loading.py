@@ -49,7 +49,7 @@ def load_for_training(config: TrainingConfig) -> tuple[Any, Any, str]:
     if merging and (merged / "complete").is_file():
         path, adapter, merging = str(merged), None, False
     model, processor = load(path, device=device, dtype=dtype, attention=config.model.attention, adapter=adapter)
-    if not (getattr(processor, "chat_template", None) or getattr(getattr(processor, "tokenizer", None), "chat_template", None)):
+    if not any(getattr(holder, "chat_template", None) for holder in (processor, tokenizer_of(processor))):
         raise ConfigError(f"{config.model.base} has no chat template: train a checkpoint that is made for conversation")
     if merging:
         if is_main():
@@ -155,9 +155,14 @@ def save_whole(model: Any, processor: Any, folder: Path) -> None:
     save_processor(processor, folder)
 
 
+def tokenizer_of(processor: Any) -> Any:
+    """A processor's tokenizer, or the tokenizer itself."""
+    return getattr(processor, "tokenizer", processor)
+
+
 def save_processor(processor: Any, folder: Path) -> None:
     """Save a tokenizer, or a processor's tokenizer, image processor and chat template."""
-    tokenizer = getattr(processor, "tokenizer", processor)
+    tokenizer = tokenizer_of(processor)
     if tokenizer is not processor:
         tokenizer.chat_template = tokenizer.chat_template or getattr(processor, "chat_template", None)
         processor.image_processor.save_pretrained(folder)

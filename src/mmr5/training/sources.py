@@ -18,6 +18,7 @@ from mmr5.engines.base import Message
 from mmr5.engines.rendering import special_words
 from mmr5.errors import ConfigError, ContextLengthError, CorpusError, missing_extra
 from mmr5.training.config import TrainingConfig
+from mmr5.training.loading import tokenizer_of
 from mmr5.types import ImageSource
 
 PICTURES = 16_384
@@ -61,7 +62,7 @@ def conversations(config: TrainingConfig, processor: Any) -> Conversations:
     Raises:
         ConfigError: pages enter as text and the recipe gives no budget.
     """
-    tokenizer = getattr(processor, "tokenizer", processor)
+    tokenizer = tokenizer_of(processor)
     if config.recipe.view != "image" and not config.recipe.page_tokens:
         raise ConfigError(
             f"recipe.page_tokens is not given with view {config.recipe.view!r}: give the most tokens of a page's text, e.g. 256"
@@ -157,7 +158,7 @@ class RowMaker:
         seen = sum(math.ceil(p.width / VISUAL_UNIT) * math.ceil(p.height / VISUAL_UNIT) for p in pictures)
         if sum(len(text.encode()) + TURN for text in spoken) + seen <= self._max_tokens:
             return  # a token is a byte at least
-        tokenizer = getattr(self._processor, "tokenizer", self._processor)
+        tokenizer = tokenizer_of(self._processor)
         words = sum(len(tokenizer(text, add_special_tokens=False)["input_ids"]) + TURN for text in spoken)
         if words + seen > self._max_tokens:
             raise ContextLengthError(

@@ -49,7 +49,7 @@ class Run:
     @property
     def tokenizer(self) -> Any:
         """That of the processor, or the processor itself where it is one."""
-        return getattr(self.processor, "tokenizer", self.processor)
+        return loading.tokenizer_of(self.processor)
 
 
 def begin(config: TrainingConfig, stage: Stage, *, resume: bool, progress: Progress | None) -> Run:
