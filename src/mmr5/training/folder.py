@@ -18,7 +18,7 @@ from mmr5 import __version__
 from mmr5.errors import ConfigError, MMR5Warning, OutputError
 from mmr5.models.recipes import FILE as RECIPE
 from mmr5.prompt import fingerprint
-from mmr5.training.config import TrainingConfig
+from mmr5.training.config import Stage, TrainingConfig
 
 PROVENANCE = "provenance.json"
 HISTORY = "history.json"
@@ -119,10 +119,12 @@ def last_checkpoint(out: Path) -> Path | None:
     return None
 
 
-def finish(config: TrainingConfig, stage: str, history: Sequence[Mapping[str, Any]], facts: Mapping[str, Any], base: str) -> None:
+def finish(
+    config: TrainingConfig, stage: Stage, history: Sequence[Mapping[str, Any]], facts: Mapping[str, Any], base: str
+) -> None:
     """Write what a finished run leaves beside its weights: recipe, history, curves and model card."""
     out = Path(config.run.out)
-    write(out / RECIPE, config.recipe.recipe(config.data.max_pixels).to_json())
+    write(out / RECIPE, config.checkpoint_recipe(stage).to_json())
     write(out / HISTORY, json.dumps({"facts": dict(facts), "history": list(history)}, indent=1) + "\n")
     from mmr5.training.curves import draw
 

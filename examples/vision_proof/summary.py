@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmr5.rewards import format_reward, ranking_reward
-from mmr5.training.folder import write
-from mmr5.training.proof.corpus import PAGES
+from vision_proof.corpus import PAGES
 
 GOAL_SFT = 0.9
 """Recall@1 after SFT, where chance is .2."""
@@ -48,7 +47,7 @@ def summarise(folder: Path, *, seconds: float | None = None) -> dict[str, Any]:
         "grpo earns more for ranking": found["grpo_ranking_reward"] > found["half_sft_ranking_reward"],
         "grpo earns more for format": found["grpo_format_reward"] > found["half_sft_format_reward"],
     }
-    write(folder / "summary.json", json.dumps(found, indent=2) + "\n")
+    (folder / "summary.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     return found
 
 

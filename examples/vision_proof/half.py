@@ -7,8 +7,7 @@ import shutil
 from pathlib import Path
 
 from mmr5.errors import InputError
-from mmr5.training.folder import write
-from mmr5.training.proof.corpus import CURRICULUM
+from vision_proof.corpus import CURRICULUM
 
 HALF = "half"
 
@@ -46,5 +45,5 @@ def take_half(folder: Path) -> dict[str, object]:
     left = shutil.ignore_patterns("optimizer.pt", "scheduler.pt", "rng_state*", "trainer_state.json", "training_args.bin")
     shutil.copytree(folder / "sft" / f"checkpoint-{step}", target, ignore=left)
     told: dict[str, object] = {"step": step, "of": steps[-1], "full_lists_from": round(begins)}
-    write(folder / "half.json", json.dumps(told, indent=2) + "\n")
+    (folder / "half.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
     return told
