@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from mmr5 import documents
 from mmr5.cache import Cache
 from mmr5.errors import ConfigError, InputError
 from mmr5.fusion import fuse
@@ -55,7 +56,7 @@ class Searcher:
     def search(
         self,
         query: str,
-        pages: Sequence[Page],
+        pages: Iterable[object],
         *,
         top_n: int | None = None,
         read_ms: float = 0.0,
@@ -66,14 +67,14 @@ class Searcher:
 
         Args:
             query: the question.
-            pages: every page to look through.
+            pages: every page to look through, or documents of other forms, as for :meth:`Reranker.rerank`.
             top_n: keep only the best.
             read_ms: time spent on reading them, for the result's timings.
             problems: pages passed over while reading, for the result.
             on_text: hears the reasoning while it is written (see :meth:`Reranker.rerank`).
 
         Raises:
-            InputError: an empty question, or no pages.
+            InputError: an empty question, no pages, or what is no page and no document.
         """
         heard = of_one(on_text)
         return self.search_many([query], pages, top_n=top_n, read_ms=read_ms, problems=problems, on_text=heard)[0]
@@ -81,7 +82,7 @@ class Searcher:
     def search_many(
         self,
         queries: Sequence[str],
-        pages: Sequence[Page],
+        pages: Iterable[object],
         *,
         top_n: int | None = None,
         read_ms: float = 0.0,
@@ -89,21 +90,23 @@ class Searcher:
         on_text: OnWriting | None = None,
     ) -> list[RerankResult]:
         """:meth:`search` for several questions about the same pages, in shared batches; ``on_text`` as in its ``rank_many``."""
+        queries = [documents.clean_question(query) for query in queries]
+        own = self.reranker.view
+        pages, _ = documents.to_pages(pages, "both" if own == "image" and self.retriever != "none" else own, cache=self._cache)
         if not pages:
             raise InputError("there are no pages to look through")
-        if any(not q.strip() for q in queries):
-            raise InputError("the question is empty: say what to look for")
+        reranker = self.reranker.with_view(documents.common_view(own, pages))
         start = time.perf_counter()
         index = open_retriever(self.retriever, pages, cache=self._cache, progress=self._progress)
         batch = [self.first_stage(query, pages, index) for query in queries]
         retrieved = time.perf_counter()
         if self._progress is not None:
             self._progress(f"reading {sum(len(c) for c in batch)} candidate pages with {self.reranker.model}", 0, None)
-        rankings = self.reranker.rank_many(batch, on_text=on_text)
+        rankings = reranker.rank_many(batch, on_text=on_text)
         ranked = time.perf_counter()
         share = 1000 / max(1, len(queries))
         timings = {"read": read_ms, "retrieve": (retrieved - start) * share, "model": (ranked - retrieved) * share}
-        return [self._result(c, r, len(pages), top_n, timings, problems) for c, r in zip(batch, rankings, strict=True)]
+        return [self._result(reranker, c, r, len(pages), top_n, timings, problems) for c, r in zip(batch, rankings, strict=True)]
 
     def first_stage(self, query: str, pages: Sequence[Page], index: Retriever) -> Candidates:
         """The candidates for a question: exactly the first stage's best."""
@@ -111,6 +114,7 @@ class Searcher:
 
     def _result(
         self,
+        reranker: Reranker,
         candidates: Candidates,
         ranking: Ranking,
         n_pages: int,
@@ -122,7 +126,7 @@ class Searcher:
         used = self.fusion if candidates.scores is not None else None
         fused = ranking if used is None else fuse(candidates.scores, ranking, used)
         result = build_result(
-            self.reranker,
+            reranker,
             candidates,
             fused,
             n_pages=n_pages,
