@@ -31,6 +31,7 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/_\-\r\n]{22,}={0,2}")
 """No picture is shorter than 22 characters (16 bytes); a word or a path may be."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _HEAD_CHARACTERS = 2 * HEAD_BYTES
+"""How much of an encoded file its kind is read from, line breaks included; the head of a data URI is no longer either."""
 _FORMS = "text, a picture (path, bytes, base64, data URI or Pillow image), {'text': …, 'image': …} or a Page"
 
 
@@ -179,12 +180,12 @@ def is_picture(value: str, *, addresses: bool = False) -> bool:
     value = value.strip()
     if addresses and _ADDRESS.fullmatch(value):
         return True
-    data = _DATA.match(value)
+    data = _DATA.match(value[:_HEAD_CHARACTERS])
     if data is None:
         return _kind_in(value[:_HEAD_CHARACTERS]) is not None and _BASE64.fullmatch(value) is not None
     if (data[1] or "").lower().startswith("image/"):
         return True
-    return ";base64" in data[2].lower() and _kind_in(unquote(value[data.end() :][:_HEAD_CHARACTERS])) is not None
+    return ";base64" in data[2].lower() and _kind_in(unquote(value[data.end() : data.end() + _HEAD_CHARACTERS])) is not None
 
 
 def page_of(item: Draft, image: ImageSource | None) -> Page:
@@ -226,7 +227,7 @@ def decoded(value: str) -> bytes:
     """
     value = value.strip()
     if value[:5].lower() == "data:":
-        data = _DATA.match(value)
+        data = _DATA.match(value[:_HEAD_CHARACTERS])
         if data is None or ";base64" not in data[2].lower():
             raise PageError(f"the data URI {value[:40]}… is not base64: write data:image/png;base64,…")
         value = unquote(value[data.end() :])
@@ -306,10 +307,8 @@ def clean_question(value: object) -> str:
 
 
 def replace_surrogates(text: str) -> str:
-    """The text with U+FFFD for every lone surrogate, which no encoding and no tokenizer bears; pairs become their character."""
-    if _SURROGATE.search(text) is None:
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    """The text with U+FFFD for every surrogate, which no encoding and no tokenizer bears."""
+    return _SURROGATE.sub("\ufffd", text)
 
 
 def _draft(source: str, text: str | None, picture: object) -> Draft:

@@ -16,7 +16,7 @@ from mmr5 import Reranker
 from mmr5.documents import draft, to_pages
 from mmr5.engines.scripted import ScriptedEngine
 from mmr5.engines.transformers import TransformersEngine
-from mmr5.errors import EngineError, PageError, missing_extra
+from mmr5.errors import EngineError, InputError, PageError, missing_extra
 from mmr5.integrations.rerankers import MMR5Ranker
 from mmr5.integrations.sentence_transformers import MMR5CrossEncoder
 from mmr5.server.documents import drafts, echo
@@ -237,6 +237,20 @@ def test_a_bare_string_is_the_same_for_the_server_the_adapters_and_the_library(n
         "library": of_library(value),
     }
     assert found == dict.fromkeys(found, verdict)
+
+
+@pytest.mark.parametrize("name", VERDICTS)
+def test_what_is_called_an_image_is_one_or_is_refused_by_both(name, make_client):
+    value, verdict = VERDICTS[name]
+    client = make_client(ScriptedEngine(reverser), method="reason", view="image")
+    status = ask(client, [{"image": value}]).status_code
+    if verdict == "picture":
+        assert status == 200
+        assert to_pages([{"image": value}], "image")[0][0].image is not None
+    else:
+        assert status == 422
+        with pytest.raises(InputError):
+            to_pages([{"image": value}], "image")
 
 
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
