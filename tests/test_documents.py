@@ -289,7 +289,7 @@ def test_what_is_no_question_is_refused(query, said):
 @pytest.mark.parametrize("method", ["reason", "direct", "logits", "pointwise", "likelihood"])
 def test_a_lone_surrogate_is_replaced_before_a_real_tokenizer_meets_it(method, tiny_text):
     reranker = Reranker.from_pretrained(
-        str(tiny_text), dtype="float32", device="cpu", view="text", method=method, max_new_tokens=4
+        str(tiny_text), dtype="float32", device="cpu", view="text", method=method, max_new_tokens=4, note_tokens=4
     )
     values = ["a \udfff b", {"text": "\ud800"}, Page("a.pdf", 1, text="harbour \udc00 fees")]
     result = reranker.rerank("which \udfff harbour", values)
