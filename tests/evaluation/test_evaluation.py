@@ -11,10 +11,11 @@ from mmr5 import Page, Reranker
 from mmr5.data.corpus import Corpus, Document, Question
 from mmr5.engines.scripted import ScriptedEngine
 from mmr5.errors import ConfigError, CorpusError
-from mmr5.evaluation.benchmark import Setup, evaluate
+from mmr5.evaluation.benchmark import evaluate
 from mmr5.evaluation.runs import RunLine, RunWriter, parse_line, read_first_stage, read_run, trec_qrels, trec_run
 from mmr5.evaluation.statistics import gold_position, intervals, latencies, parse_shares, summarise
 from mmr5.metrics import score
+from mmr5.settings import EvaluationSettings
 
 TOPICS = ["crane", "seal", "ferry", "pilot", "tide", "wage", "storm", "letter", "fee", "cargo", "anchor", "buoy"]
 
@@ -46,7 +47,7 @@ def corpus():
 
 
 def setup(**options):
-    return Setup("test", retriever="bm25", **options)
+    return EvaluationSettings("test", retriever="bm25", **options)
 
 
 def reranker(method="likelihood", script=None):
@@ -111,7 +112,7 @@ def test_baselines(tmp_path):
     assert found["oracle"]["reranked"]["micro"]["mrr"] == 1
     again = evaluate(setup(model="random"), corpus(), tmp_path / "again")
     assert again["reranked"] == found["random"]["reranked"]
-    assert evaluate(setup(model="random", seed=5), corpus(), tmp_path / "other")["reranked"] != again["reranked"]
+    assert evaluate(setup(model="random", given={"seed": 5}), corpus(), tmp_path / "other")["reranked"] != again["reranked"]
 
 
 def test_list_wise_rankings_are_the_parse_of_the_reply(tmp_path):
@@ -163,16 +164,16 @@ def test_runs_can_be_the_first_stage(tmp_path):
     first = evaluate(setup(model="random"), corpus(), tmp_path / "a")
     for name in ("run.trec", "run.jsonl"):
         path = tmp_path / "a" / name
-        second = evaluate(Setup("test", retriever=str(path), model="none"), corpus(), tmp_path / f"b-{name}")
+        second = evaluate(EvaluationSettings("test", retriever=str(path), model="none"), corpus(), tmp_path / f"b-{name}")
         assert second["retriever"] == first["reranked"]
     with pytest.raises(CorpusError, match="no run at"):
-        evaluate(Setup("test", retriever=str(tmp_path / "nothing.trec"), model="none"), corpus(), tmp_path / "c")
+        evaluate(EvaluationSettings("test", retriever=str(tmp_path / "nothing.trec"), model="none"), corpus(), tmp_path / "c")
     (tmp_path / "bad.trec").write_text("one#0 Q0 one:99 1 0.5 t\n")
     with pytest.raises(CorpusError, match="page 99"):
-        evaluate(Setup("test", retriever=str(tmp_path / "bad.trec"), model="none"), corpus(), tmp_path / "d")
+        evaluate(EvaluationSettings("test", retriever=str(tmp_path / "bad.trec"), model="none"), corpus(), tmp_path / "d")
     (tmp_path / "worse.trec").write_text("one#0 one:99\n")
     with pytest.raises(CorpusError, match=r"worse\.trec:1"):
-        evaluate(Setup("test", retriever=str(tmp_path / "worse.trec"), model="none"), corpus(), tmp_path / "e")
+        evaluate(EvaluationSettings("test", retriever=str(tmp_path / "worse.trec"), model="none"), corpus(), tmp_path / "e")
 
 
 def line(qid="d#0", domain="x", relevant=(1,), candidates=(0, 1, 2), ranking=None, **more):
@@ -281,7 +282,7 @@ def test_a_half_line_is_dropped_when_a_run_is_opened(tmp_path):
 @pytest.mark.parametrize("bad", [{"candidates": 0}, {"limit": 0}])
 def test_impossible_setups_are_refused(bad):
     with pytest.raises(ConfigError):
-        Setup("test", **bad)
+        EvaluationSettings("test", **bad)
 
 
 def test_a_model_needs_a_reranker(tmp_path):

@@ -12,8 +12,9 @@ import pytest
 
 from mmr5.data.corpus import load_corpus
 from mmr5.errors import OutputError
-from mmr5.evaluation.benchmark import BATCH, Setup, evaluate
+from mmr5.evaluation.benchmark import BATCH, evaluate
 from mmr5.evaluation.runs import RunLine, RunWriter, read_run
+from mmr5.settings import EvaluationSettings
 
 TIMES = {"latency_ms"}
 
@@ -52,7 +53,7 @@ def test_a_second_evaluation_reads_recognises_and_embeds_nothing_again(harbour, 
     monkeypatch.setattr("mmr5.retrieval.dense.obtain", lambda *_, **__: tmp_path)
     monkeypatch.setattr("mmr5.retrieval.dense._encoder", lambda _: encoder)
     monkeypatch.setattr("mmr5.pages.ocr.recognise", lambda image: recognised.append(image.size) or "a letter about a late berth")
-    setup = Setup(str(harbour), retriever="hybrid", model="none")
+    setup = EvaluationSettings(str(harbour), retriever="hybrid", model="none")
     first = evaluate(setup, load_corpus(harbour), tmp_path / "a")
     questions = {x.question for x in read_run(tmp_path / "a")}
     assert recognised

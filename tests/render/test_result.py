@@ -81,7 +81,7 @@ def test_problems_issues_and_the_reply_are_told(result, pages):
 
 
 def test_nothing_from_outside_can_become_markup(result, pages):
-    line = replace(result[0], source=HOSTILE, reason=HOSTILE, evidence=HOSTILE + " fees", score_kind=HOSTILE)
+    line = replace(result[0], source=HOSTILE, reason=HOSTILE, evidence=HOSTILE + " fees")
     bad = replace(
         result,
         query=HOSTILE,

@@ -12,20 +12,22 @@ import pytest
 
 from mmr5.data.corpus import load_corpus
 from mmr5.errors import ConfigError, CorpusError, EngineError, ModelNotFoundError, OutputError
-from mmr5.evaluation.benchmark import Setup, evaluate
+from mmr5.evaluation.benchmark import evaluate
 from mmr5.evaluation.comparison import compare, pair
 from mmr5.evaluation.runs import Keeper, parse_line, read_first_stage, read_run
 from mmr5.reranker import Reranker
-from mmr5.scale.cluster import Workers
 from mmr5.scale.driver import FAILURES, FAILURES_IN_A_ROW, rerank_run
 from mmr5.scale.pieces import Failure, Outcome, Piece, pieces
 from mmr5.scale.worker import Job, Worker
+from mmr5.settings import EvaluationSettings, WorkerSettings
 from scale.conftest import corpus_folder
 
 
 def job(folder, **changes):
-    setup = Setup(str(folder), retriever=str(folder / "first.trec"), model="m", method="direct", view="text", ocr="never")
-    return Job(dataclasses.replace(setup, **changes), engine="scripted")
+    setup = EvaluationSettings(
+        str(folder), retriever=str(folder / "first.trec"), model="m", engine="scripted", method="direct", view="text", ocr="never"
+    )
+    return Job(dataclasses.replace(setup, **changes))
 
 
 def here(job, work, workers):
@@ -36,7 +38,7 @@ def here(job, work, workers):
 
 def go(folder, out, *, source=here, resume=False, batch=2, **changes):
     loaded = load_corpus(folder, ocr="never")
-    return rerank_run(job(folder, **changes), loaded, out, Workers(1), resume=resume, batch=batch, source=source)
+    return rerank_run(job(folder, **changes), loaded, out, WorkerSettings(1), resume=resume, batch=batch, source=source)
 
 
 def plain(lines):
@@ -106,10 +108,10 @@ def test_a_question_that_fails_takes_no_other_with_it(folder, tmp_path, monkeypa
     original = Reranker.rank_many
     broken = ["d0#1", "d1#4"]
 
-    def fails(self, batch):
+    def fails(self, batch, **named):
         if any(f"({qid[-1]})" in c.query and c.pages[0].source == f"{qid[:2]}.pdf" for c in batch for qid in broken):
             raise EngineError("no reply")
-        return original(self, batch)
+        return original(self, batch, **named)
 
     monkeypatch.setattr(Reranker, "rank_many", fails)
     tally = go(folder, out)
@@ -219,7 +221,7 @@ def test_a_driver_killed_while_it_writes_loses_and_doubles_nothing(tmp_path):
 @pytest.mark.parametrize("bad", [{"number": 0}, {"cpus": 0}, {"gpus": -1}])
 def test_impossible_workers_are_refused(bad):
     with pytest.raises(ConfigError):
-        Workers(**bad)
+        WorkerSettings(**bad)
 
 
 def test_no_piece_is_empty(folder, tmp_path):

@@ -13,6 +13,8 @@ import typer
 
 from mmr5.cli import options
 from mmr5.cli.console import note, progress_line
+from mmr5.cli.flags import Only, flags
+from mmr5.settings import EngineName, ModelSettings
 
 if TYPE_CHECKING:
     from mmr5.data.rows import Row
@@ -149,15 +151,16 @@ def candidates(
 
 
 @app.command()
+@flags
 def reason(
     lists: Annotated[Path, typer.Argument(help="The file that mmr5 data candidates wrote.", show_default=False)],
     corpus: CorpusOption,
     out: Annotated[Path, typer.Option("--out", help="The notes file; what is in it is not asked for again.", show_default=False)],
+    model: Annotated[ModelSettings, Only("base_url", "device", "dtype")],
     teacher: Annotated[
         str, typer.Option(help="annotations (offline, from what the corpus's annotators wrote), or the name of a model.")
     ] = "annotations",
-    engine: options.EngineOption = options.Engine.OPENAI,
-    base_url: options.BaseUrl = None,
+    engine: Annotated[EngineName, typer.Option(help="What runs the teacher.")] = "openai",
     view: Annotated[RowView, typer.Option(help="How a page is shown to the teacher.")] = RowView.IMAGE,
     refine: Annotated[bool, typer.Option("--refine", help="Rewrite the notes of each list together at the end.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Requests at the same time.")] = 8,
@@ -165,8 +168,6 @@ def reason(
     asks: Annotated[int, typer.Option(min=1, help="How often a note is asked for until it fits its label.")] = 3,
     page_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a page's text.")] = 3000,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first lists.")] = None,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
     seed: options.Seed = 0,
     as_json: options.Json = False,
     debug: options.Debug = False,
@@ -198,7 +199,9 @@ def reason(
             )
             _left_out(done.dropped)
             return
-        opened, own_tries, alone = open_teacher(teacher, engine.value, base_url, tries, workers, device, dtype, progress)
+        opened, own_tries, alone = open_teacher(
+            teacher, engine, model.base_url, tries, workers, model.device, model.dtype, progress
+        )
         settings = TeacherSettings(
             view=view.value,
             page_tokens=page_tokens,

@@ -13,7 +13,9 @@ import typer
 
 from mmr5.cli import options
 from mmr5.cli.console import note, progress_line
+from mmr5.cli.flags import flags
 from mmr5.errors import ConfigError, missing_extra
+from mmr5.settings import ModelSettings
 
 if TYPE_CHECKING:
     from mmr5.server.settings import ServerSettings
@@ -25,22 +27,11 @@ LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
 _MEBI = 1024 * 1024
 
 
+@flags
 def serve(
-    model: options.Model = "mini",
-    engine: options.EngineOption = options.Engine.TRANSFORMERS,
-    base_url: options.BaseUrl = None,
-    method: options.MethodOption = options.Method.AUTO,
-    view: options.ViewOption = options.View.AUTO,
-    retriever: options.Retriever = "hybrid",
+    chosen: ModelSettings,
+    retriever: Annotated[str, typer.Option(help="First stage of /v1/search (see first-stages.md).")] = "hybrid",
     candidates: Annotated[int, typer.Option(min=1, help="Pages that /v1/search hands to the model.")] = 10,
-    samples: options.Samples = 1,
-    seed: options.Seed = 0,
-    think_tokens: options.ThinkTokens = None,
-    constrain: options.Constrain = False,
-    keep: options.Keep = 1.0,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    strict: options.Strict = False,
     host: Annotated[str, typer.Option(help="Address to listen on; beyond this machine it needs an API key.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
     api_key_file: Annotated[
@@ -113,22 +104,7 @@ def serve(
         candidates=candidates,
     )
     with progress_line() as progress:
-        reranker = Reranker.from_pretrained(
-            model,
-            engine=engine.value,
-            base_url=base_url,
-            method=method.value,
-            view=view.value,
-            device=device,
-            dtype=dtype,
-            progress=progress,
-            samples=samples,
-            seed=seed,
-            think_tokens=think_tokens,
-            constrain=constrain,
-            keep=keep,
-            strict=strict,
-        )
+        reranker = Reranker.from_settings(chosen, progress=progress)
     _log_to_stderr()
     note(f"mmr5 serves {reranker.model} ({reranker.method}) on http://{_shown(host)}:{port}; stop it with Ctrl-C")
     uvicorn.run(create_app(reranker, settings), **uvicorn_options(host, port, settings))  # type: ignore[arg-type]

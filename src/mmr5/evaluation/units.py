@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from mmr5.data.corpus import Corpus, Document, Layout, Question
 from mmr5.errors import ConfigError, CorpusError
 from mmr5.metrics import layout_share
+from mmr5.settings import LEVELS
 from mmr5.types import ImageSource, Page
-
-Level = Literal["page", "layout"]
-LEVELS = ("page", "layout")
 
 
 @runtime_checkable

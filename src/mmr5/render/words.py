@@ -14,27 +14,6 @@ ISSUES = {
     Issue.NOT_A_NUMBER: "The answer held something that is no whole number.",
 }
 
-SCORES = {
-    "fused": "fused: z-score of the first stage plus weighted z-score of the model",
-    "mean_log_likelihood": "mean log-likelihood of the question given the page",
-    "choice_probability": "probability that the model names this page first",
-    "relevance_probability": "probability that the model calls the page relevant",
-    "relevance_log_odds": "log-odds that the page is relevant, with the log-likelihood of the question",
-    "reciprocal_rank": "one over the rank: the model gives an order, no scores",
-    "borda": "Borda share over several shuffled orders",
-}
-
-
-SCORE_NAMES = {
-    "fused": "fused score",
-    "mean_log_likelihood": "log-likelihood",
-    "choice_probability": "probability",
-    "relevance_probability": "relevance",
-    "relevance_log_odds": "log-odds",
-    "reciprocal_rank": "1 / rank",
-    "borda": "Borda share",
-}
-
 PARTS = {"read": "reading", "retrieve": "first stage", "model": "model", "parse": "parsing"}
 
 

@@ -17,12 +17,13 @@ from typing import Any
 import mmr5.errors
 from mmr5.data.corpus import Corpus
 from mmr5.errors import ConfigError, EngineError, MMR5Error
+from mmr5.evaluation.benchmark import run_config
 from mmr5.evaluation.provenance import claim, provenance, write_text
 from mmr5.evaluation.runs import RUN, Keeper, read_first_stage
 from mmr5.scale import cluster
-from mmr5.scale.cluster import Workers
 from mmr5.scale.pieces import Failure, Outcome, Piece, pieces
 from mmr5.scale.worker import Job, differing
+from mmr5.settings import WorkerSettings
 from mmr5.types import Progress
 
 BATCH = 8
@@ -31,7 +32,7 @@ FAILURES = "failures.jsonl"
 FAILURES_IN_A_ROW = 20
 """After so many failures without one success between them the run stops: a server is down, or refuses everything."""
 
-Source = Callable[[Job, Sequence[Piece], Workers], Iterator[Outcome]]
+Source = Callable[[Job, Sequence[Piece], WorkerSettings], Iterator[Outcome]]
 
 
 @dataclass
@@ -55,7 +56,7 @@ def rerank_run(
     job: Job,
     corpus: Corpus,
     out: Path,
-    workers: Workers,
+    workers: WorkerSettings,
     *,
     resume: bool = False,
     batch: int = BATCH,
@@ -90,7 +91,7 @@ def rerank_run(
     given = read_first_stage(setup.retriever)
     if not resume and (out / RUN).exists() and (out / RUN).stat().st_size:
         raise ConfigError(f"{out} holds a run already: add --resume to go on with it, or name another folder")
-    facts = provenance(dataclasses.asdict(setup), command, corpus, given.path, None)
+    facts = provenance(run_config(setup, None), command, corpus, given.path, None)
     with Keeper(out / RUN) as keeper:
         wanted = [q.qid for q in corpus.questions[: setup.limit]]
         left = pieces(corpus, given.rankings, keeper.done, candidates=setup.candidates, size=batch, limit=setup.limit)
@@ -102,7 +103,7 @@ def rerank_run(
     return tally
 
 
-def _on_ray(job: Job, work: Sequence[Piece], workers: Workers) -> Iterator[Outcome]:
+def _on_ray(job: Job, work: Sequence[Piece], workers: WorkerSettings) -> Iterator[Outcome]:
     with cluster.cluster(workers) as ray:
         yield from cluster.outcomes(ray, job, work, workers)
 

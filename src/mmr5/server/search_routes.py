@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -12,19 +12,14 @@ from fastapi import FastAPI, File, Form, Request, UploadFile
 from fastapi.responses import Response
 from pydantic import BaseModel
 
-from mmr5.cache import Cache
 from mmr5.documents import common_view
-from mmr5.fusion import fuse
-from mmr5.pipeline import Searcher
-from mmr5.reranker import build_result
-from mmr5.retrieval import open_retriever
 from mmr5.server import events
 from mmr5.server.file_routes import NOT_FOUND
 from mmr5.server.rerank_routes import ERRORS, gone
 from mmr5.server.service import Service, check_question, count, while_wanted
 from mmr5.server.thoughts import Ear
 from mmr5.server.uploads import Desk, Upload, addresses
-from mmr5.types import Candidates, Page, Problem, Ranking, RerankResult
+from mmr5.types import Candidates
 
 
 class FoundPage(BaseModel):
@@ -124,9 +119,8 @@ async def _told(service: Service, desk: Desk, asked: Asked, tell: events.Tell) -
 
 async def _search(service: Service, desk: Desk, asked: Asked, tell: events.Tell, ear: Ear | None = None) -> SearchResponse:
     """Read, retrieve, rank; tells ``stage`` and ``candidates`` on the way, and through the ear what the model writes."""
-    settings = service.settings
     ids = {upload.source: upload.id for upload in asked.uploads}
-    searcher = Searcher(service.reranker, settings.retriever, candidates=settings.candidates, cache=service.cache)
+    searcher = service.searcher
     with desk.holding(asked.uploads):
         tell("stage", {"stage": "reading"})
         pages, problems = await desk.pages(
@@ -134,7 +128,7 @@ async def _search(service: Service, desk: Desk, asked: Asked, tell: events.Tell,
         )
         read_at = time.monotonic()
         tell("stage", {"stage": "retrieving", "total": len(pages)})
-        candidates = await service.run(_first_stage, searcher, asked.query, pages, service.cache)
+        candidates = await service.run(searcher.candidates, asked.query, pages)
         retrieved_at = time.monotonic()
         tell("candidates", _chosen(candidates, searcher.retriever, len(pages), ids))
         view = common_view(service.reranker.view, candidates.pages)
@@ -145,11 +139,11 @@ async def _search(service: Service, desk: Desk, asked: Asked, tell: events.Tell,
         ranking = await asyncio.wrap_future(future)
     count(service.metrics, ranking)
     timings = {
-        "read": (read_at - asked.started) * 1000,
         "retrieve": (retrieved_at - read_at) * 1000,
         "model": (time.monotonic() - retrieved_at) * 1000,
     }
-    result = _result(searcher, candidates, ranking, len(pages), asked.top_n, timings, problems)
+    result = searcher.result(candidates, ranking, len(pages), top_n=asked.top_n, timings_ms=timings)
+    result = result.with_reading(problems, (read_at - asked.started) * 1000)
     lines = [{**line.to_dict(), "file_id": ids[line.source], **addresses(ids[line.source], line.page)} for line in result.ranking]
     return SearchResponse.model_validate({**result.to_dict(), "ranking": lines})
 
@@ -169,31 +163,3 @@ def _chosen(candidates: Candidates, retriever: str, n_pages: int, ids: Mapping[s
         for position, page in enumerate(candidates.pages)
     ]
     return {"n_pages": n_pages, "retriever": retriever, "ranking": lines}
-
-
-def _first_stage(searcher: Searcher, query: str, pages: Sequence[Page], cache: Cache) -> Candidates:
-    return searcher.first_stage(query, pages, open_retriever(searcher.retriever, pages, cache=cache))
-
-
-def _result(
-    searcher: Searcher,
-    candidates: Candidates,
-    ranking: Ranking,
-    n_pages: int,
-    top_n: int | None,
-    timings: dict[str, float],
-    problems: Sequence[Problem],
-) -> RerankResult:
-    used = searcher.fusion if candidates.scores is not None else None
-    fused = ranking if used is None else fuse(candidates.scores, ranking, used)
-    return build_result(
-        searcher.reranker,
-        candidates,
-        fused,
-        n_pages=n_pages,
-        retriever=searcher.retriever,
-        fusion=used,
-        top_n=top_n,
-        timings_ms=timings,
-        problems=problems,
-    )

@@ -7,12 +7,13 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from mmr5.cache import Cache
 from mmr5.documents import Draft, clean_question, common_view, with_text
 from mmr5.errors import EngineError, InputError, PageError
+from mmr5.pipeline import Searcher
 from mmr5.reranker import Reranker
 from mmr5.server import documents, scores
 from mmr5.server.batching import Batcher, Hear
@@ -69,9 +70,9 @@ class Service:
         self.cache = Cache() if cache is None else cache
         self.fetcher = Fetcher(settings.max_fetch_bytes, settings.fetch_timeout_s, settings.url_hosts)
         self.pool = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="mmr5-prepare")
-        self._by_view: dict[View, Reranker] = {reranker.view: reranker}
+        self.searcher = Searcher(reranker, settings.retriever, candidates=settings.candidates, cache=self.cache)
         self.batcher = Batcher(
-            lambda view, batch, on_text: self.for_view(view).rank_many(batch, on_text=on_text),
+            lambda view, batch, on_text: self.searcher.with_view(view).rank(batch, on_text=on_text),
             queue_size=settings.queue_size,
             batch_requests=settings.batch_requests,
             batch_pages=settings.batch_pages,
@@ -84,14 +85,6 @@ class Service:
         """Finish what was accepted, within the grace."""
         self.batcher.close(self.settings.grace_s)
         self.pool.shutdown(wait=False, cancel_futures=True)
-
-    def for_view(self, view: View) -> Reranker:
-        """The reranker, over the same engine, for another view of the pages."""
-        if view not in self._by_view:
-            base = self.reranker
-            knobs = {name: value for name, value in asdict(base.settings).items() if name != "view"}
-            self._by_view[view] = Reranker(base.engine, method=base.method, view=view, recipe=base.recipe, **knobs)
-        return self._by_view[view]
 
     def check(self, request: RerankRequest) -> str:
         """The question, once what is too much or nothing at all was refused.
@@ -205,7 +198,7 @@ class Service:
     def diagnostics(self, accepted: Accepted, ranking: Ranking) -> dict[str, Any]:
         """How the order was won."""
         now = time.monotonic()
-        used = self.for_view(accepted.view)
+        used = self.reranker.with_view(accepted.view)
         return {
             "method": used.method,
             "view": used.view,

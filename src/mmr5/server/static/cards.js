@@ -8,6 +8,7 @@ const KINDS = {
   choice_probability: "probability",
   relevance_probability: "relevance",
   relevance_log_odds: "log-odds",
+  cross_encoder: "cross-encoder score",
   reciprocal_rank: "1 / rank",
   borda: "Borda share",
 };
