@@ -27,7 +27,7 @@ from mmr5.engines.base import Request, Sampling
 from mmr5.evaluation.statistics import RESAMPLES
 from mmr5.rewards import verdict_format_reward
 from mmr5.training.config import TrainingConfig, load_config
-from mmr5.training.verdicts import page_prompts, shared_gains
+from mmr5.training.grpo_pointwise import page_prompts, shared_gains
 
 CONFIG = Path("src/mmr5/configs/mini/grpo.toml")
 QUESTIONS_A_PASS = 4

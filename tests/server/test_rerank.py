@@ -117,8 +117,9 @@ def test_pictures_in_every_spelling_reach_the_model_as_pictures(make_client, doc
         {"image": "data:image/png,raw"},
         {"image": ""},
         "data:image/png;base64,AAAA",
-        "QUJD" * 60,
+        {"image": "QUJD" * 60},
         {"image": base64.b64encode(b"%PDF-1.7 hello").decode()},
+        base64.b64encode(b"%PDF-1.7 hello and more").decode(),
         {"content": [{"type": "image_url"}]},
         {"content": []},
         {"content": [{"type": "image", "image": PNG}, {"type": "image", "image": PNG}]},
@@ -136,7 +137,7 @@ def test_a_page_that_cannot_be_decoded_is_refused_by_name(make_client, document)
 
 
 def test_texts_that_only_resemble_something_stay_texts(client):
-    texts = ["data: the results", "see https://example.org for more", "internationalisation", "/9j/", "A" * 100]
+    texts = ["data: the results", "see https://example.org for more", "internationalisation", "/9j/", "A" * 128, "QUJD" * 60]
     assert post(client, documents=texts).status_code == 200
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 
@@ -27,5 +27,19 @@ def of_one(on_text: Callable[[str], None] | None) -> OnWriting | None:
     def hear(_: int, text: str, page: int | None = None, /) -> None:
         if page is None:
             on_text(text)
+
+    return hear
+
+
+def at_places(on_text: OnWriting | None, places: Sequence[int]) -> OnWriting | None:
+    """For a part of a batch: passes on what is about its list ``i`` as about the list ``places[i]`` of the batch."""
+    if on_text is None or list(places) == list(range(len(places))):
+        return on_text
+
+    def hear(position: int, text: str, page: int | None = None, /) -> None:
+        if page is None:
+            on_text(places[position], text)
+        else:
+            on_text(places[position], text, page)
 
     return hear

@@ -104,6 +104,16 @@ def count_frames(stream: IO[bytes]) -> int:
         return int(getattr(image, "n_frames", 1)) if image.format == "TIFF" else 1
 
 
+def picture_size(stream: IO[bytes]) -> tuple[int, int]:
+    """Width and height in pixels, read from the header. Nothing is decoded.
+
+    Raises:
+        PageError: the file is no image of a known kind, or its header is damaged.
+    """
+    with _decoding(), _open(stream) as image:
+        return image.size
+
+
 def decode(stream: IO[bytes], frame: int = 0, max_pixels: int | None = None) -> Image:
     """Decode one frame to an upright RGB picture.
 
@@ -182,17 +192,42 @@ class ImageBytes:
         """Digest of content and frame; that of the same image in a file."""
         return digest("image", hashlib.sha256(self.data).hexdigest(), str(self.frame))
 
-    def decode(self, max_pixels: int | None = None) -> Image:
-        """The same as :meth:`load`."""
-        return decode(io.BytesIO(self.data), self.frame, max_pixels)
-
     def load(self, max_pixels: int | None = None) -> Image:
         """Decode to RGB of at most ``max_pixels`` pixels.
 
         Raises:
             PageError: the bytes cannot be decoded.
         """
-        return self.decode(max_pixels)
+        return decode(io.BytesIO(self.data), self.frame, max_pixels)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageObject:
+    """A Pillow image as it was when it was handed over.
+
+    Attributes:
+        image: upright RGB.
+        key: digest of its size and pixels.
+    """
+
+    image: Image = field(repr=False)
+    key: str
+
+    @classmethod
+    def of(cls, image: Image) -> ImageObject:
+        """Copy and decode an image of any mode.
+
+        Raises:
+            PageError: it cannot be decoded.
+        """
+        with _decoding():
+            upright = to_rgb(image)
+        return cls(upright, digest("pixels", str(upright.size), upright.tobytes()))
+
+    def load(self, max_pixels: int | None = None) -> Image:
+        """A copy of at most ``max_pixels`` pixels."""
+        size = self.image.size if max_pixels is None else fit_size(*self.image.size, max_pixels)
+        return self.image.copy() if size == self.image.size else self.image.resize(size, reducing_gap=3.0)
 
 
 @contextlib.contextmanager

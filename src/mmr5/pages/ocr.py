@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from mmr5.cache import Cache, digest
 from mmr5.errors import EngineError, missing_extra
 from mmr5.pages.images import is_blank
 from mmr5.pages.text import clean
+from mmr5.types import ImageSource
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,13 +37,6 @@ _MAX_SPANNING_SHARE = 0.25
 _MIN_COLUMN_FILL = 0.6
 
 
-class _Decodable(Protocol):
-    @property
-    def key(self) -> str: ...
-
-    def decode(self, max_pixels: int | None = None) -> Image: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Box:
     """An upright box in a picture, in pixels from the upper left corner."""
@@ -53,11 +47,11 @@ class Box:
     bottom: float
 
 
-def read_picture(source: _Decodable, cache: Cache | None = None) -> str:
+def read_picture(source: ImageSource, cache: Cache | None = None) -> str:
     """The text in a picture, from the cache where it was recognised before; ``""`` for a blank one.
 
     Args:
-        source: a picture of this package, which can be decoded without its name in the errors.
+        source: any picture; those of files have a ``decode``, whose errors do not repeat the file's name.
         cache: where texts are kept by content, RapidOCR's version and settings; None keeps none.
 
     Raises:
@@ -69,7 +63,7 @@ def read_picture(source: _Decodable, cache: Cache | None = None) -> str:
     stored = None if cache is None else cache.get("ocr", key)
     if stored is not None:
         return stored.decode()
-    image = source.decode(OCR_MAX_PIXELS)
+    image = getattr(source, "decode", source.load)(OCR_MAX_PIXELS)
     text = "" if is_blank(image) else recognise(image)
     if cache is not None:
         cache.put("ocr", key, text.encode())

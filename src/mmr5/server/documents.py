@@ -1,94 +1,45 @@
-"""Documents of a request → pages. What claims to be a picture is decoded or refused; it never becomes text."""
+"""Documents of a request → pages, by the rule of :mod:`mmr5.documents` and within the server's limits."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import io
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
+from mmr5 import documents
+from mmr5.documents import Draft
 from mmr5.errors import PageError
-from mmr5.pages import ImageBytes
-from mmr5.pages.files import HEAD_BYTES, kind_of
-from mmr5.pages.read import CHECK_PIXELS
 from mmr5.server.problems import WireError
-from mmr5.server.protocol import AnyDocument, ImageUrl, Part
+from mmr5.server.protocol import AnyDocument, Document, ImageUrl, Part
 from mmr5.types import Page
 
-_URL = re.compile(r"(?:https?|file)://\S+", re.IGNORECASE)
-_DATA = re.compile(r"data:([\w.+-]+/[\w.+-]+)?((?:;[\w.=+-]+)*),", re.IGNORECASE)
-_BASE64 = re.compile(r"[A-Za-z0-9+/_\-]+={0,2}")
-_BASE64_HEADS = ("iVBORw0KGgo", "/9j/", "_9j_", "R0lGOD", "UklGR", "SUkqA", "TU0AK")
-"""How PNG, JPEG, GIF, WebP and TIFF begin in base64."""
-_LONG_WORD = 128
-"""A string of this many base64 characters without a space is no word: it is binary."""
-_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "GIF")
 
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A document as it was sent.
-
-    Attributes:
-        text: its text, or None.
-        picture: an address, a data URI or base64; or None.
-        parts: it was sent as ``content`` parts, and is repeated so.
-    """
-
-    text: str | None
-    picture: str | None
-    parts: bool = False
-
-    def echo(self) -> dict[str, Any]:
-        """The document for ``return_documents``: ``{"text"}``, ``{"image"}``, or vLLM's ``{"text", "multi_modal"}``."""
-        if self.parts:
-            media = [] if self.picture is None else [{"type": "image_url", "image_url": {"url": self.picture}}]
-            return {"text": self.text, "multi_modal": media}
-        found: dict[str, Any] = {}
-        if self.text is not None:
-            found["text"] = self.text
-        if self.picture is not None:
-            found["image"] = self.picture
-        return found
-
-
-def draft(item: AnyDocument) -> Draft:
-    """What a document is. A bare string is a picture when it is an address, a data URI or base64, and else text.
+def drafts(items: Sequence[AnyDocument], max_chars: int) -> list[Draft]:
+    """All documents as they were sent; each picture is an address, a data URI or base64.
 
     Raises:
-        ValueError: it holds no text and no picture, or more than one picture.
+        WireError: 422, naming the document that is empty, too long, or more than one page.
     """
-    if isinstance(item, str):
-        return Draft(None, item) if looks_binary(item) else Draft(item, None)
-    texts = [item.text] if item.text is not None else []
-    pictures = [p for p in (item.image, _url(item.image_url)) if p is not None]
-    if isinstance(item.content, str):
-        texts.append(item.content)
-    for part in item.content if isinstance(item.content, list) else ():
-        text, picture = _part(part)
-        texts += [] if text is None else [text]
-        pictures += [] if picture is None else [picture]
-    if len(pictures) > 1:
-        raise ValueError(f"it holds {len(pictures)} pictures, and a document is one page: send one document a picture")
-    if not pictures and not texts:
-        raise ValueError("it holds neither text nor a picture")
-    return Draft("\n".join(texts) if texts else None, pictures[0] if pictures else None, isinstance(item.content, list))
+    found = []
+    for index, item in enumerate(items):
+        try:
+            value = item if isinstance(item, str) else _spelled(item)
+            sent = cast("Draft", documents.draft(value, f"documents[{index}]", addresses=True))
+        except ValueError as error:
+            raise refusal(index, str(error)) from error
+        if sent.text is not None and len(sent.text) > max_chars:
+            raise refusal(index, f"its text has {len(sent.text):,} characters, and at most {max_chars:,} are taken", 413)
+        found.append(sent)
+    return found
 
 
-def looks_binary(text: str) -> bool:
-    """Whether a bare string is an address, a data URI, or base64, and not prose."""
-    stripped = text.strip()
-    if _URL.fullmatch(stripped) or _DATA.match(stripped):
-        return True
-    if not stripped.startswith(_BASE64_HEADS) and len(stripped) < _LONG_WORD:
-        return False
-    compact = re.sub(r"[\r\n]+", "", stripped) if stripped.startswith(_BASE64_HEADS) else stripped
-    return len(compact) >= 16 and _BASE64.fullmatch(compact) is not None
+def echo(item: AnyDocument, sent: Draft) -> dict[str, Any]:
+    """The document for ``return_documents``: ``{"text"}``, ``{"image"}``, both, or vLLM's ``{"text", "multi_modal"}``."""
+    if not isinstance(item, str) and isinstance(item.content, list):
+        media = [] if sent.picture is None else [{"type": "image_url", "image_url": {"url": sent.picture}}]
+        return {"text": sent.text, "multi_modal": media}
+    return {name: value for name, value in (("text", sent.text), ("image", sent.picture)) if value is not None}
 
 
 def is_address(picture: str) -> bool:
@@ -107,47 +58,9 @@ def embedded_bytes(picture: str, local_root: Path | None, max_bytes: int) -> byt
     Raises:
         PageError: it is none of these, or is not allowed.
     """
-    picture = picture.strip()
-    if picture[:5].lower() == "file:":
-        return _local_bytes(picture, local_root, max_bytes)
-    if match := _DATA.match(picture):
-        kind, options = (match[1] or "text/plain").lower(), match[2].lower()
-        if not kind.startswith("image/") and kind != "application/octet-stream":
-            raise PageError(f"its data URI is of type {kind}, and a picture was expected")
-        if ";base64" not in options:
-            raise PageError("its data URI is not base64: write data:image/png;base64,…")
-        picture = unquote(picture[match.end() :])
-    elif picture[:5].lower() == "data:":
-        raise PageError("its data URI is malformed: write data:image/png;base64,…")
-    compact = re.sub(r"\s+", "", picture).translate(str.maketrans("-_", "+/"))
-    try:
-        return base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise PageError("its picture is neither an address, nor a data URI, nor valid base64") from error
-
-
-def checked_image(data: bytes, max_pixels: int) -> ImageBytes:
-    """The picture in these bytes, after its size was read from the header and a small copy was decoded.
-
-    Raises:
-        PageError: it is no picture, larger than ``max_pixels``, or damaged.
-    """
-    import PIL.Image
-
-    kind = kind_of(data[:HEAD_BYTES])
-    if kind is None or kind == "pdf":
-        what = "a PDF, which /v1/search takes" if kind == "pdf" else "no picture of a known kind"
-        raise PageError(f"by its content it is {what}: send PNG, JPEG, WebP, TIFF, BMP or GIF")
-    try:
-        with PIL.Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            width, height = image.size
-    except Exception as error:
-        raise PageError("its picture is damaged: save or fetch it again") from error
-    if width * height > max_pixels:
-        raise PageError(f"its picture has {width} x {height} pixels, and at most {max_pixels:,} are decoded: scale it down")
-    picture = ImageBytes(data)
-    picture.load(CHECK_PIXELS)
-    return picture
+    if picture.strip()[:5].lower() == "file:":
+        return _local_bytes(picture.strip(), local_root, max_bytes)
+    return documents.decoded(picture)
 
 
 def page_of(index: int, sent: Draft, data: bytes | None, max_pixels: int) -> Page:
@@ -156,13 +69,10 @@ def page_of(index: int, sent: Draft, data: bytes | None, max_pixels: int) -> Pag
     Raises:
         WireError: 422, naming the document.
     """
-    image = None
-    if data is not None:
-        try:
-            image = checked_image(data, max_pixels)
-        except PageError as error:
-            raise refusal(index, str(error)) from error
-    return Page(f"documents[{index}]", 1, sent.text, image, None if sent.text is None else "given")
+    try:
+        return documents.page_of(sent, None if data is None else documents.checked_picture(data, max_pixels))
+    except PageError as error:
+        raise refusal(index, str(error)) from error
 
 
 def refusal(index: int, message: str, status: int = 422) -> WireError:
@@ -170,22 +80,22 @@ def refusal(index: int, message: str, status: int = 422) -> WireError:
     return WireError(status, f"documents[{index}]: {message}", reason="document")
 
 
-def drafts(items: Sequence[AnyDocument], max_chars: int) -> list[Draft]:
-    """All documents as they were sent.
+def _spelled(item: Document) -> dict[str, str | None]:
+    """Text and picture of a document in any client's spelling.
 
     Raises:
-        WireError: 422, naming the document that is empty, too long, or more than one page.
+        ValueError: it holds no text and no picture, or more than one picture.
     """
-    found = []
-    for index, item in enumerate(items):
-        try:
-            sent = draft(item)
-        except ValueError as error:
-            raise refusal(index, str(error)) from error
-        if sent.text is not None and len(sent.text) > max_chars:
-            raise refusal(index, f"its text has {len(sent.text):,} characters, and at most {max_chars:,} are taken", 413)
-        found.append(sent)
-    return found
+    parts = item.content if isinstance(item.content, list) else []
+    content = item.content if isinstance(item.content, str) else None
+    found = [(item.text, item.image), (content, _url(item.image_url)), *(_part(part) for part in parts)]
+    texts = [text for text, _ in found if text is not None]
+    pictures = [picture for _, picture in found if picture is not None]
+    if len(pictures) > 1:
+        raise ValueError(f"it holds {len(pictures)} pictures, and a document is one page: send one document a picture")
+    if not pictures and not texts:
+        raise ValueError("it holds neither text nor a picture")
+    return {"text": "\n".join(texts) if texts else None, "image": pictures[0] if pictures else None}
 
 
 def _url(value: ImageUrl | str | None) -> str | None:

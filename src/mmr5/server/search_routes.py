@@ -12,10 +12,11 @@ from fastapi import FastAPI, File, Form, Request, UploadFile
 from fastapi.responses import Response
 from pydantic import BaseModel
 
+from mmr5.documents import common_view
 from mmr5.server import events
 from mmr5.server.file_routes import NOT_FOUND
 from mmr5.server.rerank_routes import ERRORS, gone
-from mmr5.server.service import Service, check_question, choose_view, count, while_wanted
+from mmr5.server.service import Service, check_question, count, while_wanted
 from mmr5.server.thoughts import Ear
 from mmr5.server.uploads import Desk, Upload, addresses
 from mmr5.types import Candidates
@@ -95,7 +96,7 @@ def add(app: FastAPI, service: Service, desk: Desk) -> None:
         """Read PDFs and images, pick candidates by the first stage, and let the model rank them."""
         started = time.monotonic()
         request.state.log = {"files": len(files or ()) + len(file_ids or ())}
-        check_question(query, settings.max_query_chars)
+        query = check_question(query, settings.max_query_chars)
         asked = Asked(query, await desk.take(files or (), file_ids or ()), top_n or None, started)
         left = settings.deadline_s - (time.monotonic() - started)
         if stream:
@@ -130,7 +131,7 @@ async def _search(service: Service, desk: Desk, asked: Asked, tell: events.Tell,
         candidates = await service.run(searcher.candidates, asked.query, pages)
         retrieved_at = time.monotonic()
         tell("candidates", _chosen(candidates, searcher.retriever, len(pages), ids))
-        view = choose_view(service.reranker.view, candidates.pages)
+        view = common_view(service.reranker.view, candidates.pages)
         if ear is not None:
             ear.to(events.pieces(tell, candidates.index_of))
         future = service.submit(candidates, view, asked.started, ear)

@@ -7,18 +7,16 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from mmr5.cache import Cache
-from mmr5.errors import EngineError, MissingExtraError, PageError
-from mmr5.pages import ImageBytes
-from mmr5.pages import ocr as recognition
+from mmr5.documents import Draft, clean_question, common_view, with_text
+from mmr5.errors import EngineError, InputError, PageError
 from mmr5.pipeline import Searcher
 from mmr5.reranker import Reranker
 from mmr5.server import documents, scores
 from mmr5.server.batching import Batcher, Hear
-from mmr5.server.documents import Draft
 from mmr5.server.fetching import Fetcher
 from mmr5.server.metrics import Metrics
 from mmr5.server.problems import WireError
@@ -88,8 +86,8 @@ class Service:
         self.batcher.close(self.settings.grace_s)
         self.pool.shutdown(wait=False, cancel_futures=True)
 
-    def check(self, request: RerankRequest) -> None:
-        """Refuse what is too much or nothing at all.
+    def check(self, request: RerankRequest) -> str:
+        """The question, once what is too much or nothing at all was refused.
 
         Raises:
             WireError: 413 or 422.
@@ -99,7 +97,7 @@ class Service:
             raise WireError(422, "documents is empty: send at least one")
         if n > self.settings.max_documents:
             raise WireError(413, f"{n} documents were sent, and at most {self.settings.max_documents} are taken: send fewer")
-        check_question(request.question, self.settings.max_query_chars)
+        return check_question(request.question, self.settings.max_query_chars)
 
     async def accept(self, request: RerankRequest, started: float, hear: Hear | None = None) -> Accepted:
         """Read a request's documents and queue it; ``hear`` is told of the reply while it is written.
@@ -107,14 +105,14 @@ class Service:
         Raises:
             WireError: 413, 422, 429, 503.
         """
-        self.check(request)
+        question = self.check(request)
         drafts = documents.drafts(request.items, self.settings.max_document_chars)
         pages = await self._pages(drafts)
-        view = choose_view(self.reranker.view, pages)
+        view = common_view(self.reranker.view, pages)
         if view != "image":
             for i, page in enumerate(pages):
-                pages[i] = page if page.text is not None else await self.run(self._recognised, i, page, view)
-        future = self.submit(Candidates(request.question, tuple(pages)), view, started, hear)
+                pages[i] = page if page.text is not None else await self.run(self._with_text, i, page, view)
+        future = self.submit(Candidates(question, tuple(pages)), view, started, hear)
         return Accepted(request, drafts, view, future, started)
 
     def submit(self, candidates: Candidates, view: View, started: float, hear: Hear | None = None) -> Future[Ranking]:
@@ -147,31 +145,25 @@ class Service:
         limits = self.settings
         if sent.picture is None:
             return documents.page_of(index, sent, None, limits.max_pixels)
+        picture = str(sent.picture)
         try:
-            if documents.is_address(sent.picture):
+            if documents.is_address(picture):
                 if not limits.allow_urls:
                     raise PageError("this server does not fetch addresses: send the picture itself, or {'text': …} if it is text")
                 async with fetches:
-                    data = await self.fetcher.fetch(sent.picture.strip())
+                    data = await self.fetcher.fetch(picture.strip())
             else:
-                data = await self.run(documents.embedded_bytes, sent.picture, limits.local_root, limits.max_fetch_bytes)
+                data = await self.run(documents.embedded_bytes, picture, limits.local_root, limits.max_fetch_bytes)
         except PageError as error:
             raise documents.refusal(index, str(error)) from error
         return await self.run(documents.page_of, index, sent, data, limits.max_pixels)
 
-    def _recognised(self, index: int, page: Page, view: View) -> Page:
+    def _with_text(self, index: int, page: Page, view: View) -> Page:
         """The page with the text in its picture; a model that also sees the picture goes without where OCR is not installed."""
-        if not isinstance(page.image, ImageBytes):
-            return replace(page, text="")
         try:
-            text = recognition.read_picture(page.image, self.cache)
-        except MissingExtraError:
-            if view == "both":
-                return replace(page, text="")
-            raise
+            return with_text(page, view, self.cache)
         except (PageError, EngineError) as error:
             raise documents.refusal(index, f"the text in its picture cannot be read: {error}") from error
-        return replace(page, text=text, text_kind="ocr")
 
     def answer(self, accepted: Accepted, ranking: Ranking) -> RerankResponse:
         """The answer in the superset of shapes."""
@@ -185,7 +177,7 @@ class Service:
             Result(
                 index=position,
                 relevance_score=values[position],
-                document=accepted.drafts[position].echo() if request.echo else None,
+                document=documents.echo(request.items[position], accepted.drafts[position]) if request.echo else None,
                 reasoning=None if notes is None else notes[position],
             )
             for position in ranking.order[: request.limit]
@@ -231,21 +223,19 @@ def tei_answer(answer: RerankResponse, request: RerankRequest) -> list[TeiResult
     ]
 
 
-def choose_view(configured: View, pages: Sequence[Page]) -> View:
-    """The server's view, or ``text`` when a page has no picture to be looked at."""
-    return configured if all(page.image is not None for page in pages) else "text"
-
-
-def check_question(question: str, max_chars: int) -> None:
-    """Refuse an empty or overlong question.
+def check_question(question: str, max_chars: int) -> str:
+    """The question with its lone surrogates replaced, unless it is empty or overlong.
 
     Raises:
         WireError: 422 or 413.
     """
-    if not question.strip():
-        raise WireError(422, "the question is empty: say what to look for")
+    try:
+        question = clean_question(question)
+    except InputError as error:
+        raise WireError(422, str(error)) from error
     if len(question) > max_chars:
         raise WireError(413, f"the question has {len(question):,} characters, and at most {max_chars:,} are taken")
+    return question
 
 
 def count(metrics: Metrics, ranking: Ranking) -> None:

@@ -7,8 +7,7 @@ import re
 from collections.abc import Callable
 
 _TAGS = {False: re.compile(r"<think>", re.IGNORECASE), True: re.compile(r"</think>", re.IGNORECASE)}
-_OPEN_END = re.compile(r"\s*(?:<[/a-z]{0,6})?\Z", re.IGNORECASE)
-"""What may turn out not to be reasoning: white space before the end, and the beginning of a tag."""
+_TAG_BEGUN = re.compile(r"<[/a-z]{0,6}\Z", re.IGNORECASE)
 _TAG_START = len("<think>") - 1
 _WORD_OR_GAP = re.compile(r"\S+|\s+")
 
@@ -31,20 +30,21 @@ class Thoughts:
     def push(self, text: str) -> str:
         """Take the next piece of a reply; gives the new reasoning in it, often nothing."""
         self._rest += text
-        told = ""
-        while (tag := _TAGS[self._inside].search(self._rest)) is not None:
+        told, done = "", 0
+        while (tag := _TAGS[self._inside].search(self._rest, done)) is not None:
             if self._inside:
-                told += self._words(self._rest[: tag.start()].rstrip())
-            self._rest = self._rest[tag.end() :]
+                told += self._words(self._rest[done : tag.start()].rstrip())
+            done = tag.end()
             self._inside, self._block_empty = not self._inside, True
+        self._rest = self._rest[done:]
         if not self._inside:
             self._rest = self._rest[-_TAG_START:]
             return told
-        end = _OPEN_END.search(self._rest)
-        cut = len(self._rest) if end is None else end.start()
-        told += self._words(self._rest[:cut])
-        self._rest = self._rest[cut:]
-        return told
+        # What may turn out not to be reasoning waits: the beginning of a tag, and white space before it or before the end.
+        begun = _TAG_BEGUN.search(self._rest, max(0, len(self._rest) - _TAG_START - 1))
+        words = self._rest[: begun.start() if begun else None].rstrip()
+        self._rest = self._rest[len(words) :]
+        return told + self._words(words)
 
     def _words(self, text: str) -> str:
         words = text.lstrip() if self._block_empty else text

@@ -18,7 +18,7 @@ from mmr5.provenance import FILE as PROVENANCE
 from mmr5.provenance import device_name, environment, file_digest
 from mmr5.storage.atomic import make_folder, write_text
 from mmr5.storage.jsonl import write_json
-from mmr5.training.config import TrainingConfig
+from mmr5.training.config import Stage, TrainingConfig
 
 HISTORY = "history.json"
 CURVES = "curves.png"
@@ -105,10 +105,12 @@ def last_checkpoint(out: Path) -> Path | None:
     return None
 
 
-def finish(config: TrainingConfig, stage: str, history: Sequence[Mapping[str, Any]], facts: Mapping[str, Any], base: str) -> None:
+def finish(
+    config: TrainingConfig, stage: Stage, history: Sequence[Mapping[str, Any]], facts: Mapping[str, Any], base: str
+) -> None:
     """Write what a finished run leaves beside its weights: recipe, history, curves and model card."""
     out = Path(config.run.out)
-    write_text(out / RECIPE, config.recipe.recipe(config.data.max_pixels).to_json())
+    write_text(out / RECIPE, config.checkpoint_recipe(stage).to_json())
     write_json(out / HISTORY, {"facts": dict(facts), "history": list(history)})
     from mmr5.training.curves import draw
 

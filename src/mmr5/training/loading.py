@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import io
+import pickle
+import re
 from pathlib import Path
 from typing import Any
 
 from mmr5.cache import Cache
 from mmr5.engines.loading import import_torch, load_model, pick_device, pick_dtype
-from mmr5.errors import ConfigError, missing_extra
+from mmr5.errors import ConfigError, ModelNotFoundError, missing_extra
 from mmr5.models import resolve
+from mmr5.training import patches
 from mmr5.training.config import LoraConfig, TrainingConfig
 from mmr5.training.folder import is_main
-from mmr5.training.tower import lighten
 
 MERGED = "base"
 """Folder within a run that holds the base with the earlier stage's adapter merged into it."""
@@ -46,8 +48,8 @@ def load_for_training(config: TrainingConfig) -> tuple[Any, Any, str]:
     merged = Path(config.run.out) / MERGED
     if merging and (merged / "complete").is_file():
         path, adapter, merging = str(merged), None, False
-    model, processor = load_model(path, device=device, dtype=dtype, attention=config.model.attention, adapter=adapter)
-    if not (getattr(processor, "chat_template", None) or getattr(getattr(processor, "tokenizer", None), "chat_template", None)):
+    model, processor = load(path, device=device, dtype=dtype, attention=config.model.attention, adapter=adapter)
+    if not any(getattr(holder, "chat_template", None) for holder in (processor, tokenizer_of(processor))):
         raise ConfigError(f"{config.model.base} has no chat template: train a checkpoint that is made for conversation")
     if merging:
         if is_main():
@@ -56,10 +58,25 @@ def load_for_training(config: TrainingConfig) -> tuple[Any, Any, str]:
         path = str(merged)
     elif (merged / "complete").is_file():
         path = str(merged)
-    lighten(model)
+    patches.quicken_vision(model)
     model.config._name_or_path = path
     model.name_or_path = path
     return model.train(), processor, path
+
+
+def load(path: str, **how: Any) -> tuple[Any, Any]:
+    """Load a checkpoint as :func:`mmr5.engines.loading.load_model` does.
+
+    Raises:
+        ModelNotFoundError: as there, and for weights that are a pickle with more than tensors in it.
+    """
+    try:
+        return load_model(path, **how)
+    except pickle.UnpicklingError as error:
+        raise ModelNotFoundError(
+            f"the weights of {path!r} are a pickle that holds more than tensors, which can run any code when it is read: where "
+            "you trust it, load it elsewhere, save it as safetensors (model.save_pretrained(folder)), and name that folder"
+        ) from error
 
 
 def weights_dtype(config: TrainingConfig, device: Any) -> Any:
@@ -77,10 +94,11 @@ def autocasts(config: TrainingConfig) -> bool:
     return bool(pick_dtype("auto", pick_device(config.model.device)) == torch.bfloat16)
 
 
-def lora(config: LoraConfig) -> Any:
-    """PEFT's configuration of the adapter, or None when all weights are trained.
+def lora(config: LoraConfig, model: Any) -> Any:
+    """PEFT's configuration of an adapter on a model, or None when all weights are trained.
 
     Raises:
+        ConfigError: ``lora.target`` names no module, or one that takes no adapter.
         MissingExtraError: peft is not installed.
     """
     if not config.enabled:
@@ -89,9 +107,37 @@ def lora(config: LoraConfig) -> Any:
         import peft
     except ImportError as error:
         raise missing_extra("peft", "train", "train an adapter") from error
+    check_target(config.target, model)
     return peft.LoraConfig(
         r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=config.target, task_type="CAUSAL_LM"
     )
+
+
+def check_target(target: str, model: Any) -> None:
+    """Refuse a ``lora.target`` with which no adapter can be made.
+
+    Args:
+        target: regular expression over module names, or PEFT's word ``all-linear``.
+        model: the model without adapter.
+
+    Raises:
+        ConfigError: it is no regular expression, matches no module, or matches one that holds no matrix.
+    """
+    if target.lower() == "all-linear":
+        return
+    try:
+        pattern = re.compile(target)
+    except re.error as error:
+        raise ConfigError(f"lora.target is {target!r}, which is no regular expression: {error}") from error
+    nn = import_torch().nn
+    kinds = (nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.MultiheadAttention)
+    modules = dict(model.named_modules())
+    found = {name: module for name, module in modules.items() if pattern.fullmatch(name)}
+    wrong = [name for name, module in found.items() if not isinstance(module, kinds)]
+    if wrong or not found:
+        said = f"matches {wrong[0]!r}, which takes no adapter" if wrong else "matches no module of the model"
+        linear = sorted({re.sub(r"\d+", "N", name) for name, module in modules.items() if isinstance(module, nn.Linear)})
+        raise ConfigError(f"lora.target is {target!r}, which {said}: it can name {', '.join(linear)} (N is a number)")
 
 
 def wrap(model: Any, adapter: Any) -> Any:
@@ -109,9 +155,14 @@ def save_whole(model: Any, processor: Any, folder: Path) -> None:
     save_processor(processor, folder)
 
 
+def tokenizer_of(processor: Any) -> Any:
+    """A processor's tokenizer, or the tokenizer itself."""
+    return getattr(processor, "tokenizer", processor)
+
+
 def save_processor(processor: Any, folder: Path) -> None:
     """Save a tokenizer, or a processor's tokenizer, image processor and chat template."""
-    tokenizer = getattr(processor, "tokenizer", processor)
+    tokenizer = tokenizer_of(processor)
     if tokenizer is not processor:
         tokenizer.chat_template = tokenizer.chat_template or getattr(processor, "chat_template", None)
         processor.image_processor.save_pretrained(folder)

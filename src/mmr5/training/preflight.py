@@ -98,7 +98,7 @@ def estimate(
     text = model.config.get_text_config()
     seeing = config.recipe.view != "text"
     visual = config.data.max_pixels // 28**2
-    page = (visual if seeing else 0) + (config.recipe.page_tokens if config.recipe.view != "image" else 0)
+    page = (visual if seeing else 0) + (config.recipe.page_tokens or 0 if config.recipe.view != "image" else 0)
     prompt = prompt_tokens + pages * (page + 6)
     tokens = prompt + (reply_tokens if stage == "sft" else config.grpo.max_new_tokens)
     sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
@@ -139,7 +139,7 @@ def empty_model(config: TrainingConfig) -> Any:
     maker = transformers.AutoModelForImageTextToText if seeing else transformers.AutoModelForCausalLM
     with torch.device("meta"):
         model = maker.from_config(found)
-        adapter = lora(config.lora)
+        adapter = lora(config.lora, model)
         return model if adapter is None else wrap(model, adapter)
 
 

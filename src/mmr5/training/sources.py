@@ -18,6 +18,7 @@ from mmr5.engines.rendering import special_words
 from mmr5.errors import ConfigError, ContextLengthError, CorpusError, missing_extra
 from mmr5.storage.lru import LRU
 from mmr5.training.config import TrainingConfig
+from mmr5.training.loading import tokenizer_of
 from mmr5.types import ImageSource
 
 PICTURE_BYTES = 256 * 2**20
@@ -60,10 +61,10 @@ def conversations(config: TrainingConfig, processor: Any) -> Conversations:
     Raises:
         ConfigError: pages enter as text and the recipe gives no budget.
     """
-    tokenizer = getattr(processor, "tokenizer", processor)
+    tokenizer = tokenizer_of(processor)
     if config.recipe.view != "image" and not config.recipe.page_tokens:
         raise ConfigError(
-            f"recipe.page_tokens is 0 with view {config.recipe.view!r}: give the most tokens of a page's text, e.g. 256"
+            f"recipe.page_tokens is not given with view {config.recipe.view!r}: give the most tokens of a page's text, e.g. 256"
         )
     return Conversations(
         load_corpus(config.data.corpus, ocr="never" if config.recipe.view == "image" else "auto"),
@@ -71,6 +72,11 @@ def conversations(config: TrainingConfig, processor: Any) -> Conversations:
         page_tokens=config.recipe.page_tokens or 1,
         reserved=special_words(tokenizer),
     )
+
+
+def token_limit(config: TrainingConfig, context: int | None) -> int | None:
+    """Most tokens of a row: the run's limit or the model's context, whichever is less; None where neither is known."""
+    return min((n for n in (config.data.max_tokens, context) if n), default=None)
 
 
 def dataset(
@@ -95,8 +101,8 @@ def dataset(
     except ImportError as error:
         raise missing_extra("datasets", "train", "train a model") from error
     seeing = config.recipe.view != "text"
-    limits = [n for n in (config.data.max_tokens, context) if n]
-    maker = RowMaker(rows, talk, processor, config.data.max_pixels, min(limits) if limits else None, taught=taught, seeing=seeing)
+    limit = token_limit(config, context)
+    maker = RowMaker(rows, talk, processor, config.data.max_pixels, limit, taught=taught, seeing=seeing)
     if not seeing:
         return datasets.Dataset.from_list([maker(i) for i in range(len(rows))])
     indices = datasets.Dataset.from_dict({"row": list(range(len(rows)))})
@@ -151,7 +157,7 @@ class RowMaker:
         seen = sum(math.ceil(p.width / VISUAL_UNIT) * math.ceil(p.height / VISUAL_UNIT) for p in pictures)
         if sum(len(text.encode()) + TURN for text in spoken) + seen <= self._max_tokens:
             return  # a token is a byte at least
-        tokenizer = getattr(self._processor, "tokenizer", self._processor)
+        tokenizer = tokenizer_of(self._processor)
         words = sum(len(tokenizer(text, add_special_tokens=False)["input_ids"]) + TURN for text in spoken)
         if words + seen > self._max_tokens:
             raise ContextLengthError(

@@ -6,7 +6,7 @@ import math
 import random
 from typing import TYPE_CHECKING, Any
 
-from mmr5.training.proof.scenes import PLACES, Scene
+from vision_proof.scenes import PLACES, Scene
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -1,4 +1,4 @@
-"""``python -m mmr5.training.proof draw|half|summary``: the steps of ``scripts/smoke.sh`` that are no verb of ``mmr5``."""
+"""``python -m vision_proof draw|half|summary``: the steps of ``scripts/smoke.sh`` that are no verb of ``mmr5``."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import json
 import sys
 from pathlib import Path
 
-from mmr5.training.proof import base, corpus, half, summary
+from vision_proof import base, corpus, half, summary
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one step; 1 when ``summary --check`` finds a goal that does not hold."""
-    parser = argparse.ArgumentParser(prog="python -m mmr5.training.proof", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m vision_proof", description=__doc__)
     steps = parser.add_subparsers(dest="step", required=True)
     draw = steps.add_parser("draw", help="draw the corpus and build the base model")
     draw.add_argument("--scale", type=float, default=1.0, help="share of the documents, above 0")

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from mmr5.training.tower import lighten
+from mmr5.training.patches import quicken_vision
 
 
 def seen(tower, pixels, grid):
@@ -27,7 +27,7 @@ def test_a_lightened_tower_sees_the_same(tiny_vision, attention, grids):
     plain = model.model.visual
     light = copy.deepcopy(plain)
     blocks = plain.config.depth
-    assert lighten(light) == blocks + 1  # attention of every block, and the patches
+    assert quicken_vision(light) == blocks + 1  # attention of every block, and the patches
     grid = torch.tensor([(1, *sides) for sides in grids])
     torch.manual_seed(0)
     pixels = torch.randn(int(grid.prod(1).sum()), 3 * plain.config.temporal_patch_size * plain.config.patch_size**2)
@@ -42,4 +42,4 @@ def test_a_lightened_tower_sees_the_same(tiny_vision, attention, grids):
 def test_models_without_such_a_tower_are_left_alone(tiny_text):
     import transformers
 
-    assert lighten(transformers.AutoModelForCausalLM.from_pretrained(tiny_text)) == 0
+    assert quicken_vision(transformers.AutoModelForCausalLM.from_pretrained(tiny_text)) == 0

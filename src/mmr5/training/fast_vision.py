@@ -3,46 +3,32 @@
 transformers cuts patches by a three-dimensional convolution, whose backward pass is slow, and attends to one window after the
 other. Here patches are embedded by one matrix product, and all windows of a size are attended to at once. The results are the
 same up to rounding; on a CPU a step of the vision proof takes about two thirds of the time.
+:func:`mmr5.training.patches.quicken_vision` puts them in place.
 """
 
 from __future__ import annotations
 
-from types import MethodType
 from typing import Any
 
 from mmr5.engines.loading import import_torch
 
-
-def lighten(model: Any) -> int:
-    """Give the modules of a Qwen2.5-VL tower their quick forward; other models are left alone.
-
-    Attention that gets its windows as one packed sequence (flash attention) is left alone, too.
-
-    Returns:
-        The number of modules changed.
-    """
-    from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl as qwen
-    from transformers.utils.generic import is_flash_attention_requested
-
-    changed = 0
-    for module in model.modules():
-        if isinstance(module, qwen.Qwen2_5_VisionPatchEmbed):
-            module.forward = MethodType(_embed, module)
-            changed += 1
-        elif isinstance(module, qwen.Qwen2_5_VLVisionAttention) and not is_flash_attention_requested(module.config):
-            module.forward = MethodType(_attend, module)
-            changed += 1
-    return changed
+NAMES = (
+    "Qwen2_5_VisionPatchEmbed", "Qwen2_5_VLVisionAttention", "apply_rotary_pos_emb_vision", "eager_attention_forward",
+    "ALL_ATTENTION_FUNCTIONS",
+)  # fmt: skip
+"""What is needed of ``transformers.models.qwen2_5_vl.modeling_qwen2_5_vl``."""
 
 
-def _embed(self: Any, hidden_states: Any) -> Any:
+def embed(self: Any, hidden_states: Any) -> Any:
+    """``Qwen2_5_VisionPatchEmbed.forward``: (patches, channels x frames x height x width) pixels to (patches, width)."""
     weight = self.proj.weight
     return import_torch().nn.functional.linear(hidden_states.to(weight.dtype).flatten(1), weight.flatten(1), self.proj.bias)
 
 
-def _attend(
+def attend(
     self: Any, hidden_states: Any, cu_seqlens: Any, position_embeddings: Any = None, max_seqlen: Any = None, **named: Any
 ) -> Any:
+    """``Qwen2_5_VLVisionAttention.forward``: (patches, width) states, attended to within windows (``cu_seqlens``)."""
     from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl as qwen
 
     torch = import_torch()

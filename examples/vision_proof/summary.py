@@ -8,7 +8,7 @@ from typing import Any
 
 from mmr5.rewards import format_reward, ranking_reward
 from mmr5.storage.jsonl import write_json
-from mmr5.training.proof.corpus import PAGES
+from vision_proof.corpus import PAGES
 
 GOAL_SFT = 0.9
 """Recall@1 after SFT, where chance is .2."""

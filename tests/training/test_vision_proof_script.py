@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.slow  # 240 s
 @pytest.mark.timeout(1200)
 def test_a_tenth_of_the_vision_proof_runs_from_drawing_to_summary(tmp_path):
-    from mmr5.training.proof.summary import rewards
+    from vision_proof.summary import rewards
 
     out = tmp_path / "smoke"
     few = "--set optim.max_steps=2 --set optim.batch_size=16 --set run.save_steps=2"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmr5.errors import InputError
 from mmr5.storage.jsonl import write_json
-from mmr5.training.proof.corpus import CURRICULUM
+from vision_proof.corpus import CURRICULUM
 
 HALF = "half"
 

@@ -4,10 +4,10 @@ import random
 import pytest
 
 from mmr5.errors import InputError
-from mmr5.training.proof import half, summary
-from mmr5.training.proof.corpus import BLOCK, PAGES, ROWS, curriculum
-from mmr5.training.proof.drawing import SIDE, draw
-from mmr5.training.proof.scenes import KINDS, Scene, document, near
+from vision_proof import half, summary
+from vision_proof.corpus import BLOCK, PAGES, ROWS, curriculum
+from vision_proof.drawing import SIDE, draw
+from vision_proof.scenes import KINDS, Scene, document, near
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
@@ -70,7 +70,7 @@ def test_a_broad_question_gives_nothing_away():
 
 
 def test_the_bars_that_are_told_are_those_that_are_drawn():
-    from mmr5.training.proof.drawing import INK
+    from vision_proof.drawing import INK
 
     scene = Scene("bars", "third", "cyan", 5)
     page = draw(scene)
@@ -83,7 +83,7 @@ def test_the_bars_that_are_told_are_those_that_are_drawn():
 
 def test_the_tokenizer_gives_back_every_reply(pages_corpus):
     from mmr5.data.rows import read_rows
-    from mmr5.training.proof.base import tokenizer
+    from vision_proof.base import tokenizer
 
     made = tokenizer()
     for row in read_rows(pages_corpus / "sft.jsonl"):
@@ -91,7 +91,7 @@ def test_the_tokenizer_gives_back_every_reply(pages_corpus):
 
 
 def test_a_page_label_is_one_token_and_the_same_in_prompt_and_reply():
-    from mmr5.training.proof.base import tokenizer
+    from vision_proof.base import tokenizer
 
     made = tokenizer()
     label = made("\nImage 3: ")["input_ids"][-1]

@@ -2,7 +2,7 @@ import pytest
 
 from mmr5.answer import format_reply
 from mmr5.errors import EngineError
-from mmr5.training.rollouts import Watch, agrees, assert_diverse, facts, groups, reward_functions, score, text_of
+from mmr5.training.grpo_rewards import Watch, agrees, assert_diverse, facts, groups, reward_functions, score, text_of
 
 GOOD, BAD = format_reply([1, 0], ["a", "b"]), format_reply([0, 1], ["a", "b"])
 

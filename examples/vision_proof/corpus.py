@@ -12,8 +12,8 @@ from typing import Any
 
 from mmr5.data.candidates import CandidateList
 from mmr5.data.rows import list_row
-from mmr5.training.proof.drawing import SIDE, draw
-from mmr5.training.proof.scenes import BY_NAME, KINDS, Scene, document
+from vision_proof.drawing import SIDE, draw
+from vision_proof.scenes import BY_NAME, KINDS, Scene, document
 
 PAGES = 5
 """Pages of a document; all of them are the candidates."""
@@ -51,7 +51,7 @@ def build(folder: Path, amount: Amount, *, seed: int = 0) -> dict[str, int]:
     three pages with few of all pages between them; then the other lists of all pages.
 
     Args:
-        folder: gets ``corpus/``, ``sft.jsonl``, ``grpo.jsonl`` and, for :mod:`mmr5.training.proof.half`, ``curriculum.json``.
+        folder: gets ``corpus/``, ``sft.jsonl``, ``grpo.jsonl`` and, for :mod:`vision_proof.half`, ``curriculum.json``.
         amount: how much.
         seed: of everything.
 

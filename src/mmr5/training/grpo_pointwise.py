@@ -18,7 +18,7 @@ from mmr5.errors import ConfigError
 from mmr5.rewards import discounted_gain, verdict_format_reward
 from mmr5.training import sources
 from mmr5.training.config import TrainingConfig
-from mmr5.training.rollouts import RewardFunction, Rollout, Watch, as_rewards, text_of
+from mmr5.training.grpo_rewards import RewardFunction, Rollout, Watch, as_rewards, text_of
 
 
 def page_prompts(rows: Sequence[ListRow], pages: int, seed: int) -> list[PageRow]:
@@ -100,7 +100,7 @@ def shared_gains(rows: Sequence[int], questions: Sequence[int], relevant: Sequen
 def reward_functions(
     watch: Watch, *, end_ids: Sequence[int], gather: Callable[[list[Rollout]], list[Rollout]]
 ) -> list[RewardFunction]:
-    """The two rewards as TRL calls them; see :func:`mmr5.training.rollouts.reward_functions`."""
+    """The two rewards as TRL calls them; see :func:`mmr5.training.grpo_rewards.reward_functions`."""
     ends = set(end_ids)
 
     def rollouts(columns: dict[str, Any]) -> list[Rollout]:

@@ -1,34 +1,74 @@
-"""Supervised training of pages judged one by one, with a loss that compares the pages of a question.
+"""Stage one for pages judged one by one: supervised training with a loss that compares the pages of a question.
 
 The teacher of the paper explains one page at a time, guided by its label (section 3.2.1); method ``pointwise`` answers in the
 same way: a verdict, then a sentence. A language-model loss alone teaches the verdict as two tokens of many. Here the pages of one
-question stand in one batch, and three losses are summed, each with its weight (:class:`mmr5.training.config.GroupConfig`):
+question stand in one batch, a relevant one and others that the first stage proposed, and three losses are summed, each with its
+weight (:class:`mmr5.training.config.GroupConfig`):
 
-* *rank*: softmax cross-entropy over the group's scores. A score is what the fused order is sorted by: the margin, the logit of
-  "Yes" minus that of "No" where the reply begins; plus a share of the log-likelihood that the page gives to the question's own
-  words in the prompt (query likelihood); plus a share of the first stage's score;
-* *verdict*: binary cross-entropy of each margin against the page's label;
-* *note*: the language-model loss of the sentence after the verdict.
+* *lce*: Localized Contrastive Estimation (Gao, Dai and Callan 2021, arXiv 2101.08751), the softmax cross-entropy of the relevant
+  page among its group, ``-log(exp(s+) / sum(exp(s)))``, where the group's others are what the first stage proposed. (It is
+  ListNet's top-one loss, Cao et al. 2007, for a target distribution that is 1 on the relevant page.) A score s is what the fused
+  order is sorted by: the margin, the logit of "Yes" minus that of "No" where the reply begins; plus a share of the log-likelihood
+  that the page gives to the question's own words in the prompt (query likelihood, Ponte and Croft 1998); plus a share of the
+  first stage's score;
+* *verdict*: the pointwise cross-entropy of monoBERT (Nogueira and Cho 2019, arXiv 1901.04085) with the two verdicts as classes.
+  The softmax over their two logits is the sigmoid of the margin, so this is the binary cross-entropy of each margin;
+* *note*: the language-model loss, the mean negative log-likelihood of the tokens after the verdict.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mmr5.answer import VERDICTS
 from mmr5.data.conversations import Conversations
-from mmr5.data.rows import PageRow
+from mmr5.data.rows import PageRow, Row
 from mmr5.engines.loading import import_torch
 from mmr5.engines.spans import question_tokens
 from mmr5.errors import ConfigError, ContextLengthError
 from mmr5.prompt import neutralise
-from mmr5.training import loading, sources
+from mmr5.training import loading, sources, trainer
 from mmr5.training.config import GroupConfig, TrainingConfig
-from mmr5.training.groups import Group, make_groups
 
 IGNORED = -100
+Group = tuple[PageRow, ...]
+"""Rows of one question; the first is relevant, the others are not."""
+
+
+def make_groups(rows: Sequence[PageRow], pages: int, passes: int, seed: int) -> list[Group]:
+    """Groups for several passes over all questions, in training order.
+
+    Every pass draws anew: one relevant page, and up to ``pages - 1`` others. A question without a relevant or without an
+    irrelevant row has no group.
+
+    Args:
+        rows: of any number of questions.
+        pages: most rows in a group, at least 2.
+        passes: how often each question comes, at least 1.
+        seed: of the order and of the draws; the same seed gives the same groups.
+
+    Raises:
+        ConfigError: an impossible number, or no question has both kinds of rows.
+    """
+    if pages < 2 or passes < 1:
+        raise ConfigError(f"groups of {pages} pages in {passes} passes: at least 2 pages and 1 pass")
+    questions: dict[tuple[str, str], tuple[list[PageRow], list[PageRow]]] = {}
+    for row in rows:
+        questions.setdefault((row.doc_name, row.qid), ([], []))[0 if row.relevant else 1].append(row)
+    whole = [(key, good, bad) for key, (good, bad) in questions.items() if good and bad]
+    if not whole:
+        raise ConfigError("no question has both a relevant and an irrelevant row: make the rows with 'mmr5 data rows'")
+    made: list[Group] = []
+    for number in range(passes):
+        order = list(whole)
+        random.Random(f"{seed}:{number}").shuffle(order)  # noqa: S311 - a seeded order
+        for (doc_name, qid), good, bad in order:
+            draw = random.Random(f"{seed}:{number}:{doc_name}:{qid}")  # noqa: S311 - seeded draws
+            made.append((draw.choice(good), *draw.sample(bad, min(pages - 1, len(bad)))))
+    return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +179,7 @@ def losses(hidden: Any, head: Any, batch: dict[str, Any], choices: tuple[int, in
         shares: what a score is the sum of.
 
     Returns:
-        ``rank``, ``verdict``, ``note``, scalars; the share of groups whose relevant page leads: ``hits`` by score,
+        ``lce``, ``verdict``, ``note``, scalars; the share of groups whose relevant page leads: ``hits`` by score,
         ``margin_hits`` by margin, ``question_hits`` by the question's log-likelihood.
     """
     torch = import_torch()
@@ -157,7 +197,7 @@ def losses(hidden: Any, head: Any, batch: dict[str, Any], choices: tuple[int, in
         return torch.tensor([float(int(values[w].argmax()) == a) for w, a in zip(members, answers, strict=True)]).mean()
 
     return {
-        "rank": torch.stack([-score[w].log_softmax(0)[a] for w, a in zip(members, answers, strict=True)]).mean(),
+        "lce": torch.stack([-score[w].log_softmax(0)[a] for w, a in zip(members, answers, strict=True)]).mean(),
         "verdict": functional.binary_cross_entropy_with_logits(margin, batch["relevant"]),
         "note": functional.cross_entropy(head(hidden[written]).float(), batch["note"][written]),
         "hits": leads(score),
@@ -187,29 +227,26 @@ def verdict_ids(tokenizer: Any) -> tuple[int, int]:
     return ids[0][0], ids[1][0]
 
 
-def trainer(config: TrainingConfig, rows: Sequence[Any], model: Any, processor: Any, talk: Conversations, callbacks: Any) -> Any:
-    """A Hugging Face trainer with the losses above.
+def make_trainer(run: trainer.Run) -> Any:
+    """A Hugging Face trainer with the losses above, over the run's groups in order.
 
     Raises:
         ConfigError: rows or settings that have no groups.
     """
     from transformers import Trainer, TrainingArguments
 
-    from mmr5.training.sft import common, loraplus
-
-    check(config, rows)
-    tokenizer = getattr(processor, "tokenizer", processor)
-    limits = [n for n in (config.data.max_tokens, loading.context_of(model)) if n]
-    encoder = Encoder(talk, tokenizer, min(limits) if limits else None)
+    config, tokenizer, model = run.config, run.tokenizer, run.model
+    rows = check(config, run.rows)
+    encoder = Encoder(run.talk, tokenizer, sources.token_limit(config, loading.context_of(model)))
     groups = make_groups(rows, config.groups.pages, round(config.optim.epochs), config.optim.seed)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     choices = verdict_ids(tokenizer)
-    adapter = loading.lora(config.lora)
-    if adapter is not None:
-        model = loading.wrap(model, adapter)
-    bare = model.get_base_model() if adapter is not None else model
+    adapter = loading.lora(config.lora, model)
+    bare, model = model, model if adapter is None else loading.wrap(model, adapter)
 
     class GroupTrainer(Trainer):  # type: ignore[misc]
+        """Hugging Face's trainer hands a loss the logits of every token; these losses need few of them, and log their parts."""
+
         parts: dict[str, list[float]]
 
         def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
@@ -220,24 +257,21 @@ def trainer(config: TrainingConfig, rows: Sequence[Any], model: Any, processor: 
                 self.parts.setdefault(name, []).append(float(value.detach()))
             return weigh(found, config.groups)
 
-        def _get_train_sampler(self, *_: Any) -> Any:
-            return import_torch().utils.data.SequentialSampler(self.train_dataset)
-
         def log(self, logs: dict[str, float], *rest: Any, **named: Any) -> None:
             if "loss" in logs:
                 logs = {**logs, **{name: sum(v) / len(v) for name, v in self.parts.items() if v}}
                 self.parts.clear()
             super().log(logs, *rest, **named)
 
-    arguments = common(config, gradient_checkpointing=False) | {"num_train_epochs": 1}
+    own = {"num_train_epochs": 1, "activation_checkpointing": False, "train_sampling_strategy": "sequential"}
     made = GroupTrainer(
         model=model,
-        args=TrainingArguments(**arguments),
+        args=TrainingArguments(**trainer.arguments(config) | own),
         train_dataset=GroupData(groups, encoder),
         data_collator=lambda batch: collate(batch, pad),
-        processing_class=processor,
-        optimizers=(loraplus(config, model) if config.lora.plus_ratio else None, None),
-        callbacks=callbacks,
+        processing_class=run.processor,
+        optimizers=(trainer.loraplus(config, model) if config.lora.plus_ratio else None, None),
+        callbacks=trainer.callbacks(run),
     )
     made.parts = {}
     made.model_accepts_loss_kwargs = False
@@ -246,16 +280,17 @@ def trainer(config: TrainingConfig, rows: Sequence[Any], model: Any, processor: 
 
 def weigh(found: dict[str, Any], weights: GroupConfig) -> Any:
     """The sum that is minimised."""
-    return weights.rank_weight * found["rank"] + weights.verdict_weight * found["verdict"] + weights.note_weight * found["note"]
+    return weights.lce_weight * found["lce"] + weights.verdict_weight * found["verdict"] + weights.note_weight * found["note"]
 
 
-def check(config: TrainingConfig, rows: Sequence[Any]) -> None:
-    """Refuse what cannot be trained in groups.
+def check(config: TrainingConfig, rows: Sequence[Row]) -> list[PageRow]:
+    """The rows, where they can be trained in groups.
 
     Raises:
         ConfigError: rows over lists, pictures, or passes that are no whole number.
     """
-    if any(not isinstance(row, PageRow) for row in rows):
+    pages = [row for row in rows if isinstance(row, PageRow)]
+    if len(pages) < len(rows):
         raise ConfigError(
             "groups.pages is set, and the rows are list-wise: make rows of kind 'pointwise', or set groups.pages = 0"
         )
@@ -263,3 +298,4 @@ def check(config: TrainingConfig, rows: Sequence[Any]) -> None:
         raise ConfigError(f"groups.pages is set with view {config.recipe.view!r}: groups are trained over page text; use 'text'")
     if config.optim.epochs != round(config.optim.epochs):
         raise ConfigError(f"optim.epochs is {config.optim.epochs} with groups.pages: give a whole number of passes")
+    return pages

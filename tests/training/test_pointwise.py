@@ -1,15 +1,19 @@
+import dataclasses
 import json
+import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from mmr5.answer import format_verdict
 from mmr5.data.rows import ListRow, PageRow
 from mmr5.engines.spans import question_tokens
-from mmr5.errors import ConfigError, EngineError
+from mmr5.errors import ConfigError, ContextLengthError, EngineError
 from mmr5.rewards import verdict_format_reward
-from mmr5.training.groups import make_groups
-from mmr5.training.verdicts import page_prompts, shared_gains
+from mmr5.training.grpo_pointwise import dataset, page_prompts, reward_functions, shared_gains
+from mmr5.training.grpo_rewards import Watch
+from mmr5.training.sft_pointwise import make_groups
 
 
 def page_text(page_id):
@@ -73,7 +77,7 @@ def test_losses_are_what_they_say():
     import torch
 
     from mmr5.training.config import GroupConfig
-    from mmr5.training.groupwise import Encoded, collate, losses
+    from mmr5.training.sft_pointwise import Encoded, collate, losses
 
     torch.manual_seed(0)
     groups = [
@@ -97,14 +101,40 @@ def test_losses_are_what_they_say():
         return (torch.logsumexp(values[:2], 0) - values[0] + torch.logsumexp(values[2:], 0) - values[2]) / 2
 
     labels = torch.tensor([1.0, -1.0, 1.0, -1.0])
-    assert float(found["rank"]) == pytest.approx(float(first_of_two(margin)), rel=1e-4)
+    assert float(found["lce"]) == pytest.approx(float(first_of_two(margin)), rel=1e-4)
     shares = GroupConfig(question_share=0.3, first_stage_share=0.5)
     score = margin + 0.3 * asked + 0.5 * torch.tensor([2.0, -1.0, 0.0, 0.0])
-    assert float(losses(hidden, head, batch, (1, 2), shares)["rank"]) == pytest.approx(float(first_of_two(score)), rel=1e-4)
+    assert float(losses(hidden, head, batch, (1, 2), shares)["lce"]) == pytest.approx(float(first_of_two(score)), rel=1e-4)
     assert float(found["verdict"]) == pytest.approx(float(torch.log1p(torch.exp(-labels * margin)).mean()), rel=1e-4)
     assert float(found["note"]) == pytest.approx(float(torch.stack(note).mean()), rel=1e-4)
     for name, values in (("hits", margin), ("margin_hits", margin), ("question_hits", asked)):
         assert float(found[name]) == float(((values[0] > values[1]).float() + (values[2] > values[3]).float()) / 2)
+
+
+def test_losses_by_hand():
+    """A vocabulary of ten, flat but for the verdicts: odds of 3 and 1 in one group, of 1 and 1/2 in the other."""
+    import torch
+
+    from mmr5.training.config import GroupConfig
+    from mmr5.training.sft_pointwise import Encoded, collate, losses, weigh
+
+    ids = (4, 5, 6, 7, 1, 9)  # a question of two tokens, "?", the verdict's token 1 and one token of note
+    odds = [(3.0, 1.0), (1.0, 0.5)]
+    groups = [[Encoded(ids, 3, (1, 3), 5, i == 0) for i in range(2)] for _ in odds]
+    hidden = torch.zeros(4, len(ids), 10)
+    hidden[:, 3, 1] = torch.tensor([o for pair in odds for o in pair]).log()  # the margin is the logarithm of the odds
+    found = losses(hidden, lambda states: states, collate(groups, pad=0), (1, 2), GroupConfig())
+    # LCE, softmax over the group: 3 of 3 + 1, and 1 of 1 + 1/2
+    assert float(found["lce"]) == pytest.approx((math.log(4 / 3) + math.log(3 / 2)) / 2)
+    # cross-entropy of "Yes" against "No": relevant pages 3/4 and 1/2 sure, the others 1 - 1/2 and 1 - 1/3
+    assert float(found["verdict"]) == pytest.approx((math.log(4 / 3) + math.log(2) + math.log(2) + math.log(3 / 2)) / 4)
+    assert float(found["note"]) == pytest.approx(math.log(10))
+    assert float(found["hits"]) == 1.0
+    # a question of two tokens out of ten equally likely ones is worth the same on every page
+    even = losses(hidden, lambda states: states, collate(groups, pad=0), (1, 2), GroupConfig(question_share=1.0))
+    assert float(even["lce"]) == pytest.approx(float(found["lce"]))
+    total = weigh(found, GroupConfig(lce_weight=2.0, verdict_weight=0.5, note_weight=0.1))
+    assert float(total) == pytest.approx(2 * float(found["lce"]) + 0.5 * float(found["verdict"]) + 0.1 * math.log(10))
 
 
 @pytest.fixture
@@ -165,20 +195,22 @@ def test_training_lowers_the_losses_and_measures_what_the_engine_measures(run):
     from mmr5.methods import pointwise
     from mmr5.training import loading, sources
     from mmr5.training.config import GroupConfig
-    from mmr5.training.groupwise import GroupData, collate, losses, trainer, verdict_ids
     from mmr5.training.sft import train_sft
+    from mmr5.training.sft_pointwise import GroupData, collate, losses, make_trainer, verdict_ids
+    from mmr5.training.trainer import Run
     from mmr5.types import Page
 
     config = run("sft", "optim.max_steps=12", "optim.learning_rate=2e-2", "lora.rank=4", "run.save_steps=6", "run.log_steps=1")
     facts = train_sft(config)
     assert facts["steps"] == 12 and facts["last_loss"] < facts["first_loss"]
     curve = json.loads((Path(config.run.out) / "history.json").read_text())
-    assert {"rank", "verdict", "note", "hits", "question_hits"} <= set(curve["history"][0])
+    assert {"lce", "verdict", "note", "hits", "question_hits"} <= set(curve["history"][0])
 
     model, processor, _ = loading.load_for_training(config)
     talk = sources.conversations(config, processor)
     rows = sources.read_training_rows(config, taught=True)
-    data = trainer(config, rows, model, processor, talk, []).train_dataset
+    begun = Run(config, "sft", None, rows, model, processor, config.model.base, talk, None)
+    data = make_trainer(begun).train_dataset
     assert isinstance(data, GroupData) and len(data) == 3
     group = data[0]
     reranker = Reranker.from_pretrained(
@@ -198,7 +230,28 @@ def test_training_lowers_the_losses_and_measures_what_the_engine_measures(run):
     margins = torch.tensor([s.logprobs[0] - s.logprobs[1] for s in scored])
     asked = torch.tensor([s.measured.mean_logprob * s.measured.n_tokens for s in scored])
     score = margins + 0.25 * asked + 0.5 * torch.tensor([r.score for r in shown])
-    assert float(found["rank"]) == pytest.approx(-float(score.log_softmax(0)[0]), abs=1e-3)
+    assert float(found["lce"]) == pytest.approx(-float(score.log_softmax(0)[0]), abs=1e-3)
+
+
+def test_a_recipe_carries_every_setting_that_the_scores_depend_on(run):
+    """What was trained with a share of the question's likelihood is scored with it, as the checkpoint and after GRPO."""
+    from mmr5 import Reranker
+    from mmr5.models.recipes import load_recipe
+    from mmr5.prompt import fingerprint
+    from mmr5.training.sft import train_sft
+
+    config = run("sft", "optim.max_steps=2", "groups.question_share=0.25", "recipe.fusion=0.5", "recipe.notes=2")
+    train_sft(config)
+    out = Path(config.run.out)
+    wanted = {
+        "method": "pointwise", "view": "text", "page_tokens": 200, "fusion": 0.5, "question_weight": 0.25, "notes": 2,
+        "max_pixels": None, "prompt_fingerprint": fingerprint("pointwise", "text"),
+    }  # fmt: skip
+    for folder in (out, out / "checkpoint-2"):
+        assert dataclasses.asdict(load_recipe(folder)) == wanted
+    reranker = Reranker.from_pretrained(str(out), device="cpu", dtype="float32")
+    assert (reranker.settings.question_weight, reranker.settings.page_tokens) == (0.25, 200)
+    assert run("grpo", f"model.adapter={out}").checkpoint_recipe("grpo").question_weight == 0.25
 
 
 def test_what_cannot_be_trained_in_groups_is_refused(run, tiny_text):
@@ -210,6 +263,23 @@ def test_what_cannot_be_trained_in_groups_is_refused(run, tiny_text):
         train_sft(run("sft", f"model.base={tiny_text}", "run.out=" + run("sft").run.out + "-2"))
     with pytest.raises(ConfigError, match="at least 2 pages"):
         run("sft", "groups.pages=1")
+
+
+def test_groups_are_of_page_text(run):
+    from mmr5.training.sft_pointwise import check
+
+    assert check(run("sft"), ROWS) == ROWS
+    with pytest.raises(ConfigError, match="the rows are list-wise"):
+        check(run("sft"), [*ROWS, ListRow("grpo", "q", "d", "?", (0,), (0,), "pointwise", "text", None, None, (1.0,))])
+    with pytest.raises(ConfigError, match="groups are trained over page text"):
+        check(run("sft", "recipe.view=both"), ROWS)
+
+
+def test_a_page_that_is_too_long_for_a_group_is_never_cut(run):
+    from mmr5.training.sft import train_sft
+
+    with pytest.raises(ContextLengthError, match=r"page id \d, has \d+ tokens, more than 40: .*nothing is cut"):
+        train_sft(run("sft", "data.max_tokens=40"))
 
 
 def test_rollouts_of_a_question_share_the_gain_of_their_order():
@@ -254,6 +324,28 @@ def test_prompts_for_rewards_keep_questions_whole():
         page_prompts(lists, 6, seed=0)
 
 
+def test_the_dataset_says_which_question_a_page_belongs_to():
+    talk = SimpleNamespace(prompt=lambda row: [{"role": "user", "content": [{"type": "text", "text": f"page {row.page_id}"}]}])
+    found = dataset([row("plan", 0, False), row("plan", 1, True), row("room", 1, True), row("room", 2, False)], talk, pages=2)
+    assert found["question"] == [0, 0, 1, 1] and found["row"] == [0, 1, 2, 3] and found["relevant"] == [False, True, True, False]
+    assert found["prompt"][3] == [{"role": "user", "content": "page 2"}]
+
+
+def test_rewards_as_trl_asks_for_them():
+    """Two pages of one question, two replies each; the second reply to the first page is cut off."""
+    watch, logged = Watch((1.0, 1.0)), {}
+    ranking, format_ = reward_functions(watch, end_ids=[7], gather=lambda rollouts: rollouts)
+    columns = {
+        "row": [0, 0, 1, 1], "question": [0, 0, 0, 0], "relevant": [False, False, True, True],
+        "completions": ["No. It is the index.", "Yes. It is", "Yes. It names the price.", "Yes. It names the price."],
+        "completion_ids": [[1, 7], [1, 2], [3, 7], [3, 7]], "log_metric": logged.__setitem__,
+    }  # fmt: skip
+    assert ranking(**columns) == [1.0, 0.125, 1.0, 0.125]
+    assert format_(**columns) == [1.0, 0.0, 1.0, 1.0]
+    assert logged == {"clean_share": 0.75, "truncated_share": 0.25, "agreeing_groups": 0.0, "diverse_groups": 0.5}
+    assert watch.counts == {"rollouts": 4, "truncated_rollouts": 1, "groups": 2, "agreeing_groups": 0}
+
+
 def test_a_torn_question_is_refused(run):
     from mmr5.training.grpo import check
 
@@ -265,6 +357,14 @@ def test_a_torn_question_is_refused(run):
     for setting in ("grpo.difficulty_samples=2", "grpo.compat=upstream"):
         with pytest.raises(ConfigError, match="both are for lists"):
             check(run("grpo", setting))
+
+
+def test_a_question_stays_in_one_process(run, monkeypatch):
+    from mmr5.training.grpo import check
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="in 2 processes: a question's pages must stay together"):
+        check(run("grpo"))
 
 
 @pytest.mark.slow  # 10 s
