@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from mmr5.cache import Cache
 from mmr5.corpora.records import NO_DOMAIN, Corpus, Document, PageStore, Question, qids
 from mmr5.errors import CorpusError, MMR5Warning
-from mmr5.storage.jsonl import Record, read_json, read_jsonl
+from mmr5.storage.jsonl import Record, read_json, read_jsonl, text_field
 from mmr5.types import Page, Problem, Progress
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def read_documents(path: Path) -> tuple[Document, ...]:
 
 
 def _document(record: Record, where: str) -> Document:
-    doc_name = _text(record, "doc_name", where)
+    doc_name = text_field(record, "doc_name", where)
     if "/" in doc_name or "\\" in doc_name or doc_name in (".", "..") or "\0" in doc_name:
         raise CorpusError(f"{where}: doc_name {doc_name!r} is also a file's name: use no slashes")
     pages = record.get("pages")
@@ -147,7 +147,7 @@ def _question(record: Record, documents: Mapping[str, Document], where: str) -> 
         raise CorpusError(f"{where}: page {both[0]} is in page_ids and in near_misses: it is one or the other")
     return Question(
         doc_name=document.doc_name,
-        question=_text(record, "question", where),
+        question=text_field(record, "question", where),
         page_ids=relevant,
         qid="",
         type=_optional(record, "type", where),
@@ -164,12 +164,12 @@ def _read_gists(path: Path, documents: Mapping[str, Document]) -> dict[str, dict
         where = f"{path}, line {number}"
         document = _known_document(record, documents, where)
         page_id = _page_id(record.get("page_id"), document, "page_id", where)
-        gists.setdefault(document.doc_name, {})[page_id] = _text(record, "gist", where)
+        gists.setdefault(document.doc_name, {})[page_id] = text_field(record, "gist", where)
     return gists
 
 
 def _known_document(record: Record, documents: Mapping[str, Document], where: str) -> Document:
-    doc_name = _text(record, "doc_name", where)
+    doc_name = text_field(record, "doc_name", where)
     if doc_name not in documents:
         raise CorpusError(f"{where}: doc_name {doc_name!r} is not in docs.json")
     return documents[doc_name]
@@ -188,13 +188,6 @@ def _notes(record: Record, name: str, document: Document, where: str) -> dict[in
     if not isinstance(value, dict) or not all(isinstance(note, str) for note in value.values()):
         raise CorpusError(f'{where}: {name} is no object of the form {{"page": "sentence"}}')
     return {_page_id(int(k) if k.isascii() and k.isdigit() else k, document, name, where): note for k, note in value.items()}
-
-
-def _text(record: Record, name: str, where: str) -> str:
-    value = record.get(name)
-    if not isinstance(value, str) or not value.strip():
-        raise CorpusError(f"{where}: {name} is {value!r}: give a text that is not empty")
-    return value
 
 
 def _optional(record: Record, name: str, where: str) -> str | None:

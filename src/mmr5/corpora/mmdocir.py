@@ -18,7 +18,7 @@ from mmr5.corpora.parquet import ParquetImage, check_columns, has_large_groups, 
 from mmr5.corpora.records import Corpus, Document, Layout, Question, qids
 from mmr5.errors import CorpusError, EngineError, missing_extra
 from mmr5.storage.atomic import writing
-from mmr5.storage.jsonl import Record, read_jsonl
+from mmr5.storage.jsonl import Record, read_jsonl, text_field
 from mmr5.types import Page, Progress
 
 ANNOTATIONS = "MMDocIR_annotations.jsonl"
@@ -264,18 +264,6 @@ def _copy(origin: Path, target: Path) -> None:
         raise CorpusError(f"{origin} cannot be read: {error.strerror or error}") from error
     with source, writing(target) as file:
         shutil.copyfileobj(source, file, 1 << 20)
-
-
-def text_field(record: Record, name: str, where: str) -> str:
-    """A field that holds text, not empty.
-
-    Raises:
-        CorpusError: it does not.
-    """
-    value = record.get(name)
-    if not isinstance(value, str) or not value.strip():
-        raise CorpusError(f"{where}: {name} is {value!r}: expected a text that is not empty")
-    return value
 
 
 def whole_number(value: Any, name: str, where: str) -> int:

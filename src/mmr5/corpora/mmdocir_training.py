@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mmr5.corpora.mmdocir import plain_name, text_field, whole_number
+from mmr5.corpora.mmdocir import plain_name, whole_number
 from mmr5.corpora.parquet import ParquetImage, check_columns, read_columns
 from mmr5.corpora.records import Corpus, Document, Question, qids
 from mmr5.errors import CorpusError, MMR5Warning
-from mmr5.storage.jsonl import Record, read_jsonl
+from mmr5.storage.jsonl import Record, read_jsonl, text_field
 from mmr5.types import Page, Progress
 
 ANNOTATIONS = "annotations_top1_negative"

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 
 from mmr5.cache import digest
 from mmr5.corpora import Corpus
@@ -72,31 +73,14 @@ def reason(
         OutputError: the journal cannot be written.
     """
     tally = Tally(total=sum(len(found.candidates) for found in lists), started=clock())
+    stages = [_note_jobs(lists, corpus, engine, journal, settings, tally)]
     if settings.refine:
         tally.total += len(lists)
+        stages.append(_list_jobs(lists, engine, journal, settings, tally))
     report = Reporter(progress, tally, clock)
     with held_interrupts() as interrupts, ThreadPoolExecutor(settings.workers, thread_name_prefix="mmr5-teacher") as pool:
-        _run(
-            pool,
-            _note_jobs(lists, corpus, engine, journal, settings, tally),
-            journal,
-            tally,
-            interrupts,
-            report,
-            settings,
-            engine.model,
-        )
-        if settings.refine:
-            _run(
-                pool,
-                _list_jobs(lists, engine, journal, settings, tally),
-                journal,
-                tally,
-                interrupts,
-                report,
-                settings,
-                engine.model,
-            )
+        for jobs in stages:
+            _run(pool, jobs, journal, tally, interrupts, report, settings, engine.model)
     report(force=True)
     return tally
 
@@ -168,11 +152,7 @@ def _note_jobs(
                     "relevant": relevant,
                     "origin": "teacher",
                 }
-                yield _Job(key, record, _ask_note(engine, found.question, page, relevant, settings))
-
-
-def _ask_note(engine: Engine, question: str, page: Page, relevant: bool, settings: TeacherSettings) -> Callable[[], Written]:
-    return lambda: write_note(engine, question, page, relevant=relevant, settings=settings)
+                yield _Job(key, record, partial(write_note, engine, found.question, page, relevant=relevant, settings=settings))
 
 
 def _list_jobs(
@@ -198,13 +178,7 @@ def _list_jobs(
         taken.add(key)
         relevant = [i for i, page_id in enumerate(page_ids) if page_id in found.relevant]
         record = {"key": key, "kind": "list", "qid": found.qid, "doc_name": found.doc_name, "candidates": page_ids}
-        yield _Job(key, record, _ask_list(engine, found.question, notes, relevant, settings))
-
-
-def _ask_list(
-    engine: Engine, question: str, notes: Sequence[str], relevant: Sequence[int], settings: TeacherSettings
-) -> Callable[[], Written]:
-    return lambda: refine_notes(engine, question, notes, relevant, settings=settings)
+        yield _Job(key, record, partial(refine_notes, engine, found.question, notes, relevant, settings=settings))
 
 
 def _run(

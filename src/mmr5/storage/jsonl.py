@@ -47,6 +47,18 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, Record]]:
         yield number, record
 
 
+def text_field(record: Record, name: str, where: str) -> str:
+    """A field that holds text, not empty.
+
+    Raises:
+        CorpusError: it does not.
+    """
+    value = record.get(name)
+    if not isinstance(value, str) or not value.strip():
+        raise CorpusError(f"{where}: {name} is {value!r}: expected a text that is not empty")
+    return value
+
+
 def dumps(record: Mapping[str, Any]) -> str:
     """One line of a JSONL file, without its line end."""
     return json.dumps(record, ensure_ascii=False)
