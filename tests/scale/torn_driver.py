@@ -23,7 +23,7 @@ def tear(number, draw):
     def write(handle, data):
         if not os.readlink(f"/proc/self/fd/{handle}").endswith("/run.jsonl") or next(appends) != number:
             return whole(handle, data)
-        cut = draw.choice([n for n in range(1, len(data)) if data[n - 1 : n] != b"\n"])
+        cut = draw.choice([n for n in range(1, len(data)) if b"\n" not in data[n - 1 : n + 1]])
         whole(handle, data[:cut])
         print(cut, flush=True)
         while True:
