@@ -181,8 +181,8 @@ def test_grpo_keeps_the_weight_of_the_checkpoint_that_it_starts_from(tmp_path, p
         (["recipe.max_pixels=5000"], "a pixel budget is data.max_pixels"),
         (["recipe.page_tokens=many"], "page_tokens is 'many': it is of kind int"),
         (["recipe.page_tokens=0"], "page_tokens is 0: give at least 1"),
-        (["recipe.question_weight=-0.5"], "recipe.question_weight is -0.5: it is at least 0"),
-        (["recipe.notes=-1"], "recipe.notes is -1: it is at least 0"),
+        (["recipe.question_weight=-0.5"], "question_weight is -0.5: give at least 0"),
+        (["recipe.notes=-1"], "notes is -1: give at least 0"),
         (["groups.pages=4", "groups.first_stage_share=0.5"], "recipe.fusion is not given"),
     ],
 )
