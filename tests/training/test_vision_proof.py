@@ -159,3 +159,22 @@ def test_the_curriculum_is_whole_blocks_of_equally_many_pages_and_loses_no_row()
     assert kinds[2:22] != sorted(kinds[2:22]), "lengths are mixed"
     assert before == BLOCK * 22
     assert {r["n"] for r in rows[BLOCK * 25 :]} == {1, 2}
+
+
+def test_the_steps_as_commands(tmp_path, capsys):
+    from vision_proof.__main__ import main
+
+    assert main(["draw", "--out", str(tmp_path), "--scale", "0.001"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["parameters"] == 2_199_168 and told["documents"] == 5 + 4 + 5 and told["sft_rows"] == 60
+    assert (tmp_path / "base" / "model.safetensors").is_file() and (tmp_path / "corpus" / "docs.json").is_file()
+    for where in ("sft-test", "half-test", "grpo-test", "half-sampled", "grpo-sampled"):
+        (tmp_path / where).mkdir()
+        (tmp_path / where / "scores.json").write_text(json.dumps({"reranked": {"micro": {"recall@1": 0.5}}}))
+        (tmp_path / where / "run.jsonl").write_text(json.dumps({"relevant": [3], "candidates": [3, 7], "reply": None}) + "\n")
+    for stage in ("sft", "grpo"):
+        (tmp_path / stage).mkdir()
+        (tmp_path / stage / "history.json").write_text(json.dumps({"facts": {"seconds": 10.0}}))
+    assert main(["summary", "--out", str(tmp_path)]) == 0
+    assert main(["summary", "--out", str(tmp_path), "--check"]) == 1
+    assert "goals that do not hold: sft sees, grpo ranks better" in capsys.readouterr().err
