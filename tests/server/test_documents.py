@@ -76,7 +76,7 @@ class Fetched:
     def __init__(self, result):
         self.result, self.urls = result, []
 
-    async def fetch(self, url):
+    async def fetch(self, url, on_bytes):
         self.urls.append(url)
         if isinstance(self.result, Exception):
             raise self.result

@@ -16,7 +16,8 @@ import httpx
 import pytest
 
 from mmr5.engines.scripted import ScriptedEngine
-from mmr5.server.limits import JsonLines, key_is_known
+from mmr5.server.logs import JsonLines
+from mmr5.server.middleware import key_is_known
 
 from .conftest import png, reverser
 
@@ -102,7 +103,7 @@ def test_a_name_that_was_rebound_to_this_machine_is_refused(make_client):
 def test_every_key_is_compared_whole(monkeypatch):
     calls = []
     real = __import__("hmac").compare_digest
-    monkeypatch.setattr("mmr5.server.limits.hmac.compare_digest", lambda a, b: calls.append((len(a), len(b))) or real(a, b))
+    monkeypatch.setattr("mmr5.server.middleware.hmac.compare_digest", lambda a, b: calls.append((len(a), len(b))) or real(a, b))
     assert key_is_known("Bearer a", ["a", "much longer key", "c"])
     assert calls == [(32, 32)] * 3
 

@@ -104,6 +104,17 @@ def count_frames(stream: IO[bytes]) -> int:
         return int(getattr(image, "n_frames", 1)) if image.format == "TIFF" else 1
 
 
+def measure(stream: IO[bytes]) -> tuple[int, int]:
+    """Width and height of an image file, in pixels, from its header; nothing is decoded.
+
+    Raises:
+        PageError: the file is no image of a known kind, is damaged, or is larger than what is decoded.
+    """
+    with _decoding(), _open(stream) as image:
+        width, height = image.size
+        return width, height
+
+
 def decode(stream: IO[bytes], frame: int = 0, max_pixels: int | None = None) -> Image:
     """Decode one frame to an upright RGB picture.
 

@@ -15,7 +15,9 @@ from urllib.parse import unquote, urlsplit
 from mmr5.errors import PageError
 from mmr5.pages import ImageBytes
 from mmr5.pages.files import HEAD_BYTES, kind_of
+from mmr5.pages.images import measure
 from mmr5.pages.read import CHECK_PIXELS
+from mmr5.server.parse_worker import check_pixels
 from mmr5.server.problems import WireError
 from mmr5.server.protocol import AnyDocument, ImageUrl, Part
 from mmr5.types import Page
@@ -25,9 +27,26 @@ _DATA = re.compile(r"data:([\w.+-]+/[\w.+-]+)?((?:;[\w.=+-]+)*),", re.IGNORECASE
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-]+={0,2}")
 _BASE64_HEADS = ("iVBORw0KGgo", "/9j/", "_9j_", "R0lGOD", "UklGR", "SUkqA", "TU0AK")
 """How PNG, JPEG, GIF, WebP and TIFF begin in base64."""
+_ESCAPED = [
+    (f"%{code}".encode(), sign)
+    for code, sign in (
+        ("2B", b"+"),
+        ("2b", b"+"),
+        ("2F", b"/"),
+        ("2f", b"/"),
+        ("3D", b"="),
+        ("3d", b"="),
+        ("0A", b""),
+        ("0a", b""),
+        ("0D", b""),
+        ("0d", b""),
+        ("20", b""),
+    )
+]
+"""What percent-encoding does to base64 in a URI."""
+_URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _LONG_WORD = 128
 """A string of this many base64 characters without a space is no word: it is binary."""
-_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "GIF")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +106,7 @@ def looks_binary(text: str) -> bool:
         return True
     if not stripped.startswith(_BASE64_HEADS) and len(stripped) < _LONG_WORD:
         return False
-    compact = re.sub(r"[\r\n]+", "", stripped) if stripped.startswith(_BASE64_HEADS) else stripped
+    compact = stripped.replace("\r", "").replace("\n", "") if stripped.startswith(_BASE64_HEADS) else stripped
     return len(compact) >= 16 and _BASE64.fullmatch(compact) is not None
 
 
@@ -116,12 +135,15 @@ def embedded_bytes(picture: str, local_root: Path | None, max_bytes: int) -> byt
             raise PageError(f"its data URI is of type {kind}, and a picture was expected")
         if ";base64" not in options:
             raise PageError("its data URI is not base64: write data:image/png;base64,…")
-        picture = unquote(picture[match.end() :])
+        picture = picture[match.end() :]
     elif picture[:5].lower() == "data:":
         raise PageError("its data URI is malformed: write data:image/png;base64,…")
-    compact = re.sub(r"\s+", "", picture).translate(str.maketrans("-_", "+/"))
     try:
-        return base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
+        compact = picture.encode("ascii")
+        for escaped, plain in _ESCAPED if b"%" in compact else ():
+            compact = compact.replace(escaped, plain)
+        compact = compact.translate(_URL_SAFE, b" \t\r\n\v\f")
+        return base64.b64decode(compact + b"=" * (-len(compact) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
         raise PageError("its picture is neither an address, nor a data URI, nor valid base64") from error
 
@@ -132,19 +154,11 @@ def checked_image(data: bytes, max_pixels: int) -> ImageBytes:
     Raises:
         PageError: it is no picture, larger than ``max_pixels``, or damaged.
     """
-    import PIL.Image
-
     kind = kind_of(data[:HEAD_BYTES])
     if kind is None or kind == "pdf":
         what = "a PDF, which /v1/search takes" if kind == "pdf" else "no picture of a known kind"
         raise PageError(f"by its content it is {what}: send PNG, JPEG, WebP, TIFF, BMP or GIF")
-    try:
-        with PIL.Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            width, height = image.size
-    except Exception as error:
-        raise PageError("its picture is damaged: save or fetch it again") from error
-    if width * height > max_pixels:
-        raise PageError(f"its picture has {width} x {height} pixels, and at most {max_pixels:,} are decoded: scale it down")
+    check_pixels(*measure(io.BytesIO(data)), max_pixels)
     picture = ImageBytes(data)
     picture.load(CHECK_PIXELS)
     return picture

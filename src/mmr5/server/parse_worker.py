@@ -1,8 +1,11 @@
 """The process that opens uploads: ``python -m mmr5.server.parse_worker FILE FOLDER '{"max_pages": …}'``.
 
 It may run out of memory or time, or be killed by what it opens, and the server goes on. It writes into FOLDER what
-:mod:`mmr5.server.store` describes, ``pages.json`` last; with ``{"view": k}`` only the picture of page k for people. A line on
-stdout is its progress, ``{"part": …, "done": …, "total": …}``; its one line on stderr is the reason of a refusal.
+:mod:`mmr5.server.store` describes, ``pages.json`` last; with ``{"view": k}`` only the picture of page k for people; with
+``{"convert": n}`` the pictures ``picture-<i>`` of FILE, a folder, as ``picture-<i>.png``, and ``converted.json``.
+
+A line on stdout is its progress, ``{"part": …, "done": …, "total": …}``, or ``{"isolated": …}``; its one line on stderr is the
+reason of a refusal. Each page or picture has its own processor time: what takes more ends the process by ``SIGPROF``.
 """
 
 from __future__ import annotations
@@ -11,35 +14,27 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmr5.errors import DocumentError, MMR5Error, PageError
+from mmr5.server import sandbox
+from mmr5.server.store import FULL_ERRORS
 from mmr5.types import Page, Problem, Progress
 
 REFUSED = 3
 """Exit status for a file that cannot be used; stderr says why."""
+FULL = 4
+"""Exit status for a disk that is full."""
 THUMB_PIXELS = 90_000
 VIEW_PIXELS = 1_600_000
 QUALITY = 82
 PARTS = frozenset({"ocr", "pictures"})
-
-
-def limit_self(memory_bytes: int, seconds: float) -> None:
-    """Bound this process' address space and processor time, and forbid core dumps, where the system can."""
-    try:
-        import resource
-    except ImportError:
-        return
-    wanted = {
-        resource.RLIMIT_AS: memory_bytes,
-        resource.RLIMIT_CPU: max(1, int(seconds)) * (os.cpu_count() or 1),
-        resource.RLIMIT_CORE: 0,
-    }
-    for kind, value in wanted.items():
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(kind, (value, value))
+CONVERTED_PIXELS = 4_000_000
+"""Most pixels of a picture that is converted for the server: more than any model or the recognition of text looks at."""
+LAYER_SECONDS = 0.1
+"""Processor time of a page whose text layer is read, besides that of one page for the document."""
 
 
 def parse(file: Path, folder: Path, *, max_pages: int, page_pixels: int, ocr: str, progress: Progress | None = None) -> int:
@@ -61,7 +56,9 @@ def parse(file: Path, folder: Path, *, max_pages: int, page_pixels: int, ocr: st
     """
     from mmr5.pages import read_pages
 
-    _refuse_many_pages(file, max_pages)
+    count = _refuse_many_pages(file, max_pages)
+    if progress is not None:
+        progress("layers", 0, count)
     problems: list[Problem] = []
     pages = read_pages(file, ocr=ocr, on_problem=problems.append, progress=progress)  # type: ignore[arg-type]
     records: list[dict[str, Any]] = []
@@ -106,7 +103,49 @@ def draw(file: Path, folder: Path, index: int) -> None:
         draft.unlink(missing_ok=True)
 
 
-def _refuse_many_pages(file: Path, max_pages: int) -> None:
+def convert(folder: Path, count: int, max_pixels: int, pixels_left: int, on_picture: Callable[[], None] = lambda: None) -> None:
+    """Write pictures of any known kind as PNGs of at most :data:`CONVERTED_PIXELS` pixels, and what was wrong with the others.
+
+    Args:
+        folder: holds ``picture-0`` and so on.
+        count: how many pictures there are.
+        max_pixels: most pixels of one.
+        pixels_left: most pixels of all.
+        on_picture: called before each.
+    """
+    from mmr5.pages.images import decode, measure
+
+    report: list[dict[str, Any]] = []
+    for place in range(count):
+        on_picture()
+        entry: dict[str, Any] = {"pixels": 0, "error": None}
+        report.append(entry)
+        try:
+            with (folder / f"picture-{place}").open("rb") as stream:
+                width, height = measure(stream)
+                check_pixels(width, height, max_pixels)
+                entry["pixels"] = width * height
+                pixels_left -= width * height
+                if pixels_left < 0:
+                    break
+                stream.seek(0)
+                decode(stream, 0, CONVERTED_PIXELS).save(folder / f"picture-{place}.png", compress_level=1)
+        except PageError as error:
+            entry["error"] = str(error)
+    (folder / "converted.json").write_text(json.dumps(report))
+
+
+def check_pixels(width: int, height: int, max_pixels: int) -> None:
+    """Refuse a picture that is too large.
+
+    Raises:
+        PageError: it is.
+    """
+    if width * height > max_pixels:
+        raise PageError(f"its picture has {width} x {height} pixels, and at most {max_pixels:,} are decoded: scale it down")
+
+
+def _refuse_many_pages(file: Path, max_pages: int) -> int:
     from mmr5.pages.files import known_kind
     from mmr5.pages.images import count_frames
 
@@ -116,7 +155,7 @@ def _refuse_many_pages(file: Path, max_pages: int) -> None:
         try:
             document = pdfium.PdfDocument(file)
         except pdfium.PdfiumError:
-            return
+            return 0
         with contextlib.closing(document):
             count = len(document)
     else:
@@ -124,6 +163,7 @@ def _refuse_many_pages(file: Path, max_pages: int) -> None:
             count = count_frames(stream)
     if count > max_pages:
         raise DocumentError(f"it has {count} pages, and at most {max_pages} are taken: send a part of it")
+    return count
 
 
 def _write_pictures(page: Page, folder: Path, page_pixels: int) -> None:
@@ -138,27 +178,65 @@ def _write_pictures(page: Page, folder: Path, page_pixels: int) -> None:
     small.save(folder / f"thumb-{page.number - 1}.jpg", "JPEG", quality=QUALITY)
 
 
-def _tell(part: str, done: int, total: int | None) -> None:
-    if part in PARTS:
-        sys.stdout.write(json.dumps({"part": part, "done": done, "total": total}) + "\n")
-        sys.stdout.flush()
+def _report(**line: Any) -> None:
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run the worker; returns its exit status."""
+def _progress(page_seconds: float) -> Progress:
+    """Reports progress and gives each page its processor time."""
+
+    def progress(part: str, done: int, total: int | None) -> None:
+        if part == "layers":
+            sandbox.allow_cpu(page_seconds + LAYER_SECONDS * (total or 0))
+        elif part != "reading":
+            sandbox.allow_cpu(page_seconds)
+        if part in PARTS:
+            _report(part=part, done=done, total=total)
+
+    return progress
+
+
+def main(arguments: Sequence[str], *, confined: bool = True) -> int:
+    """Run the worker; returns its exit status.
+
+    Args:
+        arguments: file, folder, options as JSON.
+        confined: False leaves limits and timers out, for a caller that is no process of its own.
+    """
     file, folder, options = Path(arguments[0]), Path(arguments[1]), json.loads(arguments[2])
-    limit_self(options.pop("memory_bytes"), options.pop("seconds"))
-    view = options.pop("view", None)
+    page_seconds, limits = options.pop("page_seconds"), [options.pop(name) for name in ("parent", "memory_bytes", "seconds")]
+    progress: Progress | None = None
+    if confined:
+        _report(isolated=sandbox.enter(*limits))
+        progress = _progress(page_seconds)
+        sandbox.allow_cpu(page_seconds)
     try:
-        if view is not None:
-            draw(file, folder, view)
-        else:
-            parse(file, folder, **options, progress=_tell)
+        _work(file, folder, options, progress)
     except MMR5Error as error:
-        reason = str(error).replace(str(file), "the file").replace(str(folder), "")
-        sys.stderr.write(" ".join(reason.split())[:500])
-        return REFUSED
+        return _refuse(str(error).replace(str(file), "the file").replace(str(folder), ""), REFUSED)
+    except MemoryError:
+        return _refuse("it takes more memory than an upload may: send a smaller one", REFUSED)
+    except OSError as error:
+        if error.errno not in FULL_ERRORS:
+            raise
+        return _refuse("the disk is full", FULL)
     return 0
+
+
+def _work(file: Path, folder: Path, options: dict[str, Any], progress: Progress | None) -> None:
+    if "view" in options:
+        draw(file, folder, options["view"])
+    elif "convert" in options:
+        next_picture = (lambda: None) if progress is None else (lambda: progress("picture", 0, None))
+        convert(file, options["convert"], options["max_pixels"], options["pixels_left"], next_picture)
+    else:
+        parse(file, folder, **options, progress=progress)
+
+
+def _refuse(reason: str, status: int) -> int:
+    sys.stderr.write(" ".join(reason.split())[:500])
+    return status
 
 
 if __name__ == "__main__":
