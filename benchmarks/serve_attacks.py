@@ -3,8 +3,8 @@
     python benchmarks/serve_attacks.py
     python benchmarks/serve_attacks.py --pictures 2000
 
-A row an attack: the statuses of its requests, their seconds, the longest that ``GET /health`` took meanwhile, and the highest memory
-of the server and of the processes that it started. ``--only`` names attacks; ``--pictures`` sends so many requests with a
+A row an attack: the statuses of its requests, their seconds, the longest that ``GET /health`` took meanwhile, and the highest
+memory of the server and of the processes that it started. ``--only`` names attacks; ``--pictures`` sends so many requests with a
 picture instead, and prints the memory on the way. Every attack is bounded: at most 110 requests, and 120 s of waiting for an
 answer. To attack another version of the sources, put it first on ``PYTHONPATH``.
 """
@@ -14,11 +14,11 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
+import ctypes
 import http.client
 import io
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -113,9 +113,7 @@ def text_pdf(text: str) -> bytes:
     page = document.new_page(500, 800)
     font = pdfium.raw.FPDFText_LoadStandardFont(document.raw, b"Helvetica")
     made = pdfium.raw.FPDFPageObj_CreateTextObj(document.raw, font, 12.0)
-    letters = (text + "\0").encode("utf-16-le")
-    import ctypes
-
+    letters = ctypes.create_string_buffer((text + "\0").encode("utf-16-le"))
     pdfium.raw.FPDFText_SetText(made, ctypes.cast(letters, ctypes.POINTER(ctypes.c_ushort)))
     pdfium.raw.FPDFPage_InsertObject(page.raw, made)
     page.gen_content()
@@ -183,7 +181,7 @@ class Server:
         if descriptors is not None:
             command = ["bash", "-c", f'ulimit -n {descriptors}; exec "$@"', "bash", *command]
         environment = {**os.environ, "NO_COLOR": "1"} | ({} if folder is None else {"TMPDIR": str(folder)})
-        self.log = tempfile.TemporaryFile()
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the server
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, env=environment)
         until = time.monotonic() + 60
         while True:
@@ -440,7 +438,6 @@ def measure(name: str, attack: Attack) -> str:
 
 def picture_requests(number: int) -> None:
     """Requests with a picture, one after another, and the memory on the way."""
-    noise = random.Random(0)
     server = Server()
     try:
         print("| Requests | Resident MiB |\n|---|---|")
@@ -448,7 +445,7 @@ def picture_requests(number: int) -> None:
             if done % max(1, number // 8) == 0:
                 print(f"| {done:,} | {server.resident_mib():,.0f} |", flush=True)
             if done < number:
-                sent = of_pictures([picture("PNG", size=(noise.randint(600, 800), 1000))])
+                sent = of_pictures([picture("PNG", size=(600 + done % 200, 1000))])
                 document = json.loads(sent)["documents"][0] | {"text": "The harbour was dredged in 1931."}
                 body = json.dumps({"query": "harbour", "documents": [document, "A list of ships."]}).encode()
                 assert server.ask("POST", "/v1/rerank", body, JSON_TYPE)[0] == 200

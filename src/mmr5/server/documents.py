@@ -24,7 +24,7 @@ from mmr5.types import Page
 
 _URL = re.compile(r"(?:https?|file)://\S+", re.IGNORECASE)
 _DATA = re.compile(r"data:([\w.+-]+/[\w.+-]+)?((?:;[\w.=+-]+)*),", re.IGNORECASE)
-_BASE64 = re.compile(r"[A-Za-z0-9+/_\-]+={0,2}")
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_"
 _BASE64_HEADS = ("iVBORw0KGgo", "/9j/", "_9j_", "R0lGOD", "UklGR", "SUkqA", "TU0AK")
 """How PNG, JPEG, GIF, WebP and TIFF begin in base64."""
 _ESCAPED = [
@@ -106,8 +106,11 @@ def looks_binary(text: str) -> bool:
         return True
     if not stripped.startswith(_BASE64_HEADS) and len(stripped) < _LONG_WORD:
         return False
-    compact = stripped.replace("\r", "").replace("\n", "") if stripped.startswith(_BASE64_HEADS) else stripped
-    return len(compact) >= 16 and _BASE64.fullmatch(compact) is not None
+    compact = stripped.encode("ascii", "replace")
+    if stripped.startswith(_BASE64_HEADS):
+        compact = compact.translate(None, b"\r\n")
+    padding = len(compact) - len(compact.rstrip(b"="))
+    return len(compact) >= 16 and padding <= 2 and not compact[: len(compact) - padding].translate(None, _BASE64)
 
 
 def is_address(picture: str) -> bool:

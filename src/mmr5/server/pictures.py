@@ -52,21 +52,22 @@ class PictureReader:
         found = list(sent)
         left = self.parser.settings.max_request_pixels
         others: list[int] = []
+        measured = 0
         for index, data in enumerate(sent):
             if data is None:
                 continue
             pixels = await run(plain_pixels, index, data, self.parser.settings.max_pixels)
+            left = self._spend(index, left, pixels or 0)
             if pixels is None or pixels > PLAIN_PIXELS:
                 others.append(index)
-            else:
-                left = self._spend(index, left, pixels)
+                measured += pixels or 0
         if others:
-            await self._convert(found, others, client, left)
+            await self._convert(found, others, client, left + measured)
         return found
 
     async def _convert(self, found: list[bytes | None], others: Sequence[int], client: str, left: int) -> None:
         pictures = [data for index in others if (data := found[index]) is not None]
-        for index, made in zip(others, await self.parser.convert(self.root, pictures, client, left), strict=False):
+        for index, made in zip(others, await self.parser.convert(self.root, pictures, client, left), strict=True):
             left = self._spend(index, left, made.pixels)
             if made.error is not None:
                 raise documents.refusal(index, made.error)

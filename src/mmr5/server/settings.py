@@ -43,7 +43,7 @@ class ServerSettings:
         max_upload_files: most files of an upload.
         max_upload_pages: most pages of all files of an upload.
         parse_timeout_s: longest time to read an upload, in seconds.
-        parse_page_s: longest processor time for one page or picture of an upload, in seconds.
+        parse_page_s: longest processor time to draw a page or picture of an upload, or to read its text layer, in seconds.
         parse_memory_bytes: address space of the process that reads uploads.
         max_connections: most open connections; more are closed at once.
         head_timeout_s: longest time from a connection's opening, or from an answer, to the end of a request's head, in seconds.
@@ -80,8 +80,8 @@ class ServerSettings:
     max_upload_files: int = 8
     max_upload_pages: int = 500
     parse_timeout_s: float = 120.0
-    parse_page_s: float = 10.0
-    parse_memory_bytes: int = 4096 * MEBI
+    parse_page_s: float = 5.0
+    parse_memory_bytes: int = 3072 * MEBI
     max_connections: int = 512
     head_timeout_s: float = 10.0
     store_root: Path | None = None
