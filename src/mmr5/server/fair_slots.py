@@ -21,6 +21,8 @@ class FairSlots:
         self._per_client = per_client
         self._held: Counter[str] = Counter()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self._turns = 0
+        self._last_turn: dict[str, int] = {}
 
     @contextlib.asynccontextmanager
     async def slot(self, client: str) -> AsyncIterator[None]:
@@ -48,18 +50,22 @@ class FairSlots:
         if not self._held[client]:
             del self._held[client]
         self._grant()
+        if client not in self._waiting and client not in self._held:
+            self._last_turn.pop(client, None)
 
     def _grant(self) -> None:
-        """Give free slots to the clients that waited longest for a turn; a served client goes to the end."""
+        """Give free slots to the waiting clients whose last turn is longest ago."""
         while self._free:
-            client = next((name for name in self._waiting if self._held[name] < self._per_client), None)
-            if client is None:
+            able = [client for client in self._waiting if self._held[client] < self._per_client]
+            if not able:
                 return
-            queue = self._waiting.pop(client)
-            future = queue.popleft()
-            if queue:
-                self._waiting[client] = queue
+            client = min(able, key=lambda name: self._last_turn.get(name, 0))
+            future = self._waiting[client].popleft()
+            if not self._waiting[client]:
+                del self._waiting[client]
             if not future.done():  # cancelled while it waited
+                self._turns += 1
+                self._last_turn[client] = self._turns
                 self._free -= 1
                 self._held[client] += 1
                 future.set_result(None)

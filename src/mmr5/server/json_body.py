@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from typing import Any
@@ -20,6 +21,8 @@ from mmr5.server.settings import ServerSettings
 
 MAX_SIGNS = 100_000
 """Most brackets, braces, commas and colons outside of strings, and most strings, of a body."""
+MAX_ESCAPES = 6_000_000
+"""Most backslashes of a body: as many as 32 MiB of ``\\u0416`` have."""
 MAX_NUMBER_CHARS = 1_000
 """Longest number of a body."""
 MAX_PARTS = 1_000
@@ -27,6 +30,7 @@ MAX_PARTS = 1_000
 INLINE_BYTES = 16 * 1024
 """A body up to this size is parsed in the event loop."""
 
+_PAUSE_S = 0.005
 _LISTS = {"documents": (str, dict), "texts": (str,)}
 _STRUCTURE = bytes.maketrans(b"[]{}:", b",,,,,")
 _NAMES = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
@@ -80,7 +84,8 @@ def loads(body: bytes) -> Any:
     Raises:
         WireError: 400 for what is no JSON, 413 for more than :data:`MAX_SIGNS` signs of structure.
     """
-    _check_counts(body)
+    pause = _PAUSE_S if len(body) > INLINE_BYTES else 0.0
+    _check_counts(body, pause)
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:  # what stands there is not repeated: a document may
@@ -88,23 +93,35 @@ def loads(body: bytes) -> Any:
         raise WireError(400, f"the body is not JSON{at}: send an object with query and documents") from error
 
 
-def _check_counts(body: bytes) -> None:
+def _check_counts(body: bytes, pause: float) -> None:
     """Count values and measure numbers, outside of strings.
+
+    Each step is one call that keeps other threads from running; between two of them they get time.
+
+    Args:
+        body: all of it.
+        pause: how long to wait between steps, in seconds.
 
     Raises:
         WireError: 413 or 400.
     """
-    too_many = WireError(
-        413, f"the body's JSON has more than {MAX_SIGNS:,} brackets, commas and colons: send fewer values", reason="values"
-    )
-    plain = body.replace(b"\\\\", b"..").replace(b'\\"', b"..") if b"\\" in body else body
+    message = f"the body's JSON has more than {MAX_SIGNS:,} brackets, commas and colons: send fewer values"
+    too_many = WireError(413, message, reason="values")
+    if body.count(b"\\") > MAX_ESCAPES:
+        raise WireError(413, f"the body's JSON has more than {MAX_ESCAPES:,} escapes: send plain UTF-8", reason="values")
+    plain = body
+    for escaped in (b"\\\\", b'\\"') if b"\\" in body else ():
+        plain = plain.replace(escaped, b"..")
+        time.sleep(pause)
     if plain.count(b'"') > 2 * MAX_SIGNS:
         raise too_many
     outside = b"".join(plain.split(b'"')[::2]).translate(_STRUCTURE, b" \t\r\n")
+    time.sleep(pause)
     if outside.count(b",") > MAX_SIGNS:
         raise too_many
     if max(map(len, outside.split(b","))) > MAX_NUMBER_CHARS:
         raise WireError(400, f"the body holds a number of more than {MAX_NUMBER_CHARS:,} characters, or is not JSON")
+    time.sleep(pause)
 
 
 def check_lists(data: Any, settings: ServerSettings) -> None:
