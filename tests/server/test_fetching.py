@@ -154,7 +154,7 @@ def test_one_inside_address_among_outside_ones_is_enough_to_refuse(site):
         "//user@inside.example:{port}/",
     ],
 )
-def test_a_redirect_goes_through_the_same_door(site, target):
+def test_a_redirect_is_checked_like_the_first_address(site, target):
     site.redirect = target.format(port=site.port)
     fetch = fetcher(
         site, {"pages.example": ["127.0.0.1"], "inside.example": ["10.0.0.1"]}, allowed=lambda a: str(a) == "127.0.0.1"

@@ -280,7 +280,7 @@ def test_overload_is_answered_or_refused_by_contract(serve):
         assert sorted(f.result().status_code for f in [first, *rest]) == [200] * 3 + [429] * 4
 
 
-def test_too_many_requests_in_the_house_are_refused_at_the_door(serve):
+def test_too_many_requests_at_once_are_refused(serve):
     held = Held()
     live = serve(held.engine, method="reason", max_inflight=1)
     with ThreadPoolExecutor(2) as pool:

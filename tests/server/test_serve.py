@@ -71,15 +71,15 @@ def test_help_names_the_limits():
         assert flag in text
 
 
-def test_a_port_that_is_taken_is_said_before_the_model_is_loaded(monkeypatch):
-    monkeypatch.setattr("mmr5.reranker.Reranker.from_pretrained", lambda *a, **k: pytest.fail("it was loaded"))
+def test_a_port_that_is_taken_is_said_before_the_model_is_loaded():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        result = CliRunner().invoke(app, ["serve", "--engine", "scripted", "--port", str(port)])
-    assert isinstance(result.exception, ConfigError)
-    assert f"cannot listen on 127.0.0.1:{port}" in str(result.exception) and "--port" in str(result.exception)
+        command = [sys.executable, "-m", "mmr5.cli.main", "serve", "--model", "/no/such/folder", "--port", str(port)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, "NO_COLOR": "1"})
+    assert done.returncode == 1 and "/no/such/folder" not in done.stderr
+    assert f"cannot listen on 127.0.0.1:{port}" in done.stderr and "--port" in done.stderr
 
 
 def test_the_command_names_its_port_once_it_serves():

@@ -13,7 +13,7 @@ import typer
 
 from mmr5.cli import options
 from mmr5.cli.console import note, progress_line
-from mmr5.errors import ConfigError, missing_extra
+from mmr5.errors import ConfigError, MMR5Error, missing_extra
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -145,7 +145,7 @@ def open_port(host: str, port: int) -> socket.socket:
     """A socket that is bound and not listened on yet, so that a port that cannot be had is said before anything is loaded.
 
     Raises:
-        ConfigError: the address or port cannot be had.
+        MMR5Error: the address or port cannot be had.
     """
     listening: socket.socket | None = None
     try:
@@ -157,7 +157,7 @@ def open_port(host: str, port: int) -> socket.socket:
         if listening is not None:
             listening.close()
         reason = error.strerror or str(error)
-        raise ConfigError(f"cannot listen on {_shown(host)}:{port} ({reason}): choose another --port or --host") from error
+        raise MMR5Error(f"cannot listen on {_shown(host)}:{port} ({reason}): choose another --port or --host") from error
     return listening
 
 
