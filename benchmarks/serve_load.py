@@ -24,7 +24,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,9 +79,7 @@ def body(documents: int) -> dict[str, Any]:
 
 def serve(port: int, model_ms: float, queue_wait: float) -> None:
     """The server under test."""
-    import uvicorn
-
-    from mmr5.cli.serve import uvicorn_options
+    from mmr5.cli.serve import open_port, run
     from mmr5.engines.base import Request
     from mmr5.engines.scripted import ScriptedEngine
     from mmr5.reranker import Reranker
@@ -94,10 +92,11 @@ def serve(port: int, model_ms: float, queue_wait: float) -> None:
         return "<answer>[2, 1]</answer>"
 
     settings = ServerSettings(queue_wait_s=queue_wait, batch_requests=BATCH, retriever="bm25")
-    engine = ScriptedEngine(slow)
-    engine.requests = deque(maxlen=1)  # type: ignore[assignment]
-    app = create_app(Reranker(engine, method="direct", view="text"), settings)
-    uvicorn.run(app, **uvicorn_options("127.0.0.1", port, settings))  # type: ignore[arg-type]
+    run(
+        lambda: create_app(Reranker(ScriptedEngine(slow), method="direct", view="text"), settings),
+        open_port("127.0.0.1", port),
+        settings,
+    )
 
 
 class Server:

@@ -1,5 +1,6 @@
 """The container files and the manifest: flags, routes, ports, copied files and pinned weights are real. Images are not built here."""
 
+import contextlib
 import json
 import os
 import re
@@ -147,10 +148,11 @@ def wait_for(address, process, seconds=60):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         assert process.poll() is None, "the server ended"
-        try:
-            return httpx.get(address, timeout=5)
-        except httpx.TransportError:
-            time.sleep(0.1)
+        with contextlib.suppress(httpx.TransportError):
+            answer = httpx.get(address, timeout=5)
+            if answer.status_code != 503:  # the model is loaded
+                return answer
+        time.sleep(0.1)
     raise AssertionError(f"no answer from {address} in {seconds} s")
 
 

@@ -19,7 +19,7 @@ from mmr5.engines.transformers import TransformersEngine
 from mmr5.errors import EngineError, InputError, PageError, missing_extra
 from mmr5.integrations.rerankers import MMR5Ranker
 from mmr5.integrations.sentence_transformers import MMR5CrossEncoder
-from mmr5.server.documents import drafts, echo
+from mmr5.server.documents import drafts, echo, embedded_bytes
 from mmr5.server.protocol import Document
 
 from .conftest import png, reverser
@@ -53,6 +53,17 @@ def test_what_comes_back():
     )
     assert back(parts) == {"text": "a\nb", "multi_modal": [{"type": "image_url", "image_url": {"url": "u"}}]}
     assert back(Document(content="words", image_url={"url": "u"})) == {"text": "words", "image": "u"}
+
+
+@pytest.mark.parametrize("mangled", [
+    lambda text: "\n".join(text[i : i + 76] for i in range(0, len(text), 76)),
+    lambda text: " ".join(text),
+    lambda text: text.replace("+", "-").replace("/", "_").rstrip("="),
+    lambda text: "data:image/png;base64," + text.replace("+", "%2B").replace("/", "%2f").replace("=", "%3D"),
+])  # fmt: skip
+def test_base64_is_read_in_the_forms_that_clients_write(mangled):
+    data = bytes(range(256)) * 3 + b"\xfb\xff\xfe?"
+    assert embedded_bytes(mangled(base64.b64encode(data).decode()), None, 1) == data
 
 
 def ask(client, documents, **body):
@@ -93,7 +104,7 @@ class Fetched:
     def __init__(self, result):
         self.result, self.urls = result, []
 
-    async def fetch(self, url):
+    async def fetch(self, url, on_bytes):
         self.urls.append(url)
         if isinstance(self.result, Exception):
             raise self.result
@@ -111,6 +122,26 @@ def test_addresses_are_fetched_where_that_is_allowed(make_client):
     assert answer.status_code == 422 and answer.json()["message"] == "documents[0]: the address answered 404"
     client.app.state.service.fetcher = Fetched(b"<html>")
     assert ask(client, ["https://a.example/1"]).status_code == 422
+
+
+def test_fetched_pictures_are_bounded_for_a_request_and_for_all(make_client):
+    class Many:
+        async def fetch(self, url, on_bytes):
+            for _ in range(10):
+                on_bytes(1000)
+            return png()
+
+    urls = [f"https://a.example/{i}" for i in range(6)]
+    client = make_client(ScriptedEngine(reverser), method="reason", view="image", allow_urls=True, max_request_fetch_bytes=50_000)
+    client.app.state.service.fetcher = Many()
+    assert ask(client, urls[:5]).status_code == 200
+    answer = ask(client, urls)
+    assert answer.status_code == 413 and "more than 50,000 bytes in all" in answer.json()["message"]
+    client = make_client(ScriptedEngine(reverser), method="reason", view="image", allow_urls=True, max_held_bytes=50_000)
+    client.app.state.service.fetcher = Many()
+    for _ in range(3):
+        assert ask(client, urls[:4]).status_code == 200
+        assert ask(client, urls).status_code == 503
 
 
 def test_the_curl_lines_of_the_guide(client):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-import logging
 import os
-import sys
+import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,10 +14,12 @@ import typer
 from mmr5.cli import options
 from mmr5.cli.console import note, progress_line
 from mmr5.cli.flags import flags
-from mmr5.errors import ConfigError, missing_extra
+from mmr5.errors import ConfigError, MMR5Error, missing_extra
 from mmr5.settings import ModelSettings
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from mmr5.server.settings import ServerSettings
 
 KEYS_VARIABLE = "MMR5_API_KEYS"
@@ -41,7 +43,7 @@ def serve(
     max_body_mb: Annotated[int, typer.Option(min=1, help="Most MiB of a JSON body.")] = 32,
     max_documents: Annotated[int, typer.Option(min=1, help="Most documents of a request.")] = 100,
     max_pixels: Annotated[int, typer.Option(min=1, help="Most pixels of a picture, read before it is decoded.")] = 40_000_000,
-    max_inflight: Annotated[int, typer.Option(min=1, help="Most requests in the house; more get a 429.")] = 64,
+    max_inflight: Annotated[int, typer.Option(min=1, help="Most requests at once; more get a 429.")] = 64,
     queue_size: Annotated[int, typer.Option(min=1, help="Most requests that wait for the model; more get a 429.")] = 32,
     queue_wait: Annotated[float, typer.Option(min=0.001, help="Longest wait for the model, in seconds; then a 503.")] = 30.0,
     deadline: Annotated[float, typer.Option(min=0.001, help="Longest time for a request, in seconds; then a 504.")] = 120.0,
@@ -67,9 +69,10 @@ def serve(
     del debug
     try:
         import python_multipart  # noqa: F401 - FastAPI asks for it only when it reads an upload
-        import uvicorn
+        import uvicorn  # noqa: F401 - it is needed once everything else is known to be right
 
         from mmr5.server.app import create_app
+        from mmr5.server.logs import log_to_stderr
         from mmr5.server.settings import ServerSettings
     except ImportError as error:
         raise missing_extra(error.name or "fastapi", "server", "serve over HTTP") from error
@@ -103,11 +106,67 @@ def serve(
         retriever=retriever,
         candidates=candidates,
     )
-    with progress_line() as progress:
-        reranker = Reranker.from_settings(chosen, progress=progress)
-    _log_to_stderr()
-    note(f"mmr5 serves {reranker.model} ({reranker.method}) on http://{_shown(host)}:{port}; stop it with Ctrl-C")
-    uvicorn.run(create_app(reranker, settings), **uvicorn_options(host, port, settings))  # type: ignore[arg-type]
+    listening = open_port(host, port)
+
+    def build() -> FastAPI:
+        with progress_line() as progress:
+            reranker = Reranker.from_settings(chosen, progress=progress)
+        return create_app(reranker, settings)
+
+    log_to_stderr()
+    run(build, listening, settings)
+
+
+def open_port(host: str, port: int) -> socket.socket:
+    """A socket that is bound and not listened on yet, so that a port that cannot be had is said before anything is loaded.
+
+    Raises:
+        MMR5Error: the address or port cannot be had.
+    """
+    listening: socket.socket | None = None
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError as error:
+        if listening is not None:
+            listening.close()
+        reason = error.strerror or str(error)
+        raise MMR5Error(f"cannot listen on {_shown(host)}:{port} ({reason}): choose another --port or --host") from error
+    return listening
+
+
+def run(build: Callable[[], FastAPI], listening: socket.socket, settings: ServerSettings) -> None:
+    """Serve on a bound socket until a signal comes; the application is built meanwhile.
+
+    Args:
+        build: loads the model and gives the application.
+        listening: from :func:`open_port`.
+        settings: limits and times.
+
+    Raises:
+        Exception: what ``build`` raised.
+    """
+    import uvicorn
+
+    from mmr5.server.loading import LoadingApp
+
+    host, port = listening.getsockname()[:2]
+
+    def ready(app: FastAPI) -> None:
+        reranker = app.state.service.reranker
+        note(f"mmr5 serves {reranker.model} ({reranker.method}) on http://{_shown(host)}:{port}; stop it with Ctrl-C")
+
+    def stop() -> None:
+        server.should_exit = True
+
+    app = LoadingApp(build, on_ready=ready, on_failure=stop)
+    server = uvicorn.Server(uvicorn.Config(app, **uvicorn_options(settings)))  # type: ignore[arg-type]
+    note(f"mmr5 loads its model; http://{_shown(host)}:{port}/ready says when it is done")
+    server.run(sockets=[listening])
+    if app.error is not None:
+        raise app.error
 
 
 def read_keys(file: Path | None, variable: str) -> tuple[str, ...]:
@@ -150,11 +209,14 @@ def check_exposure(host: str, *, keys: bool, insecure: bool) -> None:
         )
 
 
-def uvicorn_options(host: str, port: int, settings: ServerSettings) -> dict[str, object]:
-    """How uvicorn runs the application: no access log of its own, no version in its headers, an end to slow connections."""
+def uvicorn_options(settings: ServerSettings) -> dict[str, object]:
+    """How uvicorn runs the application: no access log of its own, no version in its headers, bounded connections."""
+    from mmr5.server.connections import MAX_HEAD_BYTES, protocol
+
     return {
-        "host": host,
-        "port": port,
+        "http": protocol(settings),
+        "ws": "none",
+        "h11_max_incomplete_event_size": MAX_HEAD_BYTES,
         "access_log": False,
         "server_header": False,
         "log_level": "warning",
@@ -162,18 +224,6 @@ def uvicorn_options(host: str, port: int, settings: ServerSettings) -> dict[str,
         "timeout_keep_alive": 30,
         "timeout_graceful_shutdown": int(settings.grace_s) + 1,
     }
-
-
-def _log_to_stderr() -> None:
-    """One JSON object a line on stderr."""
-    from mmr5.server.limits import JsonLines
-
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
-    for name, level in (("mmr5.server", logging.INFO), ("uvicorn", logging.WARNING)):
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(level)
 
 
 def _shown(host: str) -> str:

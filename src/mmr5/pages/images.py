@@ -40,6 +40,7 @@ _PLUGINS: dict[Kind, tuple[str, str]] = {
 }
 _ORIENTATION_TAG = 0x0112
 _SHRINKABLE_MODES = frozenset({"L", "LA", "RGB", "RGBA", "CMYK"})
+_BLOCK_ROWS = 64
 _BLANK_PIXELS = 40_000
 _BLANK_CONTRAST = 48
 _BLANK_SHARE = 2e-4
@@ -343,14 +344,23 @@ def _flatten(image: Image) -> Image:
 
 
 def _to_eight_bits(image: Image) -> Image:
-    """Grey of 8 bits: the high byte of whole numbers of 16 bits, the full range of floating-point ones."""
+    """Grey of 8 bits: the high byte of whole numbers of 16 bits, the full range of floating-point ones; a few rows at a time."""
     import numpy as np
     import PIL.Image
 
     values = np.asarray(image)
-    if image.mode == "F":
-        finite = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-        low, high = float(finite.min()), float(finite.max())
-        levels = (finite - low) * (255.0 / (high - low)) if high > low else np.zeros_like(finite)
-        return PIL.Image.fromarray(levels.astype(np.uint8))
-    return PIL.Image.fromarray((np.clip(values, 0, 65535).astype(np.uint16) >> 8).astype(np.uint8))
+    levels = np.empty(values.shape, np.uint8)
+    blocks = [slice(top, top + _BLOCK_ROWS) for top in range(0, len(values), _BLOCK_ROWS)]
+    if image.mode != "F":
+        for rows in blocks:
+            levels[rows] = np.clip(values[rows], 0, 65535).astype(np.uint16) >> 8
+        return PIL.Image.fromarray(levels)
+
+    def finite(rows: slice) -> np.ndarray:
+        return np.nan_to_num(values[rows].astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+
+    low, high = min(float(finite(rows).min()) for rows in blocks), max(float(finite(rows).max()) for rows in blocks)
+    scale = 255.0 / (high - low) if high > low else 0.0
+    for rows in blocks:
+        levels[rows] = (finite(rows) - low) * scale
+    return PIL.Image.fromarray(levels)

@@ -18,9 +18,9 @@ from mmr5.server.problems import WireError, from_error
 from mmr5.types import Candidates, Ranking, View
 
 Rank = Callable[[View, Sequence[Candidates], OnWriting | None], list[Ranking]]
-"""Ranks candidate lists of one view; what is written on the way is told by position in the batch."""
+"""Ranks candidate lists of one view; text is reported while it is written, by position in the batch."""
 
-Hear = Callable[[str, int | None], None]
+OnJobText = Callable[[str, int | None], None]
 """Called from the model's thread with each piece of text and the position of the page that it is about, None where it is about
 the whole list; it must neither block nor raise."""
 
@@ -35,7 +35,7 @@ class Job:
         candidates: what is to be ranked.
         view: how its pages enter the prompt.
         expires: ``time.monotonic()`` after which it is not worth starting.
-        hear: told of what the model writes.
+        on_text: called with what the model writes.
         future: gets the ranking or a :class:`WireError`; cancelling it frees its place.
         queued: when it was accepted.
     """
@@ -43,7 +43,7 @@ class Job:
     candidates: Candidates
     view: View
     expires: float
-    hear: Hear | None = None
+    on_text: OnJobText | None = None
     future: Future[Ranking] = field(default_factory=Future)
     queued: float = field(default_factory=time.monotonic)
 
@@ -56,9 +56,9 @@ class Batcher:
         queue_size: most jobs that wait.
         batch_requests: most jobs that are ranked together.
         batch_pages: most pages that are ranked together.
-        batch_wait_s: how long the first job of a batch waits for company.
+        batch_wait_s: how long the first job of a batch waits for others.
         queue_wait_s: longest wait in the queue.
-        metrics: told of what happens.
+        metrics: counters and gauges.
     """
 
     def __init__(
@@ -94,31 +94,31 @@ class Batcher:
     def __len__(self) -> int:
         return len(self._jobs)
 
-    def submit(self, candidates: Candidates, view: View, deadline_s: float, hear: Hear | None = None) -> Future[Ranking]:
+    def submit(self, candidates: Candidates, view: View, deadline_s: float, on_text: OnJobText | None = None) -> Future[Ranking]:
         """Queue a list.
 
         Args:
             candidates: what is to be ranked.
             view: how its pages enter the prompt.
             deadline_s: seconds that the request has left.
-            hear: told of the reply while it is written.
+            on_text: called with the reply while it is written.
 
         Raises:
             WireError: 429 when the queue is full, 503 when the server stops.
         """
-        job = Job(candidates, view, time.monotonic() + min(deadline_s, self._queue_wait_s), hear)
+        job = Job(candidates, view, time.monotonic() + min(deadline_s, self._queue_wait_s), on_text)
         with self._wake:
             if not self.alive:
                 raise WireError(503, "the server is stopping: try again", retry_after=5, reason="stopping")
             if len(self._jobs) >= self._queue_size:
-                self._drop_dead()
+                self._drop_done()
             if len(self._jobs) >= self._queue_size:
                 message = f"{len(self._jobs)} requests are waiting already: try again later"
                 raise WireError(429, message, retry_after=self.retry_after(), reason="queue_full")
             self._jobs.append(job)
             self._metrics.queue.set(len(self._jobs))
             self._wake.notify()
-        job.future.add_done_callback(self._forget)
+        job.future.add_done_callback(self._on_done)
         return job.future
 
     def retry_after(self) -> int:
@@ -138,16 +138,16 @@ class Batcher:
         for job in left:
             _fail(job, WireError(503, "the server stopped: try again", retry_after=5, reason="stopping"))
 
-    def _forget(self, future: Future[Ranking]) -> None:
+    def _on_done(self, future: Future[Ranking]) -> None:
         """Free the place of a cancelled job at once."""
         if not future.cancelled():
             return
         self._metrics.refused.labels("client_gone").inc()
         with self._wake:
-            self._drop_dead()
+            self._drop_done()
 
-    def _drop_dead(self) -> None:
-        """Leave out jobs that nobody waits for any more; the lock is held."""
+    def _drop_done(self) -> None:
+        """Leave out jobs whose future is done; the lock is held."""
         if any(job.future.done() for job in self._jobs):
             self._jobs = deque(job for job in self._jobs if not job.future.done())
             self._metrics.queue.set(len(self._jobs))
@@ -200,8 +200,8 @@ class Batcher:
         self._metrics.batch_requests.observe(len(batch))
         self._metrics.batch_pages.observe(sum(len(job.candidates) for job in batch))
         try:
-            listen = None if again else _listen(batch)  # what is ranked again would be told twice
-            rankings = self._rank(batch[0].view, [job.candidates for job in batch], listen)
+            callback = None if again else _text_callback(batch)  # a second ranking would report its text twice
+            rankings = self._rank(batch[0].view, [job.candidates for job in batch], callback)
         except Exception as error:  # the edge of the thread: whatever fails is the answer of these requests alone
             if len(batch) > 1 and not isinstance(error, EngineError):
                 for job in batch:  # one of them cannot be ranked: the others must not pay for it
@@ -217,22 +217,22 @@ class Batcher:
         self._metrics.model.observe(spent)
 
 
-def _listen(batch: Sequence[Job]) -> OnWriting | None:
-    """From position to job; None when no job wants to hear."""
-    ears = [job.hear for job in batch]
-    if not any(ears):
+def _text_callback(batch: Sequence[Job]) -> OnWriting | None:
+    """From position to job; None when no job asks for its text."""
+    callbacks = [job.on_text for job in batch]
+    if not any(callbacks):
         return None
 
-    def tell(position: int, text: str, page: int | None = None, /) -> None:
-        ear = ears[position]
-        if ear is not None:
-            ear(text, page)
+    def on_writing(position: int, text: str, page: int | None = None, /) -> None:
+        callback = callbacks[position]
+        if callback is not None:
+            callback(text, page)
 
-    return tell
+    return on_writing
 
 
 def as_refusal(error: Exception) -> WireError:
-    """What a client is told of an error; a bug's message may quote documents, so that its kind and place alone are logged."""
+    """The refusal that a client gets for an error; a bug's message may quote documents: its kind and place alone are logged."""
     if isinstance(error, WireError):
         return error
     if isinstance(error, MMR5Error):

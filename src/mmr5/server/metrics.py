@@ -15,7 +15,7 @@ class Metrics:
         requests: requests by route and status.
         seconds: their time from the first byte to the last, by route.
         refused: requests that were not answered, by reason.
-        inflight: requests that are in the house.
+        inflight: requests that are being worked on.
         queue: requests that wait for the model.
         wait: seconds that requests waited for it.
         model: seconds that a batch took.
@@ -31,7 +31,7 @@ class Metrics:
         self.requests = Counter("mmr5_requests", "Requests by route and status.", ("route", "status"), registry=own)
         self.seconds = Histogram("mmr5_request_seconds", "Time of a request.", ("route",), buckets=_SECONDS, registry=own)
         self.refused = Counter("mmr5_refused", "Requests that were not answered.", ("reason",), registry=own)
-        self.inflight = Gauge("mmr5_inflight_requests", "Requests in the house.", registry=own)
+        self.inflight = Gauge("mmr5_inflight_requests", "Requests being worked on.", registry=own)
         self.queue = Gauge("mmr5_queue_requests", "Requests waiting for the model.", registry=own)
         self.wait = Histogram("mmr5_queue_wait_seconds", "Time waiting for the model.", buckets=_SECONDS, registry=own)
         self.model = Histogram("mmr5_batch_seconds", "Time of a batch.", buckets=_SECONDS, registry=own)

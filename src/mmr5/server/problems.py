@@ -33,6 +33,7 @@ KINDS = {
     502: "backend_error",
     503: "unavailable_error",
     504: "timeout_error",
+    507: "storage_error",
 }
 """Names of our error types by status."""
 
@@ -73,6 +74,12 @@ def error_body(status: int, message: str, *, tei: bool = False) -> dict[str, Any
 def error_headers(retry_after: int | None) -> dict[str, str]:
     """The headers that go with an error."""
     return {} if retry_after is None else {"Retry-After": str(retry_after)}
+
+
+def disk_full() -> WireError:
+    """The refusal when nothing more can be written."""
+    message = "the disk or folder that keeps uploads is full: try again later, or ask its owner for space"
+    return WireError(507, message, retry_after=60, reason="disk_full")
 
 
 def from_error(error: MMR5Error) -> WireError:

@@ -16,9 +16,12 @@ from mmr5.errors import EngineError, InputError, PageError
 from mmr5.pipeline import Searcher
 from mmr5.reranker import Reranker
 from mmr5.server import documents, scores
-from mmr5.server.batching import Batcher, Hear
+from mmr5.server.batching import Batcher, OnJobText
 from mmr5.server.fetching import Fetcher
+from mmr5.server.json_body import check_number
+from mmr5.server.memory import Reservation
 from mmr5.server.metrics import Metrics
+from mmr5.server.pictures import PictureReader
 from mmr5.server.problems import WireError
 from mmr5.server.protocol import RerankRequest, RerankResponse, Result, TeiResult, Usage
 from mmr5.server.settings import ServerSettings
@@ -30,6 +33,21 @@ PREPARING_THREADS = 2
 """Threads that decode pictures; each holds one picture at a time."""
 FETCHES = 4
 """Fetches of one request at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sent a request.
+
+    Attributes:
+        client: its API key or address, for fairness.
+        owner: its API key, for names; empty where the server has no keys.
+        memory: what the request holds.
+    """
+
+    client: str
+    owner: str
+    memory: Reservation
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +77,28 @@ class Service:
     Args:
         reranker: ranks; its engine is called from one thread only.
         settings: limits and times.
-        metrics: told of what happens.
+        metrics: counters and gauges.
+        pictures: reads those that the server does not decode itself.
         cache: where recognised texts are kept.
     """
 
-    def __init__(self, reranker: Reranker, settings: ServerSettings, metrics: Metrics, cache: Cache | None = None) -> None:
+    def __init__(
+        self,
+        reranker: Reranker,
+        settings: ServerSettings,
+        metrics: Metrics,
+        pictures: PictureReader,
+        cache: Cache | None = None,
+    ) -> None:
         self.reranker = reranker
         self.settings = settings
         self.metrics = metrics
+        self.pictures = pictures
         self.cache = Cache() if cache is None else cache
         self.fetcher = Fetcher(settings.max_fetch_bytes, settings.fetch_timeout_s, settings.url_hosts)
         self.pool = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="mmr5-prepare")
         self.searcher = Searcher(reranker, settings.retriever, candidates=settings.candidates, cache=self.cache)
+        self.json_pool = ThreadPoolExecutor(1, thread_name_prefix="mmr5-json")
         self.batcher = Batcher(
             lambda view, batch, on_text: self.searcher.with_view(view).rank(batch, on_text=on_text),
             queue_size=settings.queue_size,
@@ -85,6 +113,7 @@ class Service:
         """Finish what was accepted, within the grace."""
         self.batcher.close(self.settings.grace_s)
         self.pool.shutdown(wait=False, cancel_futures=True)
+        self.json_pool.shutdown(wait=False, cancel_futures=True)
 
     def check(self, request: RerankRequest) -> str:
         """The question, once what is too much or nothing at all was refused.
@@ -92,71 +121,62 @@ class Service:
         Raises:
             WireError: 413 or 422.
         """
-        n = len(request.items)
-        if n == 0:
-            raise WireError(422, "documents is empty: send at least one")
-        if n > self.settings.max_documents:
-            raise WireError(413, f"{n} documents were sent, and at most {self.settings.max_documents} are taken: send fewer")
+        check_number(len(request.items), self.settings.max_documents)
         return check_question(request.question, self.settings.max_query_chars)
 
-    async def accept(self, request: RerankRequest, started: float, hear: Hear | None = None) -> Accepted:
-        """Read a request's documents and queue it; ``hear`` is told of the reply while it is written.
+    async def accept(self, request: RerankRequest, started: float, caller: Caller, on_text: OnJobText | None = None) -> Accepted:
+        """Read a request's documents and queue it; ``on_text`` is called with the reply while it is written.
 
         Raises:
             WireError: 413, 422, 429, 503.
         """
         question = self.check(request)
-        drafts = documents.drafts(request.items, self.settings.max_document_chars)
-        pages = await self._pages(drafts)
+        drafts = await self.run(documents.drafts, request.items, self.settings.max_document_chars)
+        pages = await self._pages(drafts, caller)
         view = common_view(self.reranker.view, pages)
         if view != "image":
             for i, page in enumerate(pages):
                 pages[i] = page if page.text is not None else await self.run(self._with_text, i, page, view)
-        future = self.submit(Candidates(question, tuple(pages)), view, started, hear)
+        future = self.submit(Candidates(question, tuple(pages)), view, started, on_text)
         return Accepted(request, drafts, view, future, started)
 
-    def submit(self, candidates: Candidates, view: View, started: float, hear: Hear | None = None) -> Future[Ranking]:
-        """Queue a list with what is left of its time; ``hear`` is told of the reply while it is written.
+    def submit(self, candidates: Candidates, view: View, started: float, on_text: OnJobText | None = None) -> Future[Ranking]:
+        """Queue a list with what is left of its time; ``on_text`` is called with the reply while it is written.
 
         Raises:
             WireError: 429, 503.
         """
-        return self.batcher.submit(candidates, view, self.settings.deadline_s - (time.monotonic() - started), hear)
+        return self.batcher.submit(candidates, view, self.settings.deadline_s - (time.monotonic() - started), on_text)
 
     async def run(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call a function in one of the few preparing threads."""
         return await asyncio.get_running_loop().run_in_executor(self.pool, function, *arguments)
 
-    async def _pages(self, drafts: Sequence[Draft]) -> list[Page]:
+    async def _pages(self, drafts: Sequence[Draft], caller: Caller) -> list[Page]:
         """The pages of documents; the first that cannot be read stops the others."""
         if not any(sent.picture is not None for sent in drafts):
             return [documents.page_of(i, sent, None, 1) for i, sent in enumerate(drafts)]
         fetches = asyncio.Semaphore(FETCHES)
-        pages = []
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._page(i, sent, fetches)) for i, sent in enumerate(drafts)]
-            pages = [task.result() for task in tasks]
-        except BaseExceptionGroup as failed:
-            raise next(e for e in failed.exceptions if isinstance(e, Exception)) from None
-        return pages
+        sent = await _all([self._bytes(i, draft, fetches, caller.memory) for i, draft in enumerate(drafts)])
+        plain = await self.pictures.plain(sent, caller.client, self.run)
+        most = self.settings.max_pixels
+        return await _all([self.run(documents.page_of, i, draft, plain[i], most) for i, draft in enumerate(drafts)])
 
-    async def _page(self, index: int, sent: Draft, fetches: asyncio.Semaphore) -> Page:
+    async def _bytes(self, index: int, sent: Draft, fetches: asyncio.Semaphore, memory: Reservation) -> bytes | None:
+        """The encoded picture of a document, None for one without."""
         limits = self.settings
         if sent.picture is None:
-            return documents.page_of(index, sent, None, limits.max_pixels)
+            return None
         picture = str(sent.picture)
         try:
             if documents.is_address(picture):
                 if not limits.allow_urls:
                     raise PageError("this server does not fetch addresses: send the picture itself, or {'text': …} if it is text")
                 async with fetches:
-                    data = await self.fetcher.fetch(picture.strip())
-            else:
-                data = await self.run(documents.embedded_bytes, picture, limits.local_root, limits.max_fetch_bytes)
+                    return await self.fetcher.fetch(picture.strip(), memory.add_fetched)
+            return await self.run(documents.embedded_bytes, picture, limits.local_root, limits.max_fetch_bytes)
         except PageError as error:
             raise documents.refusal(index, str(error)) from error
-        return await self.run(documents.page_of, index, sent, data, limits.max_pixels)
 
     def _with_text(self, index: int, page: Page, view: View) -> Page:
         """The page with the text in its picture; a model that also sees the picture goes without where OCR is not installed."""
@@ -221,6 +241,16 @@ def tei_answer(answer: RerankResponse, request: RerankRequest) -> list[TeiResult
     return [
         TeiResult(index=r.index, score=r.relevance_score, text=texts[r.index] if request.echo else None) for r in answer.results
     ]
+
+
+async def _all(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """All results; the first that fails cancels the others, and its error is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in work]
+    except BaseExceptionGroup as failed:
+        raise next(e for e in failed.exceptions if isinstance(e, Exception)) from None
+    return [task.result() for task in tasks]
 
 
 def check_question(question: str, max_chars: int) -> str:

@@ -23,7 +23,9 @@ class ServerSettings:
         max_query_chars: most characters of a question.
         max_document_chars: most characters of a document's text.
         max_pixels: most pixels (width times height) of a picture; read from its header, before it is decoded.
-        max_inflight: most requests that are in the house at once, read or waiting or answered; more get a 429.
+        max_request_pixels: most pixels of all pictures of a request.
+        max_held_bytes: most bytes of bodies and fetched pictures of all requests together; more get a 503.
+        max_inflight: most requests that are worked on at once: read, waiting or being answered; more get a 429.
         queue_size: most requests that wait for the model; more get a 429.
         queue_wait_s: longest wait for the model in seconds; then a 503.
         deadline_s: longest time for a request's whole work, in seconds; then a 504.
@@ -35,12 +37,16 @@ class ServerSettings:
         url_hosts: when not empty, the only host names that are fetched from.
         fetch_timeout_s: longest time for one fetch with its redirects, in seconds.
         max_fetch_bytes: most bytes of a fetched picture.
+        max_request_fetch_bytes: most bytes of all fetched pictures of a request.
         local_root: folder below which ``file://`` documents may lie; None refuses them all.
         max_upload_bytes: most bytes of a multipart upload, all files together.
         max_upload_files: most files of an upload.
         max_upload_pages: most pages of all files of an upload.
         parse_timeout_s: longest time to read an upload, in seconds.
+        parse_page_s: longest processor time to draw a page or picture of an upload, or to read its text layer, in seconds.
         parse_memory_bytes: address space of the process that reads uploads.
+        max_connections: most open connections; more are closed at once.
+        head_timeout_s: longest time from a connection's opening, or from an answer, to the end of a request's head, in seconds.
         store_root: folder of the uploads; None makes a temporary one that is deleted when the server stops.
         store_bytes: most bytes of all uploads together, with what was derived from them; the oldest go first.
         retriever: first stage of ``/v1/search``.
@@ -54,6 +60,8 @@ class ServerSettings:
     max_query_chars: int = 8_000
     max_document_chars: int = 200_000
     max_pixels: int = 40_000_000
+    max_request_pixels: int = 500_000_000
+    max_held_bytes: int = 256 * MEBI
     max_inflight: int = 64
     queue_size: int = 32
     queue_wait_s: float = 30.0
@@ -66,12 +74,16 @@ class ServerSettings:
     url_hosts: tuple[str, ...] = ()
     fetch_timeout_s: float = 10.0
     max_fetch_bytes: int = 16 * MEBI
+    max_request_fetch_bytes: int = 64 * MEBI
     local_root: Path | None = None
     max_upload_bytes: int = 64 * MEBI
     max_upload_files: int = 8
     max_upload_pages: int = 500
     parse_timeout_s: float = 120.0
-    parse_memory_bytes: int = 4096 * MEBI
+    parse_page_s: float = 5.0
+    parse_memory_bytes: int = 3072 * MEBI
+    max_connections: int = 512
+    head_timeout_s: float = 10.0
     store_root: Path | None = None
     store_bytes: int = 1024 * MEBI
     retriever: str = "hybrid"

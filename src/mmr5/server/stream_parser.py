@@ -1,4 +1,4 @@
-"""Reasoning and notes out of what a model writes, while it writes, and their way from the model's thread to a connection."""
+"""Reasoning and notes out of a reply while it is written, and their transfer from the model's thread to the event loop."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _TAG_BEGUN = re.compile(r"<[/a-z]{0,6}\Z", re.IGNORECASE)
 _TAG_START = len("<think>") - 1
 _WORD_OR_GAP = re.compile(r"\S+|\s+")
 
-Tell = Callable[[str, int | None], None]
+SendText = Callable[[str, int | None], None]
 """Called with words and the position of the page that they are about, None where they are about the whole list."""
 
 
-class Thoughts:
+class ReasoningParser:
     """Keeps what stands inside think blocks; blocks (the windows of a long list) are parted by an empty line.
 
     The texts that :meth:`push` gives, joined, are the reasoning of the finished reply when its think blocks are well formed.
@@ -30,21 +30,21 @@ class Thoughts:
     def push(self, text: str) -> str:
         """Take the next piece of a reply; gives the new reasoning in it, often nothing."""
         self._rest += text
-        told, done = "", 0
+        found, done = "", 0
         while (tag := _TAGS[self._inside].search(self._rest, done)) is not None:
             if self._inside:
-                told += self._words(self._rest[done : tag.start()].rstrip())
+                found += self._words(self._rest[done : tag.start()].rstrip())
             done = tag.end()
             self._inside, self._block_empty = not self._inside, True
         self._rest = self._rest[done:]
         if not self._inside:
             self._rest = self._rest[-_TAG_START:]
-            return told
+            return found
         # What may turn out not to be reasoning waits: the beginning of a tag, and white space before it or before the end.
         begun = _TAG_BEGUN.search(self._rest, max(0, len(self._rest) - _TAG_START - 1))
         words = self._rest[: begun.start() if begun else None].rstrip()
         self._rest = self._rest[len(words) :]
-        return told + self._words(words)
+        return found + self._words(words)
 
     def _words(self, text: str) -> str:
         words = text.lstrip() if self._block_empty else text
@@ -55,7 +55,7 @@ class Thoughts:
         return opening + words
 
 
-class Note:
+class NoteParser:
     """Folds white space as :func:`mmr5.answer.fold` does; the texts that :meth:`push` gives, joined, are the folded note."""
 
     def __init__(self) -> None:
@@ -63,46 +63,46 @@ class Note:
         self._any = False
 
     def push(self, text: str) -> str:
-        """Take the next piece of a note; gives what can be told of it."""
-        told = ""
+        """Take the next piece of a note; gives what is certain of it."""
+        found = ""
         for part in _WORD_OR_GAP.findall(text):
             if part.isspace():
                 self._gap = " " if self._any else ""
             else:
-                told += self._gap + part
+                found += self._gap + part
                 self._gap, self._any = "", True
-        return told
+        return found
 
 
-class Ear:
-    """Hears a model in its own thread and tells reasoning and notes in the loop that made it; it never blocks or raises."""
+class TextRelay:
+    """Takes text in the model's thread and sends reasoning and notes in the event loop; it never blocks or raises."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._thoughts = Thoughts()
-        self._notes: dict[int, Note] = {}
-        self._early: list[tuple[str, int | None]] = []
-        self._tell: Tell | None = None
+        self._reasoning = ReasoningParser()
+        self._notes: dict[int, NoteParser] = {}
+        self._pending: list[tuple[str, int | None]] = []
+        self._send: SendText | None = None
 
     def __call__(self, text: str, page: int | None = None) -> None:
         """Take a piece of the reply on the list, or of the note on the page at a position; called from the model's thread."""
-        words = self._thoughts.push(text) if page is None else self._notes.setdefault(page, Note()).push(text)
+        words = self._reasoning.push(text) if page is None else self._notes.setdefault(page, NoteParser()).push(text)
         if not words:
             return
         try:
-            self._loop.call_soon_threadsafe(self._pass, words, page)
-        except RuntimeError:  # the loop is closed: nobody listens any more
+            self._loop.call_soon_threadsafe(self._deliver, words, page)
+        except RuntimeError:  # the loop is closed: there is no connection any more
             return
 
-    def to(self, tell: Tell) -> None:
-        """Tell from now on, beginning with what was heard already; called in the loop."""
-        self._tell = tell
-        early, self._early = self._early, []
-        for words, page in early:
-            tell(words, page)
+    def connect(self, send: SendText) -> None:
+        """Send from now on, beginning with what is pending; called in the event loop."""
+        self._send = send
+        pending, self._pending = self._pending, []
+        for words, page in pending:
+            send(words, page)
 
-    def _pass(self, words: str, page: int | None) -> None:
-        if self._tell is None:
-            self._early.append((words, page))
+    def _deliver(self, words: str, page: int | None) -> None:
+        if self._send is None:
+            self._pending.append((words, page))
         else:
-            self._tell(words, page)
+            self._send(words, page)
