@@ -84,7 +84,7 @@ def serve(port: int, model_ms: float, queue_wait: float) -> None:
     from mmr5.engines.scripted import ScriptedEngine
     from mmr5.reranker import Reranker
     from mmr5.server.app import create_app
-    from mmr5.server.settings import ServerSettings
+    from mmr5.settings import ServerSettings
 
     def slow(request: Request) -> str:
         del request

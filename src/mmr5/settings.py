@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mmr5.errors import ConfigError
@@ -231,3 +232,77 @@ class WorkerSettings:
 
     def __post_init__(self) -> None:
         check(self)
+
+
+MEBI = 2**20
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """What the server accepts, how long it waits, and where it keeps uploads.
+
+    ``api_keys``: a request must carry one as ``Authorization: Bearer``; none leaves the server open. ``hosts``: when not empty,
+    the only names, without port, that ``Host`` may carry; it keeps a web page that re-binds its own name to this machine out of a
+    server that needs no key.
+    """
+
+    api_keys: tuple[str, ...] = field(default=(), repr=False)
+    hosts: tuple[str, ...] = ()
+    max_body_bytes: int = knob(32 * MEBI, "Most MiB of a JSON body.", low=1, flag="max-body-mb", unit=MEBI)
+    max_documents: int = knob(100, "Most documents of a request.", low=1)
+    max_query_chars: int = knob(8_000, "Most characters of a question.", low=1)
+    max_document_chars: int = knob(200_000, "Most characters of a document's text.", low=1)
+    max_pixels: int = knob(40_000_000, "Most pixels of a picture, read before it is decoded.", low=1)
+    max_request_pixels: int = knob(500_000_000, "Most pixels of all pictures of a request.", low=1)
+    max_held_bytes: int = knob(
+        256 * MEBI, "Most MiB of bodies and fetched pictures of all requests together; more get a 503.", low=1,
+        flag="max-held-mb", unit=MEBI,
+    )  # fmt: skip
+    max_inflight: int = knob(64, "Most requests at once: read, waiting or being answered; more get a 429.", low=1)
+    queue_size: int = knob(32, "Most requests that wait for the model; more get a 429.", low=1)
+    queue_wait_s: float = knob(30.0, "Longest wait for the model, in seconds; then a 503.", above=0, flag="queue-wait")
+    deadline_s: float = knob(120.0, "Longest time for a request, in seconds; then a 504.", above=0, flag="deadline")
+    batch_requests: int = knob(8, "Most requests that are ranked together.", low=1)
+    batch_pages: int = knob(64, "Most pages that are ranked together; a larger request is ranked alone.", low=1)
+    batch_wait_ms: float = knob(5.0, "How long the first request of a batch waits for others, in milliseconds.", low=0)
+    grace_s: float = knob(30.0, "How long a stopping server finishes its work, in seconds.", above=0, flag="grace")
+    allow_urls: bool = knob(False, "Fetch documents that are http(s) addresses.")
+    url_hosts: tuple[str, ...] = knob((), "Fetch from this host only; may be repeated.", flag="url-host")
+    fetch_timeout_s: float = knob(
+        10.0, "Longest time for one fetch with its redirects, in seconds.", above=0, flag="fetch-timeout"
+    )
+    max_fetch_bytes: int = knob(16 * MEBI, "Most MiB of a fetched picture.", low=1, flag="max-fetch-mb", unit=MEBI)
+    max_request_fetch_bytes: int = knob(
+        64 * MEBI, "Most MiB of all fetched pictures of a request.", low=1, flag="max-request-fetch-mb", unit=MEBI
+    )
+    local_root: Path | None = knob(None, "Folder below which file:// documents may lie.")
+    max_upload_bytes: int = knob(
+        64 * MEBI, "Most MiB of an upload to /v1/search, all files together.", low=1, flag="max-upload-mb", unit=MEBI
+    )
+    max_upload_files: int = knob(8, "Most files of an upload.", low=1)
+    max_upload_pages: int = knob(500, "Most pages of all files of an upload.", low=1)
+    parse_timeout_s: float = knob(120.0, "Longest time to read an upload, in seconds.", above=0, flag="parse-timeout")
+    parse_page_s: float = knob(
+        5.0, "Longest processor time to draw a page or picture of an upload, or to read its text layer, in seconds.", above=0,
+        flag="parse-page-time",
+    )  # fmt: skip
+    parse_memory_bytes: int = knob(
+        3072 * MEBI, "Most MiB of address space of a process that reads uploads.", low=1, flag="parse-memory-mb", unit=MEBI
+    )
+    max_connections: int = knob(512, "Most open connections; more are closed at once.", low=1)
+    head_timeout_s: float = knob(
+        10.0, "Longest time from a connection's opening, or from an answer, to the end of a request's head, in seconds.", above=0,
+        flag="head-timeout",
+    )  # fmt: skip
+    store_root: Path | None = knob(None, "Folder of the uploads.", flag="store", shown="a temporary one")
+    store_bytes: int = knob(
+        1024 * MEBI, "Most MiB of all uploads together, with what was derived from them; the oldest go first.", low=1,
+        flag="store-mb", unit=MEBI,
+    )  # fmt: skip
+    retriever: str = same(SearchSettings, "retriever")
+    candidates: int = same(SearchSettings, "candidates", 10)
+
+    def __post_init__(self) -> None:
+        check(self)
+        if any(not key for key in self.api_keys):
+            raise ConfigError("an API key is empty: give at least one character, or no key at all")

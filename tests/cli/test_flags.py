@@ -16,6 +16,7 @@ from mmr5.settings import (
     MethodSettings,
     ModelSettings,
     SearchSettings,
+    ServerSettings,
     TableSettings,
     WorkerSettings,
     check,
@@ -106,6 +107,7 @@ def test_a_setting_is_declared_once():
         TableSettings,
         WorkerSettings,
         Recipe,
+        ServerSettings,
     )
     found = {}
     for kind in kinds:
@@ -116,6 +118,7 @@ def test_a_setting_is_declared_once():
         ("EvaluationSettings", "model"),
         ("ModelSettings", "view"),
         ("Recipe", "method"),
+        ("ServerSettings", "max_pixels"),
     }
     twice = [
         (kind, name)

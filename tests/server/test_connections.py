@@ -21,7 +21,7 @@ from mmr5.reranker import Reranker
 from mmr5.server.app import create_app
 from mmr5.server.loading import LoadingApp
 from mmr5.server.logs import RateFilter
-from mmr5.server.settings import ServerSettings
+from mmr5.settings import ServerSettings
 
 
 class Bounded:
@@ -145,7 +145,7 @@ def test_an_answer_that_is_not_read_is_given_up(bounded):
 def test_open_files_bound_the_connections():
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 300))\n"
-        "from mmr5.server.connections import most_connections; from mmr5.server.settings import ServerSettings\n"
+        "from mmr5.server.connections import most_connections; from mmr5.settings import ServerSettings\n"
         "print(most_connections(ServerSettings()), resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split() == ["172", "300"]

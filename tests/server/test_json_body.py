@@ -4,7 +4,7 @@ import pytest
 
 from mmr5.server.json_body import MAX_ESCAPES, MAX_PARTS, MAX_SIGNS, check_lists, loads
 from mmr5.server.problems import WireError
-from mmr5.server.settings import ServerSettings
+from mmr5.settings import ServerSettings
 
 
 @pytest.mark.parametrize(

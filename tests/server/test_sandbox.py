@@ -17,7 +17,7 @@ from mmr5.server import sandbox
 from mmr5.server.fair_slots import FairSlots
 from mmr5.server.parsing import Parser
 from mmr5.server.problems import WireError
-from mmr5.server.settings import ServerSettings
+from mmr5.settings import ServerSettings
 
 from .test_attacks import attacks
 from .test_search import REPORT, search

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from mmr5.cli.main import app
 from mmr5.cli.serve import check_exposure, read_keys
 from mmr5.errors import ConfigError
-from mmr5.server.settings import ServerSettings
+from mmr5.settings import ServerSettings
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.5", "example.org"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import os
 import socket
@@ -15,49 +16,28 @@ from mmr5.cli import options
 from mmr5.cli.console import note, progress_line
 from mmr5.cli.flags import flags
 from mmr5.errors import ConfigError, MMR5Error, missing_extra
-from mmr5.settings import ModelSettings
+from mmr5.settings import ModelSettings, ServerSettings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from mmr5.server.settings import ServerSettings
 
 KEYS_VARIABLE = "MMR5_API_KEYS"
 """Environment variable with API keys, separated by commas."""
 
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
-_MEBI = 1024 * 1024
 
 
 @flags
 def serve(
-    chosen: ModelSettings,
-    retriever: Annotated[str, typer.Option(help="First stage of /v1/search (see first-stages.md).")] = "hybrid",
-    candidates: Annotated[int, typer.Option(min=1, help="Pages that /v1/search hands to the model.")] = 10,
+    model: ModelSettings,
+    server: ServerSettings,
     host: Annotated[str, typer.Option(help="Address to listen on; beyond this machine it needs an API key.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
     api_key_file: Annotated[
         Path | None, typer.Option(help=f"File with one API key a line; {KEYS_VARIABLE} adds keys, separated by commas.")
     ] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond this machine without an API key.")] = False,
-    max_body_mb: Annotated[int, typer.Option(min=1, help="Most MiB of a JSON body.")] = 32,
-    max_documents: Annotated[int, typer.Option(min=1, help="Most documents of a request.")] = 100,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Most pixels of a picture, read before it is decoded.")] = 40_000_000,
-    max_inflight: Annotated[int, typer.Option(min=1, help="Most requests at once; more get a 429.")] = 64,
-    queue_size: Annotated[int, typer.Option(min=1, help="Most requests that wait for the model; more get a 429.")] = 32,
-    queue_wait: Annotated[float, typer.Option(min=0.001, help="Longest wait for the model, in seconds; then a 503.")] = 30.0,
-    deadline: Annotated[float, typer.Option(min=0.001, help="Longest time for a request, in seconds; then a 504.")] = 120.0,
-    batch_requests: Annotated[int, typer.Option(min=1, help="Most requests that are ranked together.")] = 8,
-    batch_pages: Annotated[int, typer.Option(min=1, help="Most pages that are ranked together.")] = 64,
-    batch_wait_ms: Annotated[float, typer.Option(min=0.0, help="How long a request waits for company, in milliseconds.")] = 5.0,
-    grace: Annotated[float, typer.Option(min=0.001, help="How long a stopping server finishes its work, in seconds.")] = 30.0,
-    allow_urls: Annotated[bool, typer.Option("--allow-urls", help="Fetch documents that are http(s) addresses.")] = False,
-    url_host: Annotated[list[str] | None, typer.Option(help="Fetch from this host only; may be repeated.")] = None,
-    local_root: Annotated[Path | None, typer.Option(help="Folder below which file:// documents may lie.")] = None,
-    max_upload_mb: Annotated[int, typer.Option(min=1, help="Most MiB of an upload to /v1/search.")] = 64,
-    max_upload_pages: Annotated[int, typer.Option(min=1, help="Most pages of an upload.")] = 500,
-    store: Annotated[Path | None, typer.Option(help="Folder of the uploads. [default: a temporary one]")] = None,
-    store_mb: Annotated[int, typer.Option(min=1, help="Most MiB of all uploads together.")] = 1024,
     debug: options.Debug = False,
 ) -> None:
     """Serve POST /rerank, /v1/rerank, /v2/rerank and /v1/search over HTTP.
@@ -73,44 +53,21 @@ def serve(
 
         from mmr5.server.app import create_app
         from mmr5.server.logs import log_to_stderr
-        from mmr5.server.settings import ServerSettings
     except ImportError as error:
         raise missing_extra(error.name or "fastapi", "server", "serve over HTTP") from error
     from mmr5.reranker import Reranker
     from mmr5.retrieval import check_retriever
 
-    check_retriever(retriever)
+    check_retriever(server.retriever)
     keys = read_keys(api_key_file, os.environ.get(KEYS_VARIABLE, ""))
     check_exposure(host, keys=bool(keys), insecure=insecure)
-    settings = ServerSettings(
-        api_keys=keys,
-        hosts=() if not is_loopback(host) else LOOPBACK_NAMES if host in LOOPBACK_NAMES else (*LOOPBACK_NAMES, host),
-        max_body_bytes=max_body_mb * _MEBI,
-        max_documents=max_documents,
-        max_pixels=max_pixels,
-        max_inflight=max_inflight,
-        queue_size=queue_size,
-        queue_wait_s=queue_wait,
-        deadline_s=deadline,
-        batch_requests=batch_requests,
-        batch_pages=batch_pages,
-        batch_wait_ms=batch_wait_ms,
-        grace_s=grace,
-        allow_urls=allow_urls,
-        url_hosts=tuple(url_host or ()),
-        local_root=local_root,
-        max_upload_bytes=max_upload_mb * _MEBI,
-        max_upload_pages=max_upload_pages,
-        store_root=store,
-        store_bytes=store_mb * _MEBI,
-        retriever=retriever,
-        candidates=candidates,
-    )
+    hosts = () if not is_loopback(host) else LOOPBACK_NAMES if host in LOOPBACK_NAMES else (*LOOPBACK_NAMES, host)
+    settings = dataclasses.replace(server, api_keys=keys, hosts=hosts)
     listening = open_port(host, port)
 
     def build() -> FastAPI:
         with progress_line() as progress:
-            reranker = Reranker.from_settings(chosen, progress=progress)
+            reranker = Reranker.from_settings(model, progress=progress)
         return create_app(reranker, settings)
 
     log_to_stderr()

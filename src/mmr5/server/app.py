@@ -33,9 +33,9 @@ from mmr5.server.parsing import Parser
 from mmr5.server.pictures import PictureReader
 from mmr5.server.problems import WireError, error_body, error_headers, from_error
 from mmr5.server.service import Service
-from mmr5.server.settings import ServerSettings
 from mmr5.server.store import Store
 from mmr5.server.uploads import UploadService
+from mmr5.settings import ServerSettings
 
 
 class Json(JSONResponse):

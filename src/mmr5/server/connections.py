@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mmr5.server.logs import connection_log
-from mmr5.server.settings import ServerSettings
+from mmr5.settings import ServerSettings
 
 MAX_HEAD_BYTES = 16 * 1024
 """Most bytes of a request's head."""

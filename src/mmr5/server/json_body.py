@@ -17,7 +17,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from mmr5.server.problems import WireError
-from mmr5.server.settings import ServerSettings
+from mmr5.settings import ServerSettings
 
 MAX_SIGNS = 100_000
 """Most brackets, braces, commas and colons outside of strings, and most strings, of a body."""

@@ -17,7 +17,7 @@ from mmr5.server.logs import log_event
 from mmr5.server.memory import ByteBudget, Reservation
 from mmr5.server.metrics import Metrics
 from mmr5.server.problems import WireError, error_body, error_headers
-from mmr5.server.settings import ServerSettings
+from mmr5.settings import ServerSettings
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]

@@ -23,8 +23,8 @@ from mmr5.server.fair_slots import FairSlots
 from mmr5.server.logs import log_event
 from mmr5.server.parse_worker import FULL, REFUSED
 from mmr5.server.problems import WireError, disk_full
-from mmr5.server.settings import ServerSettings
 from mmr5.server.store import ORIGINAL, storing
+from mmr5.settings import ServerSettings
 from mmr5.types import Page, Problem, View
 
 _OUTPUT = 4096

@@ -24,7 +24,7 @@ from mmr5.server.metrics import Metrics
 from mmr5.server.pictures import PictureReader
 from mmr5.server.problems import WireError
 from mmr5.server.protocol import RerankRequest, RerankResponse, Result, TeiResult, Usage
-from mmr5.server.settings import ServerSettings
+from mmr5.settings import ServerSettings
 from mmr5.types import Candidates, Page, Ranking, View
 
 T = TypeVar("T")

@@ -15,8 +15,8 @@ from fastapi import UploadFile
 from mmr5.errors import InputError
 from mmr5.server.parsing import Parser
 from mmr5.server.problems import WireError
-from mmr5.server.settings import ServerSettings
 from mmr5.server.store import Store
+from mmr5.settings import ServerSettings
 from mmr5.types import Page, Problem
 
 _NAME_CHARS = 120
