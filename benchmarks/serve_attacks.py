@@ -438,17 +438,18 @@ def measure(name: str, attack: Attack) -> str:
 
 def picture_requests(number: int) -> None:
     """Requests with a picture, one after another, and the memory on the way."""
-    server = Server()
+    import PIL.Image
+
+    server = Server("--view", "image")
     try:
         print("| Requests | Resident MiB |\n|---|---|")
         for done in range(number + 1):
             if done % max(1, number // 8) == 0:
                 print(f"| {done:,} | {server.resident_mib():,.0f} |", flush=True)
             if done < number:
-                sent = of_pictures([picture("PNG", size=(600 + done % 200, 1000))])
-                document = json.loads(sent)["documents"][0] | {"text": "The harbour was dredged in 1931."}
-                body = json.dumps({"query": "harbour", "documents": [document, "A list of ships."]}).encode()
-                assert server.ask("POST", "/v1/rerank", body, JSON_TYPE)[0] == 200
+                buffer = io.BytesIO()
+                PIL.Image.effect_noise((400 + done % 100, 400), 80).save(buffer, "PNG")
+                assert server.ask("POST", "/v1/rerank", of_pictures([buffer.getvalue()]), JSON_TYPE)[0] == 200
     finally:
         server.stop(signal.SIGTERM)
 

@@ -107,6 +107,7 @@ def _check_counts(body: bytes, pause: float) -> None:
     """
     message = f"the body's JSON has more than {MAX_SIGNS:,} brackets, commas and colons: send fewer values"
     too_many = WireError(413, message, reason="values")
+    time.sleep(pause)
     if body.count(b"\\") > MAX_ESCAPES:
         raise WireError(413, f"the body's JSON has more than {MAX_ESCAPES:,} escapes: send plain UTF-8", reason="values")
     plain = body
