@@ -15,7 +15,7 @@ from mmr5.answer import fold
 from mmr5.data.corpus import Corpus
 from mmr5.data.records import Document, Question
 from mmr5.errors import ConfigError
-from mmr5.excerpts import words
+from mmr5.languages import words
 from mmr5.types import Progress
 
 SOURCES = ("annotations", "heading", "caption", "index")
