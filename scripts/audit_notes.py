@@ -25,8 +25,8 @@ from typing import Any
 
 from mmr5 import Reranker, Searcher
 from mmr5.corpora import load_corpus
-from mmr5.excerpts import terms
 from mmr5.grounding import SUPPORT, support
+from mmr5.languages import terms
 
 CANDIDATES = 10
 SAMPLE = 50

@@ -1,6 +1,8 @@
 import asyncio
+import json
 import math
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +39,26 @@ def test_a_result_holds_the_pages_in_order_with_reasons_and_evidence():
     assert result.reasoning.startswith("Page 1: lists topics")
     assert result.reply == reply
     assert result.issues == ()
+
+
+class ByCharacter(ScriptedEngine):
+    """A model that reads 80 tokens, a character each, beside the question."""
+
+    def count_tokens(self, text):
+        return len(text)
+
+
+def test_chinese_pages_longer_than_the_budget_reach_the_model():
+    body = json.loads((Path(__file__).parent / "server" / "rerank_zh.json").read_text(encoding="utf-8"))
+    pages = [Page("a", i, text=text) for i, text in enumerate(body["documents"], 1)]
+    engine = ByCharacter()
+    result = Reranker(engine, view="text", method="pointwise", page_tokens=80).rerank(body["query"], pages)
+    assert result.order[0] == 1
+    assert result[0].score > result[1].score
+    assert "养蜂场的蜂箱去年增加到四十个" in result[0].evidence
+    assert len(result[0].evidence) < len(pages[1].text) / 2
+    said = "\n".join(p["text"] for r in engine.requests for m in r.messages for p in m["content"] if p["type"] == "text")
+    assert all(any(page.text[i : i + 12] in said for i in range(len(page.text))) for page in pages)
 
 
 def test_a_page_without_text_has_no_evidence():

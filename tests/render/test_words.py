@@ -40,6 +40,11 @@ def test_the_words_of_the_question_are_marked_and_the_rest_is_inert(text, marked
     assert mark_terms(text, "What are the fees?") == marked
 
 
+def test_words_of_other_languages_are_marked():
+    assert mark_terms("今年<b>苹果产量</b>下降", "苹果产量") == "今年&lt;b&gt;<mark>苹果产量</mark>&lt;/b&gt;下降"
+    assert mark_terms("Die Häuser sind rot.", "Welches Haus ist das?") == "Die <mark>Häuser</mark> sind rot."
+
+
 def test_one_strict_environment():
     assert environment() is environment()
     assert environment().from_string("{{ x }}").render(x="<b>") == "&lt;b&gt;"

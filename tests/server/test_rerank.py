@@ -1,5 +1,6 @@
 import base64
 import json
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +32,13 @@ def test_sorted_complete_and_indexed(client, path):
     assert body["usage"]["total_tokens"] > 0
     assert body["meta"]["api_version"]["version"] == "2"
     assert "document" not in body["results"][0] and "reasoning" not in body
+
+
+def test_chinese_documents_without_spaces_are_told_apart(client):
+    body = json.loads((Path(__file__).parent / "rerank_zh.json").read_text(encoding="utf-8"))
+    found = client.post("/v1/rerank", json=body).json()["results"]
+    assert [r["index"] for r in found][0] == 1
+    assert found[0]["relevance_score"] > found[1]["relevance_score"]
 
 
 @pytest.mark.parametrize(

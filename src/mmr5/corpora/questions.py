@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from mmr5.answer import fold
 from mmr5.corpora.records import Corpus, Document, Question
 from mmr5.errors import ConfigError
-from mmr5.excerpts import words
+from mmr5.languages import words
 from mmr5.types import Progress
 
 SOURCES = ("annotations", "heading", "caption", "index")

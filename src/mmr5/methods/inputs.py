@@ -66,7 +66,7 @@ def texts(query: str, pages: Sequence[Page], view: View, budget: int, engine: En
 
 def is_whole(page: Page, texts: Sequence[str] | None) -> bool:
     """Whether a page enters the prompt the same way for every question: as a picture, or with all of its words."""
-    return texts is None or len(texts[0].split()) == len((page.text or "").split())
+    return texts is None or "".join(texts[0].split()) == "".join((page.text or "").split())
 
 
 def single_budget(engine: Engine, settings: MethodSettings, overhead: int) -> int:

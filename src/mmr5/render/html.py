@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from mmr5.excerpts import terms
+from mmr5.languages import marked
 from mmr5.storage.atomic import write_bytes
-
-_WORD = re.compile(r"(\w+(?:[.\-_']\w+)*)")
 
 
 @lru_cache(maxsize=1)
@@ -27,11 +24,7 @@ def environment() -> Environment:
 
 def mark_terms(text: str, query: str) -> Markup:
     """The text, escaped, with the words that carry the question wrapped in ``<mark>``."""
-    wanted = set(terms(query))
-    parts = [
-        Markup("<mark>{}</mark>").format(piece) if place % 2 and wanted & set(terms(piece)) else escape(piece)
-        for place, piece in enumerate(_WORD.split(text))
-    ]
+    parts = [Markup("<mark>{}</mark>").format(piece) if wanted else escape(piece) for piece, wanted in marked(text, query)]
     return Markup("").join(parts)
 
 
