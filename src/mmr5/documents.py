@@ -27,6 +27,13 @@ from mmr5.types import ImageSource, Page, View
 
 _DATA = re.compile(r"data:([\w.+*-]+/[\w.+*-]+)?((?:;[^;,\s]*)*),", re.IGNORECASE)
 _ADDRESS = re.compile(r"(?:https?|file)://\S+", re.IGNORECASE)
+_URL_SAFE = bytes.maketrans(b"-_", b"+/")
+_ESCAPED = [
+    (b"%" + code.encode(), sign)
+    for letters, sign in (("2B 2b", b"+"), ("2F 2f", b"/"), ("3D 3d", b"="), ("0A 0a 0D 0d 20", b""))
+    for code in letters.split()
+]
+"""What percent-encoding does to base64 in a URI."""
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-\r\n]{22,}={0,2}")
 """No picture is shorter than 22 characters (16 bytes); a word or a path may be."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -230,7 +237,7 @@ def decoded(value: str) -> bytes:
         data = _DATA.match(value[:_HEAD_CHARACTERS])
         if data is None or ";base64" not in data[2].lower():
             raise PageError(f"the data URI {value[:40]}… is not base64: write data:image/png;base64,…")
-        value = unquote(value[data.end() :])
+        value = value[data.end() :]
     try:
         return _from_base64(value)
     except ValueError as error:
@@ -342,9 +349,12 @@ def _is_pillow(value: Any) -> bool:
 
 
 def _from_base64(text: str) -> bytes:
-    """Decode base64 of either alphabet; raises ValueError."""
-    compact = re.sub(r"\s+", "", text).translate(str.maketrans("-_", "+/"))
-    return base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
+    """Decode base64 of either alphabet, percent-encoded or not; raises ValueError. It works on bytes: strings may have 30 MB."""
+    compact = text.encode("ascii")
+    for escaped, sign in _ESCAPED if b"%" in compact else ():
+        compact = compact.replace(escaped, sign)
+    compact = compact.translate(_URL_SAFE, b" \t\r\n\v\f")
+    return base64.b64decode(compact + b"=" * (-len(compact) % 4), validate=True)
 
 
 def _kind_in(encoded: str) -> Kind | None:

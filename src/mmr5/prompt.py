@@ -19,9 +19,8 @@ from functools import cache
 from typing import Any, Literal
 
 from mmr5.answer import VERDICTS
-from mmr5.engines.base import Message
 from mmr5.errors import ConfigError
-from mmr5.types import ImageSource, View
+from mmr5.types import ImageSource, Message, View
 
 Method = Literal["reason", "direct", "logits", "pointwise", "likelihood"]
 LISTWISE = ("reason", "direct", "logits")

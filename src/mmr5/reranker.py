@@ -7,20 +7,19 @@ import copy
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from mmr5 import documents, prompt
 from mmr5.cache import Cache
 from mmr5.engines.base import Engine
+from mmr5.engines.open import open_engine
 from mmr5.errors import ConfigError, InputError
 from mmr5.excerpts import best_passage
 from mmr5.methods import Adjust
 from mmr5.methods import method as find_method
 from mmr5.methods.hearing import OnWriting, at_places, of_one
-from mmr5.models import Checkpoint, Recipe, resolve
-from mmr5.models.resolve import check_name
-from mmr5.settings import ENGINES, MethodSettings, ModelSettings, check_names
+from mmr5.models import Recipe
+from mmr5.settings import MethodSettings, ModelSettings, check_names
 from mmr5.types import Candidates, Progress, RankedPage, Ranking, RerankResult, View
 
 EVIDENCE_WORDS = 45
@@ -109,7 +108,7 @@ class Reranker:
         if chosen.method != "auto":
             find_method(chosen.method)
         check_names(MethodSettings, chosen.given, "setting")
-        opened, checkpoint = _open_engine(
+        opened, checkpoint = open_engine(
             chosen.model, chosen.engine, chosen.base_url, chosen.device, chosen.dtype, cache, progress
         )
         recipe = checkpoint.recipe if checkpoint else None
@@ -272,62 +271,3 @@ def build_result(
 def model_and_parse(timings_ms: dict[str, float], ranking: Ranking) -> dict[str, float]:
     """Times by part, the share of ``model`` that went into reading the reply told apart as ``parse``."""
     return {**timings_ms, "model": max(0.0, timings_ms["model"] - ranking.parse_ms), "parse": ranking.parse_ms}
-
-
-def _open_engine(
-    model: str, engine: str, base_url: str | None, device: str, dtype: str, cache: Cache | None, progress: Progress | None
-) -> tuple[Engine, Checkpoint | None]:
-    """The engine, and what is known of the checkpoint."""
-    if base_url is not None and engine != "openai":
-        raise ConfigError(f"base_url is {base_url!r} with engine {engine!r}: it goes with engine 'openai'")
-    if engine == "scripted":
-        from mmr5.engines.scripted import ScriptedEngine
-
-        return ScriptedEngine(), None
-    if engine == "openai":
-        return _served(model, base_url)
-    if engine == "cross-encoder":
-        from mmr5.engines.cross_encoder import CrossEncoderEngine
-
-        check_name(model)
-        if progress is not None:
-            progress(f"loading {model}", 0, None)
-        return CrossEncoderEngine(model, device=device, dtype=dtype), None
-    if engine not in ("transformers", "vllm"):
-        raise ConfigError(f"engine {engine!r} is unknown: use one of {', '.join(ENGINES)}")
-    from mmr5.engines.loading import dequantise
-
-    checkpoint = resolve(model, cache=cache, progress=progress)
-    if checkpoint.gguf is not None:
-        dequantise(checkpoint.gguf, checkpoint.path, lock=(cache or Cache()).lock("mini-base"))
-    if progress is not None:
-        progress(f"loading {checkpoint.name}", 0, None)
-    options = {"name": checkpoint.name, "dtype": dtype, **_pixels(checkpoint)}
-    if engine == "vllm":
-        from mmr5.engines.vllm import VLLMEngine
-
-        if checkpoint.adapter is not None:
-            raise ConfigError(f"engine 'vllm' loads no adapter on its own: merge {model!r} first (mmr5 train merge)")
-        return VLLMEngine.from_pretrained(checkpoint.path, **options), checkpoint
-    from mmr5.engines.transformers import TransformersEngine
-
-    return TransformersEngine.from_pretrained(checkpoint.path, adapter=checkpoint.adapter, device=device, **options), checkpoint
-
-
-def _served(model: str, base_url: str | None) -> tuple[Engine, Checkpoint]:
-    """An engine behind a server; a folder is the served checkpoint, whose tokenizer and recipe are then used."""
-    from mmr5.engines.openai import OpenAIEngine
-    from mmr5.models.resolve import HUB_RECIPES
-
-    if base_url is None:
-        raise ConfigError("engine 'openai' needs the server's address: give base_url (--base-url), e.g. http://localhost:8000/v1")
-    if not Path(model).is_dir():
-        return OpenAIEngine(model, base_url), Checkpoint(model, model, recipe=HUB_RECIPES.get(model))
-    checkpoint = resolve(model)
-    return OpenAIEngine(model, base_url, tokenizer=checkpoint.path, **_pixels(checkpoint)), checkpoint
-
-
-def _pixels(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The recipe's pixel budget, where it has one."""
-    budget = None if checkpoint.recipe is None else checkpoint.recipe.max_pixels
-    return {} if budget is None else {"max_pixels": budget}

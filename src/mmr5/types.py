@@ -38,6 +38,11 @@ class ImageSource(Protocol):
         """
 
 
+Message = dict[str, Any]
+"""A chat message: ``{"role": ..., "content": [parts]}``; a part is ``{"type": "text", "text": str}`` or
+``{"type": "image", "image": ImageSource}``."""
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """One page of a document.

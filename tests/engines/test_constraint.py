@@ -195,7 +195,7 @@ def pages(n):
 def engine(request, tiny_text, tiny_vision):
     folder = tiny_vision if request.param == "vision" else tiny_text
     return TransformersEngine.from_pretrained(
-        str(folder), dtype="float32", device="cpu", max_pixels=16 * 784, lean=request.param != "plain"
+        str(folder), dtype="float32", device="cpu", max_pixels=16 * 784, caches=request.param != "plain"
     )
 
 
@@ -236,9 +236,9 @@ def test_a_reply_that_is_a_full_ranking_by_itself_is_not_changed(tiny_text, monk
         place[0] += 1
         return logits
 
-    def read(prompts, wanted, room):
+    def read(prompts, wanted):
         place[0] = 0
-        found, lengths, states = inner_read(prompts, wanted, room)
+        found, lengths, states = inner_read(prompts, wanted)
         return lift(list(found)), lengths, states
 
     monkeypatch.setattr(engine._reader, "read", read)

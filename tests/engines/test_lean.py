@@ -1,13 +1,13 @@
-"""The lean decoder against the model's own forward pass and transformers' generate."""
+"""Reading with caches against reading all anew, and against transformers' generate."""
 
 import pytest
 import torch
 
 from mmr5 import prompt
 from mmr5.engines.base import Request, Sampling
-from mmr5.engines.lean import supported
+from mmr5.engines.lean import Decoder, supported
 from mmr5.engines.loading import load_model
-from mmr5.engines.reading import LeanReader, PlainReader, _common
+from mmr5.engines.reading import CachedReader, PlainReader, _common
 from mmr5.engines.transformers import TransformersEngine
 from support.tiny import Picture
 
@@ -22,10 +22,10 @@ def opened(folder, **options):
 @pytest.fixture(scope="module", params=["text", "vision"])
 def pair(request, tiny_text, tiny_vision):
     folder = tiny_text if request.param == "text" else tiny_vision
-    lean, plain = opened(folder), opened(folder, lean=False)
-    assert isinstance(lean._reader, LeanReader)
+    cached, plain = opened(folder), opened(folder, caches=False)
+    assert isinstance(cached._reader, CachedReader)
     assert isinstance(plain._reader, PlainReader)
-    return lean, plain
+    return cached, plain
 
 
 def requests_for(engine, prefill=""):
@@ -56,37 +56,37 @@ def generated(plain, request, n):
 
 
 def test_a_ragged_batch_is_written_as_transformers_generates_each(pair):
-    lean, plain = pair
-    requests = requests_for(lean)
+    cached, plain = pair
+    requests = requests_for(cached)
     expected = [generated(plain, r, 80) for r in requests]
     for _ in range(2):  # the second time pages and openings come from the cache
-        assert [r.text for r in lean.generate(requests, Sampling(80))] == expected
-    assert [lean.generate([r], Sampling(80))[0].text for r in requests] == expected
+        assert [r.text for r in cached.generate(requests, Sampling(80))] == expected
+    assert [cached.generate([r], Sampling(80))[0].text for r in requests] == expected
     assert [r.text for r in plain.generate(requests, Sampling(80))] == expected
 
 
 def test_scores_equal_those_of_the_models_own_pass(pair):
-    lean, plain = pair
-    requests = requests_for(lean, "<answer>[")
+    cached, plain = pair
+    requests = requests_for(cached, "<answer>[")
     choices = [[f"{i}," for i in range(1, 13)], ["1,", "2,"], ["3,", "12,", "11,"]]
     texts = ["What is shown?", "A", "Which harbour has the longest pier of all?"]
     for _ in range(2):
-        for ours, theirs in zip(lean.score_choices(requests, choices), plain.score_choices(requests, choices), strict=True):
+        for ours, theirs in zip(cached.score_choices(requests, choices), plain.score_choices(requests, choices), strict=True):
             assert ours.logprobs == pytest.approx(theirs.logprobs, abs=1e-4)
             assert ours.usage == theirs.usage
-        for ours, theirs in zip(lean.score_text(requests, texts), plain.score_text(requests, texts), strict=True):
+        for ours, theirs in zip(cached.score_text(requests, texts), plain.score_text(requests, texts), strict=True):
             assert ours.mean_logprob == pytest.approx(theirs.mean_logprob, abs=1e-4)
             assert ours.usage == theirs.usage
 
 
 def test_measured_words_are_the_same_both_ways(tiny_text):
-    lean, plain = opened(tiny_text), opened(tiny_text, lean=False)
+    cached, plain = opened(tiny_text), opened(tiny_text, caches=False)
     requests = [
         Request(prompt.pointwise(q, view="text", text=w), measured=q)
         for q, w in zip(["who is it?", "where?", "z"], WORDS, strict=True)
     ]
     for _ in range(2):
-        ours, theirs = (e.score_choices(requests, [["Yes", "No"]] * 3) for e in (lean, plain))
+        ours, theirs = (e.score_choices(requests, [["Yes", "No"]] * 3) for e in (cached, plain))
         assert [o.measured.mean_logprob for o in ours] == pytest.approx([t.measured.mean_logprob for t in theirs], abs=1e-4)
         assert [o.measured.n_tokens for o in ours] == [t.measured.n_tokens for t in theirs]
 
@@ -142,22 +142,69 @@ def test_finished_rows_leave_the_batch(tiny_text, monkeypatch):
     assert sizes[-1] < 3
 
 
-def test_only_known_families_are_read_leanly(tiny_text, tiny_vision, tmp_path):
-    from transformers import GPT2Config, GPT2LMHeadModel
+def test_what_can_go_on_from_kept_states(tiny_text, tiny_vision):
+    from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM
 
     for folder in (tiny_text, tiny_vision):
         model, _ = load_model(str(folder), device=torch.device("cpu"), dtype=torch.float32, attention="auto")
         assert supported(model)
-        model.config.get_text_config().hidden_act = "gelu"
+        decoder = getattr(model.model, "language_model", model.model)
+        decoder.rotary_emb.rope_type = "dynamic"
         assert not supported(model)
     assert not supported(GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=32)))
+    small = {
+        "num_hidden_layers": 1,
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+    }
+    assert supported(MistralForCausalLM(MistralConfig(**small, vocab_size=32, sliding_window=None)))
+    assert not supported(MistralForCausalLM(MistralConfig(**small, vocab_size=32, sliding_window=8)))
 
 
-def test_the_models_own_weights_stay_what_they_were(tiny_vision):
-    engine = opened(tiny_vision)
-    other, _ = load_model(str(tiny_vision), device=torch.device("cpu"), dtype=torch.float32, attention="auto")
-    for (name, ours), theirs in zip(engine._model.named_parameters(), other.parameters(), strict=True):
-        assert torch.equal(ours, theirs), name
+@pytest.mark.parametrize("family", ["Qwen3", "Gemma", "Cohere"])
+def test_other_families_are_read_with_caches_too(tiny_text, tmp_path, family):
+    import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_text)
+    torch.manual_seed(1)
+    config = getattr(transformers, f"{family}Config")(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, head_dim=8,
+        num_key_value_heads=2, initializer_range=0.3, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+    )  # fmt: skip
+    model = getattr(transformers, f"{family}ForCausalLM")(config).eval()
+    cached, plain = (TransformersEngine(model, tokenizer, name=family, caches=caches) for caches in (True, False))
+    assert isinstance(cached._reader, CachedReader)
+    requests = requests_for(cached)
+    expected = [generated(plain, r, 24) for r in requests]
+    for _ in range(2):
+        assert [r.text for r in cached.generate(requests, Sampling(24))] == expected
+    assert len(cached._reader.prefixes) > 0
+
+
+def test_a_row_does_not_depend_on_its_company_nor_on_where_its_prefix_ends(tiny_text):
+    from mmr5.engines.lean import Row
+
+    engine = opened(tiny_text)
+    decoder = Decoder(engine._model)
+    texts = [engine._ids(words * 3) for words in ("a page. ", "quite another page of words. ", "x")]
+
+    def row(ids, cut):
+        places = torch.arange(len(ids)).unsqueeze(0)
+        prefix = decoder.prefixes([Row(decoder.embed(ids[:cut]), places[:, :cut], cut, (cut - 1,))])[0] if cut else None
+        return Row(decoder.embed(ids[cut:]), places[:, cut:], len(ids), (0, len(ids) - cut - 1), prefix)
+
+    with torch.inference_mode():
+        alone = [engine._model(input_ids=torch.tensor([ids])).logits[0, -1] for ids in texts]
+        for cuts in ((0, 0, 0), (5, 20, 0), (1, 0, 2), (9, 9, 2)):
+            logits, cache = decoder.prefill([row(ids, cut) for ids, cut in zip(texts, cuts, strict=True)])
+            for got, want in zip(logits, alone, strict=True):
+                assert got[-1] == pytest.approx(want, abs=1e-4)
+            after = decoder.step(torch.tensor([[7, 8], [8, 9]]), cache.select([2, 0]))
+            for got, (ids, more) in zip(after, ((texts[2], [7, 8]), (texts[0], [8, 9])), strict=True):
+                assert got == pytest.approx(engine._model(input_ids=torch.tensor([[*ids, *more]])).logits[0, -1], abs=1e-4)
 
 
 def test_half_precision_stays_close(tiny_vision):

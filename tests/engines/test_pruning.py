@@ -93,18 +93,6 @@ def test_those_are_kept_that_the_question_looks_at_by_the_models_own_attention(t
     assert strongest(worth, 3) == tuple(sorted(expected.topk(3).indices.tolist()))
 
 
-def test_a_ragged_batch_of_attention_equals_single_rows(engine):
-    from mmr5.engines.lean import Row
-
-    decoder = engine._reader._decoder
-    rows = [Row(torch.randn(n, 32), torch.arange(n).expand(3, -1), n, (0,)) for n in (9, 4, 12)]
-    with torch.inference_mode():
-        together = decoder.attention(rows, 1, 3)
-        for row, found in zip(rows, together, strict=True):
-            assert found == pytest.approx(decoder.attention([row], 1, 3)[0], abs=1e-5)
-            assert len(found) == len(row.embeds)
-
-
 def test_a_share_of_one_changes_nothing(engine):
     plain = Request(asked(1.0).messages, "<answer>[")
     choices = [["1,", "2,", "3,"]]
@@ -177,7 +165,7 @@ def test_what_cannot_be_pruned_is_refused(engine, tiny_vision, tiny_text):
         method("logits")(engine, lists([2]), Settings(view="text", keep=0.5))
     with pytest.raises(ConfigError, match="no words"):
         engine.generate([asked(0.5, question="")], Sampling(2))
-    for other in (ScriptedEngine(), OpenAIEngine("m", "http://localhost:1"), opened(tiny_vision, lean=False)):
+    for other in (ScriptedEngine(), OpenAIEngine("m", "http://localhost:1"), opened(tiny_vision, caches=False)):
         with pytest.raises(CapabilityError, match=r"keep.*Qwen2"):
             other.generate([asked(0.5)], Sampling(2))
         with pytest.raises(CapabilityError, match=r"keep 0\.5 needs"):

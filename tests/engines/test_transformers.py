@@ -21,7 +21,7 @@ def seeing(tiny_vision):
 @pytest.fixture(scope="module")
 def plain(tiny_vision):
     """The same model, read through its own forward pass."""
-    return TransformersEngine.from_pretrained(str(tiny_vision), dtype="float32", device="cpu", lean=False)
+    return TransformersEngine.from_pretrained(str(tiny_vision), dtype="float32", device="cpu", caches=False)
 
 
 def batch_of(plain, request):
@@ -198,11 +198,11 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(reading, monkeypatch):
     expected = [r.text for r in reading.generate(requests, Sampling(4))]
     inner, sizes, heard = reading._reader.read, [], {}
 
-    def fails_above_two(prompts, wanted, room):
+    def fails_above_two(prompts, wanted):
         sizes.append(len(prompts))
         if len(prompts) > 2:
             raise torch.OutOfMemoryError("no room")
-        return inner(prompts, wanted, room)
+        return inner(prompts, wanted)
 
     monkeypatch.setattr(reading._reader, "read", fails_above_two)
     got = reading.generate(requests, Sampling(4), lambda i, text: heard.setdefault(i, []).append(text))

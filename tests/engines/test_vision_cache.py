@@ -6,7 +6,7 @@ from mmr5.cache import Cache
 from mmr5.engines.base import Request
 from mmr5.engines.loading import load_model
 from mmr5.engines.transformers import TransformersEngine
-from mmr5.engines.vision import Features, LeanTower, Patches, Tower, positions
+from mmr5.engines.vision import Features, Tower, positions
 from mmr5.engines.vision_cache import PageFeatures, pack, unpack
 from support.tiny import Picture
 
@@ -19,28 +19,31 @@ def loaded(tiny_vision):
     return load_model(str(tiny_vision), device=torch.device("cpu"), dtype=torch.float32, attention="auto")
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_patches_are_those_of_the_models_own_processor(loaded, size):
-    image = Picture("p", size, mark="red", color="yellow").load()
-    theirs = loaded[1].image_processor(images=[image], return_tensors="pt")
-    ours, grid = Patches(loaded[1].image_processor, BUDGET)(image)
-    assert theirs["image_grid_thw"].tolist() == [[1, *grid]]
-    both_frames = theirs["pixel_values"].view(len(ours), 3, 2, -1)
-    assert torch.equal(both_frames[:, :, 0], both_frames[:, :, 1])
-    assert torch.allclose(ours.view(len(ours), 3, -1), both_frames[:, :, 0], atol=1e-6)
-
-
-@pytest.mark.parametrize("size", SIZES)
-def test_the_lean_tower_sees_what_the_models_own_tower_sees(loaded, size):
-    patches = Patches(loaded[1].image_processor, BUDGET)
-    source = Picture("p", size, mark="red", color="yellow")
+def test_pages_seen_one_by_one_are_those_seen_together(loaded):
+    model, processor = loaded[0], loaded[1].image_processor
+    sources = [Picture("p", size, mark="red", color="yellow") for size in SIZES]
+    together = processor(images=[s.load() for s in sources], return_tensors="pt")
+    tower = Tower(model, processor, BUDGET)
     with torch.inference_mode():
-        ours, theirs = (kind(loaded[0], patches) for kind in (LeanTower, Tower))
-        ours, theirs = (tower.see(tower.prepare(source)) for tower in (ours, theirs))
-    assert ours.grid == theirs.grid
-    assert len(ours) == ours.grid[0] * ours.grid[1]
-    assert torch.allclose(ours.states, theirs.states, atol=1e-4)
-    assert theirs.states.std() > 0.01
+        theirs = model.get_image_features(**together).pooler_output
+        ours = [tower.see(tower.prepare(source)) for source in sources]
+    assert [(1, 2 * rows, 2 * columns) for rows, columns in (o.grid for o in ours)] == [
+        tuple(grid) for grid in together["image_grid_thw"].tolist()
+    ]
+    for alone, expected in zip(ours, theirs, strict=True):
+        assert len(alone) == alone.grid[0] * alone.grid[1]
+        assert torch.allclose(alone.states, expected, atol=1e-4)
+        assert expected.std() > 0.01
+
+
+def test_what_features_depend_on_is_told(loaded):
+    model, processor = loaded[0], loaded[1].image_processor
+    same, other = (Tower(model, processor, budget).settings for budget in (BUDGET, BUDGET + 1))
+    assert same != other
+    processor.image_mean, kept = [0.5, 0.5, 0.5], processor.image_mean
+    assert Tower(model, processor, BUDGET).settings != same
+    processor.image_mean = kept
+    assert Tower(model, processor, BUDGET).settings == same
 
 
 def test_positions_are_those_of_the_model(loaded):

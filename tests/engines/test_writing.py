@@ -1,7 +1,7 @@
 import pytest
 
 from mmr5.engines.base import Sampling
-from mmr5.engines.writing import Teller, Writer
+from mmr5.engines.writing import Detokenizer, Streamer
 from support.tiny import tokenizer
 
 
@@ -12,7 +12,7 @@ def tok():
 
 def write(tok, text, sampling, *, end=True):
     heard = []
-    writer = Writer(tok, [tok.eos_token_id], sampling, heard.append)
+    writer = Detokenizer(tok, [tok.eos_token_id], sampling, heard.append)
     ids = tok(text, add_special_tokens=False)["input_ids"] + [tok.eos_token_id] * end
     used = next((n for n, i in enumerate(ids, 1) if writer.push(i)), len(ids))
     return writer.reply(5), heard, used
@@ -43,14 +43,14 @@ def test_half_a_character_is_not_told(tok):
 
 def test_the_end_of_turn_wins_over_a_pending_character(tok):
     ids = tok("€", add_special_tokens=False)["input_ids"]
-    writer = Writer(tok, [tok.eos_token_id], Sampling(9))
+    writer = Detokenizer(tok, [tok.eos_token_id], Sampling(9))
     assert [writer.push(i) for i in [*ids[:2], tok.eos_token_id]] == [False, False, True]
     assert writer.reply(0).text == tok.decode(ids[:2])
 
 
 def test_what_was_told_is_not_told_again():
     heard = []
-    teller = Teller(lambda i, text: heard.append((i, text)), 2)
+    streamer = Streamer(lambda i, text: heard.append((i, text)), 2)
     for text in ("a", "ab", "a", "ab", "abc"):
-        teller.at(1)(text)
+        streamer.at(1)(text)
     assert heard == [(1, "a"), (1, "b"), (1, "c")]

@@ -16,11 +16,10 @@ from mmr5.corpora.records import Question
 from mmr5.data.consistency import problem_with
 from mmr5.data.conversations import Conversations
 from mmr5.data.rows import ListRow, PageRow, Row
-from mmr5.engines.base import Message
 from mmr5.errors import CorpusError
 from mmr5.prompt import label, neutralise
 from mmr5.rewards import format_reward, ranking_reward
-from mmr5.types import Page, Progress
+from mmr5.types import Message, Page, Progress
 
 _WHOLE_PAGE = 10**9
 _ROUNDING = 1e-9

@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from mmr5 import prompt
 from mmr5.corpora import Corpus
 from mmr5.data.rows import PageRow, Row
-from mmr5.engines.base import Message
 from mmr5.errors import ConfigError, CorpusError
 from mmr5.excerpts import excerpt
 from mmr5.storage.lru import LRU
-from mmr5.types import ImageSource, Page
+from mmr5.types import ImageSource, Message, Page
 
 KEPT_PAGES = 20_000
 """Pages (texts and where their pictures lie, no pixels) that are held in memory, in whole documents."""

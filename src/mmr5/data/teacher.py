@@ -15,11 +15,11 @@ from importlib.resources import files
 from mmr5.answer import fold, parse
 from mmr5.cache import digest
 from mmr5.data.consistency import problem_with
-from mmr5.engines.base import Engine, Message, Reply, Request, Sampling
+from mmr5.engines.base import Engine, Reply, Request, Sampling
 from mmr5.errors import ConfigError, ContextLengthError, EngineError
 from mmr5.excerpts import excerpt
 from mmr5.prompt import neutralise
-from mmr5.types import Page, Progress, Usage, View
+from mmr5.types import Message, Page, Progress, Usage, View
 
 _SECTION = re.compile(r"^## (.+)$", re.MULTILINE)
 _LABEL = re.compile(r"^\s*(?:Image|Page)\s+\d+\s*[:.–-]\s*", re.IGNORECASE)
@@ -118,18 +118,11 @@ def open_teacher(
         ConfigError: an address that is missing, or given to an engine without a server.
         ModelNotFoundError: there is no such model.
     """
-    from mmr5.reranker import Reranker
+    from mmr5.engines.open import open_engine
 
-    if engine == "openai":
-        from mmr5.engines.openai import OpenAIEngine
-
-        if base_url is None:
-            raise ConfigError(f"teacher {model!r} needs its server's address: give --base-url, e.g. http://localhost:8000/v1")
-        return OpenAIEngine(model, base_url, concurrency=workers, retries=tries - 1), False
-    loaded = Reranker.from_pretrained(
-        model, engine=engine, base_url=base_url, method="reason", device=device, dtype=dtype, progress=progress
-    )
-    return loaded.engine, engine == "transformers"
+    own = {"concurrency": workers, "retries": tries - 1} if engine == "openai" else {}
+    opened, _ = open_engine(model, engine, base_url, device, dtype, None, progress, **own)
+    return opened, engine == "transformers"
 
 
 def note_messages(engine: Engine, question: str, page: Page, *, relevant: bool, settings: TeacherSettings) -> list[Message]:

@@ -8,14 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from mmr5.errors import CapabilityError
-from mmr5.types import ImageSource, Usage
-
-Message = dict[str, Any]
-"""A chat message: ``{"role": ..., "content": [parts]}``; a part is ``{"type": "text", "text": str}`` or
-``{"type": "image", "image": ImageSource}``."""
+from mmr5.types import ImageSource, Message, Usage
 
 OnText = Callable[[int, str], None]
 """Called as ``on_text(position, text)`` while replies are written: ``text`` is what the reply to the request at ``position`` has

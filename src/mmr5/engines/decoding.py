@@ -1,6 +1,6 @@
-"""What is done with prompts once they can be read: write replies, weigh choices, measure texts.
+"""What is done with prompts once they can be read: generate replies, score choices, score texts.
 
-The loop that writes is our own: rows that are finished leave the batch, the writer of each row hears its tokens at once, and
+The loop that generates is our own: rows that are finished leave the batch, each row's detokenizer gets its tokens at once, and
 each row draws from a sequence of its own, so that a reply does not depend on its company.
 """
 
@@ -15,14 +15,12 @@ from mmr5.engines.choices import Path, crossings, path_logprobs
 from mmr5.engines.constraint import Guard
 from mmr5.engines.loading import import_torch
 from mmr5.engines.reading import Prompt, Reader
-from mmr5.engines.writing import Writer
+from mmr5.engines.writing import Detokenizer
 from mmr5.types import Usage
 
 if TYPE_CHECKING:
     import torch
 
-ROOM = 64
-"""Places reserved for a reply at first."""
 SHRINK = 0.75
 """Finished rows leave the batch when no more than this share of it is still being written."""
 
@@ -30,10 +28,10 @@ Span = tuple[int, int, int]
 """First token of some words of a prompt, one past their last, and the tokens of the prompt; zeros for none."""
 
 
-def write(
+def generate(
     reader: Reader,
     prompts: Sequence[Prompt],
-    writers: Sequence[Writer],
+    detokenizers: Sequence[Detokenizer],
     sampling: Sampling,
     draws: Sequence[random.Random],
     guards: Sequence[Guard | None] | None = None,
@@ -43,30 +41,30 @@ def write(
     Args:
         reader: reads them.
         prompts: at least one.
-        writers: follow the replies and say when they are finished.
+        detokenizers: turn the tokens of each reply into text, and say when it is finished.
         sampling: temperature and nucleus.
         draws: random numbers of each row.
         guards: of the rows whose answers are constrained, None for the others.
     """
     torch = import_torch()
-    found, read, states = reader.read(prompts, [(1,)] * len(prompts), min(ROOM, sampling.max_new_tokens))
+    found, read, cache = reader.read(prompts, [(1,)] * len(prompts))
     logits = torch.stack([one[-1] for one in found])
     active = list(range(len(prompts)))
     while True:
         if guards is not None:
-            constrain(logits, [(guards[i], writers[i].text) for i in active])
-        tokens = choose(logits, sampling, [draws[i] for i in active])
+            constrain(logits, [(guards[i], detokenizers[i].text) for i in active])
+        tokens = sample(logits, sampling, [draws[i] for i in active])
         for k, i in enumerate(active):
-            while guards is not None and (guard := guards[i]) is not None and not guard.takes(writers[i].text, tokens[k]):
+            while guards is not None and (guard := guards[i]) and not guard.takes(detokenizers[i].text, tokens[k]):
                 logits[k, tokens[k]] = -torch.inf
-                tokens[k] = choose(logits[k : k + 1], sampling, [draws[i]])[0]
-        alive = [k for k, i in enumerate(active) if not writers[i].push(tokens[k])]
+                tokens[k] = sample(logits[k : k + 1], sampling, [draws[i]])[0]
+        alive = [k for k, i in enumerate(active) if not detokenizers[i].push(tokens[k])]
         if not alive:
-            return [writer.reply(n) for writer, n in zip(writers, read, strict=True)]
+            return [one.reply(n) for one, n in zip(detokenizers, read, strict=True)]
         if len(alive) <= SHRINK * len(active):
-            states = reader.select(states, alive)
+            cache = reader.select(cache, alive)
             active, tokens = [active[k] for k in alive], [tokens[k] for k in alive]
-        logits = reader.step([[t] for t in tokens], states)
+        logits = reader.step([[t] for t in tokens], cache)
 
 
 def constrain(logits: torch.Tensor, rows: Sequence[tuple[Guard | None, str]]) -> None:
@@ -86,7 +84,7 @@ def constrain(logits: torch.Tensor, rows: Sequence[tuple[Guard | None, str]]) ->
             logits[k, index] = kept
 
 
-def choose(logits: torch.Tensor, sampling: Sampling, draws: Sequence[random.Random]) -> list[int]:
+def sample(logits: torch.Tensor, sampling: Sampling, draws: Sequence[random.Random]) -> list[int]:
     """The next token of each row, from logits (rows, vocabulary): the likeliest, or drawn from the nucleus."""
     torch = import_torch()
     if sampling.temperature == 0:
@@ -103,7 +101,7 @@ def choose(logits: torch.Tensor, sampling: Sampling, draws: Sequence[random.Rand
     return drawn_tokens
 
 
-def weigh(
+def score_choices(
     reader: Reader,
     prompts: Sequence[Prompt],
     paths: Sequence[Sequence[Path]],
@@ -120,14 +118,14 @@ def weigh(
         ids: the tokens of those words.
     """
     wanted = [(*range(end - first + 1, end - past + 1, -1), 1) if past else (1,) for first, past, end in spans]
-    logits, read, states = reader.read(prompts, wanted, 0)
+    logits, read, cache = reader.read(prompts, wanted)
     parting = [crossings(given) for given in paths]
     weighed: list[dict[Path, Mapping[int, float]]] = [{} for _ in prompts]
     _note(weighed, parting, {(i, ()): one[-1] for i, one in enumerate(logits)})
     opened = [(i, opening) for i, given in enumerate(parting) for opening in given if opening]
     for length in sorted({len(opening) for _, opening in opened}):
         nodes = [node for node in opened if len(node[1]) == length]
-        after = reader.step([opening for _, opening in nodes], reader.select(states, [i for i, _ in nodes]))
+        after = reader.step([opening for _, opening in nodes], reader.select(cache, [i for i, _ in nodes]))
         _note(weighed, parting, dict(zip(nodes, after, strict=True)))
     measured = [
         text_score(one[:-1], words, n) if past else None
@@ -139,9 +137,9 @@ def weigh(
     ]
 
 
-def measure(reader: Reader, prompts: Sequence[Prompt]) -> list[TextScore]:
+def score_text(reader: Reader, prompts: Sequence[Prompt]) -> list[TextScore]:
     """The mean log-probability of each prompt's tail."""
-    logits, read, _ = reader.read(prompts, [tuple(range(len(p.tail) + 1, 1, -1)) for p in prompts], 0)
+    logits, read, _ = reader.read(prompts, [tuple(range(len(p.tail) + 1, 1, -1)) for p in prompts])
     return [text_score(one, p.tail, n - len(p.tail)) for one, p, n in zip(logits, prompts, read, strict=True)]
 
 

@@ -24,12 +24,12 @@ from mmr5.engines.handover import Call, Handover
 from mmr5.engines.rendering import LocalPrompts
 from mmr5.engines.wire import LONGEST_WAIT_SECONDS, Pictures, retry_after, server_message
 from mmr5.errors import ConfigError, ContextLengthError, EngineError, MMR5Error
+from mmr5.pages.images import DEFAULT_MAX_PIXELS
 
 PASSING = frozenset({408, 409, 425, 429})
 """Statuses below 500 after which another try may help; every 5xx is one too."""
 BACKOFF_SECONDS = 0.5
 CHARACTERS_PER_TOKEN = 3.5
-DEFAULT_MAX_PIXELS = 1_003_520
 
 RESERVED = (
     "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>",

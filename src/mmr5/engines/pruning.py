@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mmr5.engines import vision
-from mmr5.engines.lean import LeanDecoder, Row
+from mmr5.engines.lean import Decoder, Row
 from mmr5.engines.loading import import_torch
 from mmr5.storage.lru import LRU
 
@@ -44,7 +44,7 @@ class Pruner:
         image_token: the id that stands for a visual token.
     """
 
-    def __init__(self, decoder: LeanDecoder, image_token: int) -> None:
+    def __init__(self, decoder: Decoder, image_token: int) -> None:
         self.remembered: LRU[tuple[int, ...]] = LRU(REMEMBERED_BYTES)
         self._decoder, self._image = decoder, image_token
 
@@ -78,8 +78,7 @@ class Pruner:
         embeds[first:past] = features.states.to(embeds.dtype)
         places, after = vision.positions(ids, self._image, [features.grid])
         row = Row(embeds, torch.as_tensor(places, device=embeds.device), after, (0,))
-        layer = min(LAYER, self._decoder.depth - 1)
-        return self._decoder.attention([row], layer, len(question))[0][first:past]
+        return self._decoder.attention(row, LAYER, len(question))[first:past]
 
 
 def strongest(worth: torch.Tensor, n: int) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""How prompts are read: through the lean decoder where it fits the model, else through the model's own forward pass.
+"""How prompts are read: with pages and prefixes from caches where the model allows it, else all anew.
 
 Both ways do the same, so that all that follows (:mod:`mmr5.engines.decoding`) is written once: read a batch of prompts
 and give logits at wanted places, go on by some tokens a row, keep some of the rows.
@@ -7,20 +7,18 @@ and give logits at wanted places, go on by some tokens a row, keep some of the r
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mmr5.engines import vision
 from mmr5.engines.base import Request
-from mmr5.engines.lean import LeanDecoder, Prefix, Row, States
+from mmr5.engines.lean import Decoder, KVCache, Prefix, PrefixCache, Row, cache_name
 from mmr5.engines.loading import import_torch
 from mmr5.engines.pruning import LEAD, Pruner
 from mmr5.engines.rendering import pictures
 from mmr5.engines.vision_cache import PageFeatures
 from mmr5.errors import ConfigError
-from mmr5.storage.lru import LRU
 
 if TYPE_CHECKING:
     import torch
@@ -62,7 +60,7 @@ class Reader(Protocol):
     def encode(self, text: str, request: Request, tail: Sequence[int] = ()) -> Prompt:
         """Make a rendered prompt ready."""
 
-    def read(self, prompts: Sequence[Prompt], wanted: Sequence[Wanted], room: int) -> tuple[list[torch.Tensor], list[int], Any]:
+    def read(self, prompts: Sequence[Prompt], wanted: Sequence[Wanted]) -> tuple[list[torch.Tensor], list[int], Any]:
         """Logits at each prompt's wanted places, (places, vocabulary), its length in tokens, and the states of all."""
 
     def step(self, tokens: Sequence[Sequence[int]], states: Any) -> torch.Tensor:
@@ -72,21 +70,21 @@ class Reader(Protocol):
         """A copy of the states with these rows."""
 
 
-class LeanReader:
-    """Reads through :class:`LeanDecoder`, with pages from a cache and the states of shared openings kept.
+class CachedReader:
+    """Reads through :class:`Decoder`; features of pages, and keys and values of shared openings, come from caches.
 
     Args:
         decoder: of the model.
         tokenizer: of the checkpoint.
         image_token: the id that stands for a visual token, or None for a model that reads text alone.
         pages: features of pages, or None likewise.
-        prefix_bytes: memory for the states of shared openings; 0 keeps none, and prompts are read as a whole.
+        prefix_bytes: memory for prefixes; 0 keeps none, and prompts are read as a whole.
         special: whether the tokenizer adds its special tokens.
     """
 
     def __init__(
         self,
-        decoder: LeanDecoder,
+        decoder: Decoder,
         tokenizer: Any,
         *,
         image_token: int | None,
@@ -94,7 +92,7 @@ class LeanReader:
         prefix_bytes: int,
         special: bool,
     ) -> None:
-        self.prefixes: LRU[Prefix] = LRU(prefix_bytes)
+        self.prefixes = PrefixCache(prefix_bytes)
         self.pages = pages
         self._decoder, self._tokenizer, self._image, self._special = decoder, tokenizer, image_token, special
         self._last: tuple[int, ...] = ()
@@ -140,22 +138,20 @@ class LeanReader:
         found = [vision.Features(f.states[list(ks)], f.grid) for f, ks in zip(features, kept, strict=True)]
         return found, (whole[:, torch.tensor(seats)], after)
 
-    def read(
-        self, prompts: Sequence[Prompt], wanted: Sequence[Wanted], room: int
-    ) -> tuple[list[torch.Tensor], list[int], States]:
+    def read(self, prompts: Sequence[Prompt], wanted: Sequence[Wanted]) -> tuple[list[torch.Tensor], list[int], KVCache]:
         """See :class:`Reader`; openings that were read before are not read again."""
         cuts = self._cuts(prompts, wanted)
         openings = self._openings(prompts, cuts)
         rows = [self._row(p, cut, opening, w) for p, cut, opening, w in zip(prompts, cuts, openings, wanted, strict=True)]
-        logits, states = self._decoder.prefill(rows, room)
+        logits, states = self._decoder.prefill(rows)
         return logits, [len(p.ids) for p in prompts], states
 
-    def step(self, tokens: Sequence[Sequence[int]], states: States) -> torch.Tensor:
+    def step(self, tokens: Sequence[Sequence[int]], states: KVCache) -> torch.Tensor:
         """See :class:`Reader`."""
         torch = import_torch()
         return self._decoder.step(torch.tensor([list(t) for t in tokens], device=self._decoder.device), states)
 
-    def select(self, states: States, rows: Sequence[int]) -> States:
+    def select(self, states: KVCache, rows: Sequence[int]) -> KVCache:
         """See :class:`Reader`."""
         return states.select(rows)
 
@@ -281,16 +277,14 @@ class PlainReader:
         self._model, self._processor, self._pad, self._max_pixels = model, processor, pad, max_pixels
         self._tokenizer = getattr(processor, "tokenizer", processor)
         self._sees = hasattr(processor, "image_processor")
-        self._cache_name = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+        self._cache_name = cache_name(model)
         self._rope = next((m for m in model.modules() if hasattr(m, "rope_deltas")), None)
 
     def encode(self, text: str, request: Request, tail: Sequence[int] = ()) -> Prompt:
         """The model's own processor makes the ids, for a whole batch at once."""
         return Prompt(text, request, tuple(tail))
 
-    def read(
-        self, prompts: Sequence[Prompt], wanted: Sequence[Wanted], room: int
-    ) -> tuple[list[torch.Tensor], list[int], _Plain]:
+    def read(self, prompts: Sequence[Prompt], wanted: Sequence[Wanted]) -> tuple[list[torch.Tensor], list[int], _Plain]:
         """See :class:`Reader`."""
         torch = import_torch()
         batch = self.batch(prompts)

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmr5.engines.base import Message, Reply, Request, Sampling
+from mmr5.engines.base import Reply, Request, Sampling
 from mmr5.engines.loading import import_transformers, load_processor
 from mmr5.engines.spans import question_tokens
 from mmr5.errors import EngineError, ModelNotFoundError
-from mmr5.types import ImageSource, Usage
+from mmr5.types import ImageSource, Message, Usage
 
 FINGERPRINT_DIGITS = 16
 """Hex digits of the sha256 that name a chat template."""

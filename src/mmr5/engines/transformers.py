@@ -1,9 +1,9 @@
 """A model in this process, through Hugging Face transformers: text and vision-language checkpoints, CPU, CUDA or MPS.
 
 Requests are sorted by length, left-padded, and run in batches bounded by tokens and pixels (:mod:`mmr5.engines.batching`); a
-batch that does not fit in memory is halved and nothing is lost. Where the model is of a known family its prompts are read by the
-lean decoder, with pages seen before from a cache (:mod:`mmr5.engines.reading`). Greedy by default; the checkpoint's own
-generation config (sampling, repetition penalty) never leaks in, its end-of-text ids excepted.
+batch that does not fit in memory is halved and nothing is lost. Pages seen before, and openings of prompts read before, come from
+caches where the model allows it (:mod:`mmr5.engines.reading`). Greedy by default; the checkpoint's own generation config
+(sampling, repetition penalty) never leaks in, its end-of-text ids excepted.
 """
 
 from __future__ import annotations
@@ -21,22 +21,20 @@ from mmr5.engines.batching import Budget, batches, budget, free_memory, halving,
 from mmr5.engines.choices import token_paths
 from mmr5.engines.constraint import Guard, Spelling
 from mmr5.engines.encoders import checkpoint_identity
-from mmr5.engines.lean import LeanDecoder, supported
+from mmr5.engines.lean import Decoder, supported
 from mmr5.engines.loading import import_torch, import_transformers, load_model, pick_device, pick_dtype
 from mmr5.engines.pruning import kept_count
-from mmr5.engines.reading import LeanReader, PlainReader, Prompt, Reader
+from mmr5.engines.reading import CachedReader, PlainReader, Prompt, Reader
 from mmr5.engines.rendering import pictures, render, special_words
 from mmr5.engines.spans import question_tokens
-from mmr5.engines.vision import Patches, tower
+from mmr5.engines.vision import Tower
 from mmr5.engines.vision_cache import PageFeatures
-from mmr5.engines.writing import Teller, Writer
+from mmr5.engines.writing import Detokenizer, Streamer
 from mmr5.errors import ConfigError, ContextLengthError, EngineError
+from mmr5.pages.images import DEFAULT_MAX_PIXELS
 
 if TYPE_CHECKING:
     import torch
-
-DEFAULT_MAX_PIXELS = 1_003_520
-"""Pixel budget of a page image: 1,280 visual tokens of 28 × 28 pixels."""
 
 KEPT_BYTES = 512_000_000
 """Memory for the features of pages, and as much for the states of shared openings, unless a tenth of the free memory is less."""
@@ -60,7 +58,7 @@ class TransformersEngine:
             or a tenth of the free memory, whichever is less.
         identity: of the checkpoint; needed to keep features on disk.
         store: keeps features of pages on disk, too.
-        lean: read through the lean decoder where it fits the model.
+        caches: False reads every page and every prompt anew, as a model must be read that keeps no plain keys and values.
     """
 
     name = "transformers"
@@ -76,7 +74,7 @@ class TransformersEngine:
         keep_bytes: int | None = None,
         identity: str | None = None,
         store: Cache | None = None,
-        lean: bool = True,
+        caches: bool = True,
     ) -> None:
         if max_pixels < 784:
             raise ConfigError(f"max_pixels is {max_pixels}: a page image needs at least 784 pixels (28 x 28)")
@@ -107,8 +105,8 @@ class TransformersEngine:
         words = self._tokenizer  # not through self, which would keep the model alive in a cycle
         self._count = lru_cache(COUNTED)(lambda text: len(words(text, add_special_tokens=False)["input_ids"]))
         self._reader: Reader = PlainReader(model, processor, pad=self._pad, max_pixels=max_pixels)
-        if lean and supported(model) and (not self.capabilities.images or _seen_page_by_page(model, processor)):
-            self._reader = self._lean_reader(keep_bytes, identity, store)
+        if caches and supported(model) and (not self.capabilities.images or _seen_page_by_page(model, processor)):
+            self._reader = self._cached_reader(keep_bytes, identity, store)
             self.capabilities = replace(self.capabilities, keep=self.capabilities.images)
 
     @classmethod
@@ -125,7 +123,7 @@ class TransformersEngine:
         batch_tokens: int | None = None,
         keep_bytes: int | None = None,
         store: Cache | None = None,
-        lean: bool = True,
+        caches: bool = True,
     ) -> TransformersEngine:
         """Load a checkpoint from a folder or the hub.
 
@@ -140,7 +138,7 @@ class TransformersEngine:
             batch_tokens: most prompt tokens in one forward pass.
             keep_bytes: memory for features of pages, and as much for states of shared openings.
             store: keeps features of pages on disk, too.
-            lean: read through the lean decoder where it fits the model.
+            caches: False reads every page and every prompt anew, as a model must be read that keeps no plain keys and values.
 
         Raises:
             ModelNotFoundError: there is no such checkpoint.
@@ -151,19 +149,18 @@ class TransformersEngine:
         identity = None if store is None else digest(checkpoint_identity(path), checkpoint_identity(adapter) if adapter else "")
         return cls(
             model, processor, name=name or path, max_pixels=max_pixels, batch_tokens=batch_tokens, keep_bytes=keep_bytes,
-            identity=identity, store=store, lean=lean,
+            identity=identity, store=store, caches=caches,
         )  # fmt: skip
 
-    def _lean_reader(self, keep_bytes: int, identity: str | None, store: Cache | None) -> LeanReader:
+    def _cached_reader(self, keep_bytes: int, identity: str | None, store: Cache | None) -> CachedReader:
         pages = None
         if self.capabilities.images:
-            patches = Patches(self._processor.image_processor, self.max_pixels)
-            named = digest(identity or "", patches.settings, str(self._model.dtype), self.device.type)
+            tower = Tower(self._model, self._processor.image_processor, self.max_pixels)
             pages = PageFeatures(
-                tower(self._model, patches), max_bytes=keep_bytes, identity=named, store=store if identity else None
+                tower, max_bytes=keep_bytes, identity=digest(identity or "", tower.settings), store=store if identity else None
             )
-        return LeanReader(
-            LeanDecoder(self._model),
+        return CachedReader(
+            Decoder(self._model),
             self._tokenizer,
             image_token=self._model.config.image_token_id if pages is not None else None,
             pages=pages,
@@ -177,13 +174,15 @@ class TransformersEngine:
 
     def generate(self, requests: Sequence[Request], sampling: Sampling, on_text: OnText | None = None) -> list[Reply]:
         """One reply a request, in order; ``on_text`` hears each token as it is written."""
-        teller = None if on_text is None else Teller(on_text, len(requests))
+        streamer = None if on_text is None else Streamer(on_text, len(requests))
 
         def run(prompts: Sequence[Prompt], places: Sequence[int]) -> list[Reply]:
-            writers = [Writer(self._tokenizer, self._eos, sampling, None if teller is None else teller.at(i)) for i in places]
+            detokenizers = [
+                Detokenizer(self._tokenizer, self._eos, sampling, None if streamer is None else streamer.at(i)) for i in places
+            ]
             draws = [random.Random(f"{sampling.seed}/{i}") for i in places]  # noqa: S311 - sampling, not a secret
             guards = [self._guard(requests[i]) for i in places] if any(requests[i].answer_ids for i in places) else None
-            return decoding.write(self._reader, prompts, writers, sampling, draws, guards)
+            return decoding.generate(self._reader, prompts, detokenizers, sampling, draws, guards)
 
         return self._in_batches(requests, [()] * len(requests), sampling.max_new_tokens, run)
 
@@ -199,7 +198,7 @@ class TransformersEngine:
         def run(prompts: Sequence[Prompt], places: Sequence[int]) -> list[ChoiceScores]:
             measured = [self._measured(p.text, p.request) for p in prompts]
             spans, words = [span for span, _ in measured], [ids for _, ids in measured]
-            return decoding.weigh(self._reader, prompts, [paths[i] for i in places], spans, words)
+            return decoding.score_choices(self._reader, prompts, [paths[i] for i in places], spans, words)
 
         return self._in_batches(requests, [()] * len(requests), longest, run)
 
@@ -210,7 +209,7 @@ class TransformersEngine:
         if empty:
             raise ConfigError(f"text {empty[0]} to score is {texts[empty[0]]!r}: it has no tokens")
         longest = max((len(t) for t in ids), default=0)
-        return self._in_batches(requests, ids, longest, lambda prompts, _: decoding.measure(self._reader, prompts))
+        return self._in_batches(requests, ids, longest, lambda prompts, _: decoding.score_text(self._reader, prompts))
 
     # --- prompts --------------------------------------------------------------------------------------------------
 
@@ -270,7 +269,7 @@ class TransformersEngine:
 
     def _free(self) -> None:
         """Give memory back after a batch that did not fit."""
-        if isinstance(self._reader, LeanReader):
+        if isinstance(self._reader, CachedReader):
             self._reader.prefixes.clear()
         if self.device.type == "cuda":
             import_torch().cuda.empty_cache()

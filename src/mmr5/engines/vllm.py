@@ -14,9 +14,9 @@ from mmr5.engines.base import Capabilities, ChoiceScores, OnText, Reply, Request
 from mmr5.engines.choices import crossings, path_logprobs, token_paths
 from mmr5.engines.rendering import LocalPrompts, pictures
 from mmr5.errors import ConfigError, ContextLengthError, EngineError, missing_extra
+from mmr5.pages.images import DEFAULT_MAX_PIXELS
 from mmr5.types import Usage
 
-DEFAULT_MAX_PIXELS = 1_003_520
 MOST_TOKENS_WEIGHED = 128
 """vLLM's bound on ``SamplingParams.logprob_token_ids``."""
 

@@ -19,10 +19,10 @@ from typing import Any
 
 import httpx
 
-from mmr5.engines.base import Message, Reply, Request, Sampling
+from mmr5.engines.base import Reply, Request, Sampling
 from mmr5.errors import EngineError
 from mmr5.storage.lru import LRU
-from mmr5.types import ImageSource, Usage
+from mmr5.types import ImageSource, Message, Usage
 
 LONGEST_WAIT_SECONDS = 30.0
 KEPT_PICTURES = 48
@@ -105,7 +105,7 @@ def read_reply(response: httpx.Response, request: Request, sampling: Sampling, u
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ServedTokens:
     """What a 200 tells of tokens, beside the reply.
 
     Attributes:
@@ -119,7 +119,7 @@ class Told:
     count: int | None
 
 
-def read_tokens(response: httpx.Response) -> Told:
+def read_tokens(response: httpx.Response) -> ServedTokens:
     """The tokens of a 200, where the server tells them.
 
     vLLM's chat route tells the prompt's ids beside ``choices``; vLLM's completions and SGLang tell them within the choice.
@@ -130,7 +130,7 @@ def read_tokens(response: httpx.Response) -> Told:
     read = found.get("prompt_token_ids") or choice.get("prompt_token_ids")
     written = choice.get("token_ids") or choice.get("response_token_ids")
     count = (found.get("usage") or {}).get("prompt_tokens")
-    return Told(
+    return ServedTokens(
         read if isinstance(read, list) else None, written if isinstance(written, list) else None, int(count) if count else None
     )
 

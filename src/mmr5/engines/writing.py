@@ -8,14 +8,14 @@ from typing import Any
 from mmr5.engines.base import OnText, Reply, Sampling
 from mmr5.types import Usage
 
-Tell = Callable[[str], None]
+TextCallback = Callable[[str], None]
 """Called with all of a reply's text so far."""
 
 _UNFINISHED = "\ufffd"
 """What a tokenizer decodes to while the bytes of a character are not complete."""
 
 
-class Writer:
+class Detokenizer:
     """Follows the tokens of one reply.
 
     Args:
@@ -25,7 +25,7 @@ class Writer:
         tell: told of the text when it has grown.
     """
 
-    def __init__(self, tokenizer: Any, ends: Sequence[int], sampling: Sampling, tell: Tell | None = None) -> None:
+    def __init__(self, tokenizer: Any, ends: Sequence[int], sampling: Sampling, tell: TextCallback | None = None) -> None:
         self.tokens: list[int] = []
         self.done = False
         self._tokenizer = tokenizer
@@ -91,7 +91,7 @@ class Writer:
         return text
 
 
-class Teller:
+class Streamer:
     """Turns texts so far into new texts; a batch that is run again after it did not fit tells nothing twice.
 
     Args:
@@ -103,7 +103,7 @@ class Teller:
         self._on_text = on_text
         self._told = [""] * n
 
-    def at(self, position: int) -> Tell:
+    def at(self, position: int) -> TextCallback:
         """The ear of one request."""
 
         def tell(text: str) -> None:
