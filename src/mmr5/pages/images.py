@@ -13,7 +13,7 @@ import io
 import math
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 
@@ -37,7 +37,13 @@ _PLUGINS: dict[Kind, tuple[str, str]] = {
     "tiff": ("TiffImagePlugin", "TiffImageFile"),
     "bmp": ("BmpImagePlugin", "BmpImageFile"),
     "gif": ("GifImagePlugin", "GifImageFile"),
+    "avif": ("AvifImagePlugin", "AvifImageFile"),
 }
+_HEIC_WAY_OUT = "convert it, e.g. with: heif-convert in.heic out.png, or: pip install pillow-heif"
+_SUBFILE_TAG = 254
+_NO_PAGE = 1 | 4
+"""Bits of a TIFF's NewSubfileType: a reduced copy of another picture, or a mask for it."""
+_LEAST_USED, _FEWER_BITS = 256, 32768
 _ORIENTATION_TAG = 0x0112
 _SHRINKABLE_MODES = frozenset({"L", "LA", "RGB", "RGBA", "CMYK"})
 _BLANK_PIXELS = 40_000
@@ -94,14 +100,38 @@ def _off_ground(counts: list[int]) -> int:
 
 
 def count_frames(stream: IO[bytes]) -> int:
-    """How many pages an image file holds: the frames of a TIFF, 1 for every other kind. Nothing is decoded.
+    """How many pages an image file holds: the pages of a TIFF, 1 for every other kind. Nothing is decoded.
 
     Raises:
         PageError: the file is no image of a known kind, is damaged, or is larger than what is decoded.
     """
     with _decoding(), _open(stream) as image:
         _draft(image, None)
-        return int(getattr(image, "n_frames", 1)) if image.format == "TIFF" else 1
+        return len(_pages_of_tiff(image)) if image.format == "TIFF" else 1
+
+
+def count_moments(stream: IO[bytes]) -> int:
+    """How many frames an animation holds, of which only the first is a page; 1 for every other image.
+
+    Raises:
+        PageError: as with :func:`count_frames`.
+    """
+    with _decoding(), _open(stream) as image:
+        return 1 if image.format in {"TIFF", "MPO"} else int(getattr(image, "n_frames", 1))
+
+
+def _pages_of_tiff(image: Image) -> list[int]:
+    """Frames of a TIFF that are pages: no reduced copies of others and no masks, unless there is nothing else."""
+    frames = range(int(getattr(image, "n_frames", 1)))
+    if len(frames) == 1:
+        return [0]
+    pages = []
+    for frame in frames:
+        image.seek(frame)
+        if not int(image.tag_v2.get(_SUBFILE_TAG, 0)) & _NO_PAGE:  # type: ignore[attr-defined]
+            pages.append(frame)
+    image.seek(0)
+    return pages or [0]
 
 
 def decode(stream: IO[bytes], frame: int = 0, max_pixels: int | None = None) -> Image:
@@ -119,7 +149,12 @@ def decode(stream: IO[bytes], frame: int = 0, max_pixels: int | None = None) -> 
     if max_pixels is not None and max_pixels < 1:
         raise ConfigError(f"max_pixels is {max_pixels}: a picture needs at least 1 pixel")
     with _decoding(), _open(stream) as image:
-        if frame:
+        if image.format == "TIFF":
+            pages = _pages_of_tiff(image)
+            if frame >= len(pages):
+                raise PageError(f"the image cannot be decoded: it holds {len(pages)} pages, and page {frame + 1} was asked for")
+            image.seek(pages[frame])
+        elif frame:
             image.seek(frame)
         _draft(image, max_pixels)
         image.load()
@@ -219,8 +254,7 @@ def _open(stream: IO[bytes]) -> Iterator[Image]:
         raise PageError(f"an image was expected, but by its content this is {found}; known kinds: {KNOWN_KINDS}")
     if kind == "gif":
         _refuse_above_limit(int.from_bytes(head[6:8], "little"), int.from_bytes(head[8:10], "little"))
-    module, name = _PLUGINS[kind]
-    plugin = getattr(importlib.import_module(f"PIL.{module}"), name)
+    plugin = _plugin(kind)
     with contextlib.ExitStack() as stack:
         if kind in {"gif", "tiff"}:
             # Their parts may be larger than the picture says, of which Pillow only warns.
@@ -230,6 +264,26 @@ def _open(stream: IO[bytes]) -> Iterator[Image]:
         image: Image = plugin(stream)
         stack.enter_context(image)
         yield image
+
+
+def _plugin(kind: Kind) -> Callable[[IO[bytes]], Image]:
+    """What opens a kind of image.
+
+    Raises:
+        PageError: it is not installed.
+    """
+    if kind == "heic":
+        try:
+            found: Callable[[IO[bytes]], Image] = importlib.import_module("pillow_heif.as_plugin").HeifImageFile
+        except ImportError as error:
+            raise PageError(f"HEIC pictures are not read without the package pillow-heif: {_HEIC_WAY_OUT}") from error
+        return found
+    module, name = _PLUGINS[kind]
+    try:
+        found = getattr(importlib.import_module(f"PIL.{module}"), name)
+    except ImportError as error:
+        raise PageError(f"this Pillow does not read {kind.upper()} pictures: pip install -U pillow") from error
+    return found
 
 
 def _draft(image: Image, max_pixels: int | None) -> None:
@@ -308,7 +362,7 @@ def _flatten(image: Image) -> Image:
 
 
 def _to_eight_bits(image: Image) -> Image:
-    """Grey of 8 bits: the high byte of whole numbers of 16 bits, the full range of floating-point ones."""
+    """Grey of 8 bits: the high byte of whole numbers of 16 bits, the used range of fewer bits and of floating-point ones."""
     import numpy as np
     import PIL.Image
 
@@ -318,4 +372,9 @@ def _to_eight_bits(image: Image) -> Image:
         low, high = float(finite.min()), float(finite.max())
         levels = (finite - low) * (255.0 / (high - low)) if high > low else np.zeros_like(finite)
         return PIL.Image.fromarray(levels.astype(np.uint8))
-    return PIL.Image.fromarray((np.clip(values, 0, 65535).astype(np.uint16) >> 8).astype(np.uint8))
+    levels = np.clip(values, 0, 65535).astype(np.uint16)
+    low, high = int(levels.min()), int(levels.max())
+    if _LEAST_USED <= high < _FEWER_BITS and high > low:
+        # 9 to 15 bits in a file of 16, as scanners and cameras write them.
+        return PIL.Image.fromarray(((levels.astype(np.uint32) - low) * 255 // (high - low)).astype(np.uint8))
+    return PIL.Image.fromarray((levels >> 8).astype(np.uint8))
