@@ -44,7 +44,7 @@ _BUTTON_TYPES = frozenset({1, 2, 3})
 _PUSH_BUTTON = 1
 _MAX_RENDERED = 1_500_000
 _ANGLE_SAMPLES = 6
-_SPACED = re.compile(r"(?: [^\W\d_]{1,2}){4} ")
+_SPACED = re.compile(r" [^\W\d_] [^\W\d_]{1,2} [^\W\d_]{1,2} [^\W\d_]{1,2} ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,14 +160,12 @@ def read_layer(page: Any, layer: Any, form: Any = None) -> RawLayer:
     from pypdfium2 import raw
 
     text: str = layer.get_text_range()
-    objects = _look(page)
-    left, bottom, right, top = box = page.get_bbox()
+    box = page.get_bbox()
+    objects = _look(page, box)
     coverage = _coverage(objects.pictures, box)
-    everything = raw.FPDFText_GetBoundedText(layer, -1e7, 1e7, 1e7, -1e7, None, 0)
-    is_cut = raw.FPDFText_GetBoundedText(layer, left, top, right, bottom, None, 0) != everything
     dropped: set[int] = set()
     unseen = 0
-    if text and (objects.is_suspicious or is_cut):
+    if text and objects.is_suspicious:
         dropped, unseen = _unseen_characters(page, layer, text, objects.pictures, box)
     hidden = sum(not text[i].isspace() for i in dropped)
     dropped |= _spacing(layer, text)
@@ -179,30 +177,39 @@ def read_layer(page: Any, layer: Any, form: Any = None) -> RawLayer:
     return RawLayer(changed, hidden, coverage, unseen / visible, origins)
 
 
-def _look(page: Any) -> _Objects:
-    """Find a page's pictures, and whether some of its text may be unseen."""
+def _look(page: Any, box: Rect) -> _Objects:
+    """Find a page's pictures, and whether some of its text may be unseen.
+
+    This is done for every object of every page: a text object costs three calls.
+    """
     calls = _calls()
+    get_object, get_mode = calls.FPDFPage_GetObject, calls.FPDFTextObj_GetTextRenderMode
+    get_color, get_bounds = calls.FPDFPageObj_GetFillColor, calls.FPDFPageObj_GetBounds
     found = _Objects([])
     handle = _address(page)
-    count = min(calls.FPDFPage_CountObjects(handle), MAX_OBJECTS)
-    numbers = (ctypes.c_uint * 4)()
-    start = ctypes.addressof(numbers)
-    color = (start, start + 4, start + 8, start + 12)
-    get_object, get_mode, get_color = (
-        calls.FPDFPage_GetObject,
-        calls.FPDFTextObj_GetTextRenderMode,
-        calls.FPDFPageObj_GetFillColor,
-    )
-    for i in range(count):
+    numbers, values = (ctypes.c_uint * 4)(), (ctypes.c_float * 4)()
+    color = [ctypes.addressof(numbers) + 4 * i for i in range(4)]
+    bounds = [ctypes.addressof(values) + 4 * i for i in range(4)]
+    left, bottom, right, top = box
+    for i in range(min(calls.FPDFPage_CountObjects(handle), MAX_OBJECTS)):
         item = get_object(handle, i)
         mode = get_mode(item)
         if mode < 0:
             _look_at_other(item, found, (1, 0, 0, 1, 0, 0), depth=0)
         elif not found.is_suspicious:
             get_color(item, *color)
-            red, green, blue, alpha = numbers
-            is_pale = (red >= PALE and green >= PALE and blue >= PALE) or alpha < MIN_ALPHA
-            found.is_suspicious = mode in _INVISIBLE_MODES or is_pale or _text_points(item) < MIN_TEXT_POINTS
+            get_bounds(item, *bounds)
+            x0, y0, x1, y1 = values
+            found.is_suspicious = (
+                mode in _INVISIBLE_MODES
+                or (numbers[0] >= PALE and numbers[1] >= PALE and numbers[2] >= PALE)
+                or numbers[3] < MIN_ALPHA
+                or x0 < left
+                or y0 < bottom
+                or x1 > right
+                or y1 > top
+                or ((y1 - y0 < MIN_TEXT_POINTS or x1 - x0 < MIN_TEXT_POINTS) and _text_points(item) < MIN_TEXT_POINTS)
+            )
     return found
 
 

@@ -8,7 +8,6 @@ fonts have no Unicode mapping, have at least 12 % unmapped characters, but for o
 from __future__ import annotations
 
 import re
-import string
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
@@ -33,8 +32,7 @@ _Step = tuple[Callable[[str], bool], re.Pattern[str], Callable[[re.Match[str]], 
 _HYPHEN = "\ufffe"
 """What pdfium writes for a hyphen at the end of a line, in place of hyphen and line end."""
 _LETTER = r"[^\W\d_]"
-_LATIN = re.compile("[A-Za-zªµºÀ-ÖØ-öø-\u024f]+")
-_FREQUENT = "etaoinsr"
+_ACCENTED_LATIN = re.compile("[ªµºÀ-ÖØ-öø-\u024f]+")
 
 _TEX_LIGATURES = dict(zip("\x0b\x0c\r\x0e\x0f\x1b\x1c\x1d\x1e\x1f", ("ff", "fi", "fl", "ffi", "ffl") * 2, strict=True))
 """The codes of ligatures in TeX's font encodings OT1 (from 0x0B) and T1 (from 0x1B)."""
@@ -97,6 +95,8 @@ def layer_is_usable(text: str) -> bool:
 
 def count_visible(text: str) -> int:
     """How many characters are no white space."""
+    if text.isascii():
+        return len(text.encode().translate(None, _ASCII_SPACE))
     return len("".join(text.split()))
 
 
@@ -267,9 +267,15 @@ def _count_unmapped(text: str, visible: int) -> int:
 
 
 def _count_signless(text: str) -> int:
+    if text.isascii():
+        return len(text.encode().translate(None, _ASCII_SIGNS))
     return sum(text.count(char) for char in set(text) - _SIGNS if _is_signless(char))
 
 
+_ASCII_SPACE = bytes(i for i in range(128) if chr(i).isspace())
+_ASCII_SIGNS = bytes(i for i in range(128) if 32 <= i < 127 or chr(i).isspace())
+_NO_LETTERS = bytes(i for i in range(128) if not chr(i).isalpha())
+_NOT_FREQUENT = bytes(i for i in range(128) if chr(i).lower() not in "etaoinsr")
 _SIGNS = frozenset(map(chr, [*range(9, 14), *range(28, 127), *range(160, 0x250), 0xFFFE]))
 """Characters that are white space or stand for a sign; the rest is looked up."""
 
@@ -283,13 +289,15 @@ def _is_signless(char: str) -> bool:
 
 def _is_implausible(text: str) -> bool:
     """Whether the Latin letters look like a substitution of others."""
-    if text.isascii():
-        letters = text.lower()
-        total = sum(map(letters.count, string.ascii_lowercase))
-    else:
-        letters = "".join(_LATIN.findall(text)).lower()
-        total = len(letters)
-        if total >= MIN_LETTERS and total - len(letters.encode("ascii", "ignore")) > MAX_NON_ASCII * total:
+    ascii_text = text.encode("ascii", "ignore")
+    total = len(ascii_text.translate(None, _NO_LETTERS))
+    frequent = len(ascii_text.translate(None, _NOT_FREQUENT))
+    if len(ascii_text) < len(text):
+        accented = "".join(_ACCENTED_LATIN.findall(text))
+        total += len(accented)
+        if total >= MIN_LETTERS and len(accented) > MAX_NON_ASCII * total:
             return True
-        letters = letters if letters.isascii() else "".join(unicodedata.normalize("NFD", char)[0] for char in letters)
-    return total >= MIN_LETTERS and sum(map(letters.count, _FREQUENT)) < MIN_FREQUENT * total
+        if accented:
+            bases = "".join(unicodedata.normalize("NFD", char)[0] for char in accented).encode("ascii", "ignore")
+            frequent += len(bases.translate(None, _NOT_FREQUENT))
+    return total >= MIN_LETTERS and frequent < MIN_FREQUENT * total
