@@ -16,6 +16,7 @@ from mmr5.documents import below, checked_picture, draft, is_picture, open_pictu
 from mmr5.engines.scripted import ScriptedEngine
 from mmr5.errors import InputError, MissingExtraError, PageError, SourceNotFoundError, missing_extra
 from mmr5.pages import ImageObject
+from mmr5.pages.ocr import Recognition
 
 REPORT = Path(__file__).parents[1] / "examples" / "harbour-report.pdf"
 
@@ -184,7 +185,7 @@ def test_a_reranker_takes_pictures_of_every_form(picture, tmp_path):
 
 
 def test_a_seeing_model_reads_all_as_text_where_one_has_no_picture(picture, monkeypatch):
-    monkeypatch.setattr("mmr5.pages.ocr.recognise", lambda image: "the berthing fees for yachts")
+    monkeypatch.setattr("mmr5.pages.ocr.recognise", lambda image: Recognition("the berthing fees for yachts"))
     engine = ScriptedEngine()
     seer = Reranker(engine, view="image", method="likelihood")
     mixed, seen = seer.rerank_many([(QUESTION, ["cargo", picture()]), (QUESTION, [picture("a"), picture("b")])])
@@ -198,7 +199,7 @@ def test_a_seeing_model_reads_all_as_text_where_one_has_no_picture(picture, monk
 
 
 def test_a_first_stage_reads_the_pictures_that_a_seeing_model_looks_at(picture, monkeypatch):
-    monkeypatch.setattr("mmr5.pages.ocr.recognise", lambda image: f"page {image.getpixel((0, 0))[0]}")
+    monkeypatch.setattr("mmr5.pages.ocr.recognise", lambda image: Recognition(f"page {image.getpixel((0, 0))[0]}"))
     images = [Image.new("RGB", (60, 60), (value, 0, 0)) for value in (10, 20, 30)]
     for image in images:
         image.paste("white", (20, 20, 40, 40))

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 TextKind = Literal["layer", "ocr", "given"]
 View = Literal["image", "text", "both"]
 
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom of a part of a page, in [0, 1] of its picture as shown; the origin is the top left corner."""
+
 Progress = Callable[[str, int, int | None], None]
 """Called as ``progress(stage, done, total)``; ``total`` is None while it is unknown."""
 
@@ -43,6 +46,20 @@ Message = dict[str, Any]
 ``{"type": "image", "image": ImageSource}``."""
 
 
+@runtime_checkable
+class BoxSource(Protocol):
+    """Where the text of a page stands on it, looked up only when asked for."""
+
+    def of(self, start: int, end: int) -> list[Box]:
+        """Boxes around the characters from ``start`` to before ``end`` of the page's text, one a line, in reading order.
+
+        A character whose place is not known has none: the list may be empty.
+
+        Raises:
+            PageError: the document cannot be read any more.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """One page of a document.
@@ -53,6 +70,10 @@ class Page:
         text: the page's text; ``""`` when it is known to have none, None when nobody has looked.
         image: the page's picture, or None.
         text_kind: where the text came from: the PDF's text ``layer``, ``ocr``, or ``given`` by the caller.
+        label: the document's own number of the page, e.g. ``"iv"``, or None where it has none.
+        language: ISO 639-1 code of the text's language, or None when nobody has looked.
+        size: width and height of the page as shown, in points (1/72 inch), or None for a picture.
+        boxes: where the text stands on the page, or None where that is not known.
     """
 
     source: str
@@ -60,11 +81,15 @@ class Page:
     text: str | None = None
     image: ImageSource | None = field(default=None, repr=False)
     text_kind: TextKind | None = None
+    label: str | None = None
+    language: str | None = None
+    size: tuple[float, float] | None = None
+    boxes: BoxSource | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A page or a file that was passed over, and why.
+    """A page, a file or a part of them that was passed over, and why.
 
     Attributes:
         source: the document or file.

@@ -14,6 +14,7 @@ from mmr5.corpora import load_corpus
 from mmr5.errors import OutputError
 from mmr5.evaluation.benchmark import BATCH, evaluate
 from mmr5.evaluation.runs import RunLine, open_run, read_run
+from mmr5.pages.ocr import Recognition
 from mmr5.settings import EvaluationSettings
 
 TIMES = {"latency_ms"}
@@ -52,7 +53,9 @@ def test_a_second_evaluation_reads_recognises_and_embeds_nothing_again(harbour, 
     recognised = []
     monkeypatch.setattr("mmr5.retrieval.dense.obtain", lambda *_, **__: tmp_path)
     monkeypatch.setattr("mmr5.retrieval.dense._encoder", lambda _: encoder)
-    monkeypatch.setattr("mmr5.pages.ocr.recognise", lambda image: recognised.append(image.size) or "a letter about a late berth")
+    monkeypatch.setattr(
+        "mmr5.pages.ocr.recognise", lambda image: recognised.append(image.size) or Recognition("a letter about a late berth")
+    )
     setup = EvaluationSettings(str(harbour), retriever="hybrid", model="none")
     first = evaluate(setup, load_corpus(harbour), tmp_path / "a")
     questions = {x.question for x in read_run(tmp_path / "a")}

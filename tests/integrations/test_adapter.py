@@ -11,6 +11,7 @@ from mmr5.documents import Draft, draft
 from mmr5.engines.scripted import ScriptedEngine
 from mmr5.errors import ConfigError, InputError, PageError
 from mmr5.integrations.adapter import Adapter, notes_of, score_of
+from mmr5.pages.ocr import Recognition
 from mmr5.types import RankedPage
 
 
@@ -59,7 +60,7 @@ def test_the_text_of_a_foreign_image_source_is_recognised(reader, monkeypatch):
         def load(self, max_pixels=None):
             return Image.effect_noise((90, 90), 80).convert("RGB")
 
-    monkeypatch.setattr("mmr5.pages.ocr.recognise", lambda image: f"cargo of {image.size}")
+    monkeypatch.setattr("mmr5.pages.ocr.recognise", lambda image: Recognition(f"cargo of {image.size}"))
     result = Adapter(reader).rank("cargo", ["nothing", {"image": Own()}])
     assert result.order == (1, 0)
     assert result[0].evidence == "cargo of (90, 90)"

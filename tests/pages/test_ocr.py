@@ -10,24 +10,25 @@ from PIL import Image
 from mmr5.errors import EngineError, MissingExtraError
 from mmr5.pages import ocr
 from mmr5.pages.images import ImageBytes
-from mmr5.pages.ocr import Box, read_picture, reading_order, recognise
+from mmr5.pages.layout import TextBox, reading_order
+from mmr5.pages.ocr import Recognition, read_picture, recognise
 
 LINES = ["Annual report on reservoirs", "Repairs cost 4,250 euros", "The dam was closed in May"]
 
 
 def test_recognises_lines_in_order_and_quietly(make_picture, capfd):
-    assert recognise(make_picture(LINES)).split("\n") == LINES
+    assert recognise(make_picture(LINES)).text.split("\n") == LINES
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_picture_without_text(capfd):
     gradient = Image.linear_gradient("L").resize((400, 400)).convert("RGB")
-    assert recognise(gradient) == ""
+    assert recognise(gradient) == Recognition("")
     assert capfd.readouterr() == ("", "")
 
 
 def line(left, top, right=None, height=10):
-    return Box(left, top, left + 40 if right is None else right, top + height)
+    return TextBox(left, top, left + 40 if right is None else right, top + height)
 
 
 def test_lines_from_top_to_bottom_and_left_to_right():
@@ -62,13 +63,13 @@ def test_no_boxes():
     st.lists(st.integers(0, 20), max_size=40),
 )
 def test_every_box_is_read_once(boxes, rows):
-    boxes = boxes + [Box(220 * (i % 2), 14 * row, 220 * (i % 2) + 180, 14 * row + 10) for i, row in enumerate(rows)]
+    boxes = boxes + [TextBox(220 * (i % 2), 14 * row, 220 * (i % 2) + 180, 14 * row + 10) for i, row in enumerate(rows)]
     assert sorted(i for found in reading_order(boxes) for i in found) == list(range(len(boxes)))
 
 
 def test_texts_are_cached_by_content(make_picture, encode, cache, monkeypatch):
     calls = []
-    monkeypatch.setattr(ocr, "recognise", lambda image: calls.append(image.size) or "read")
+    monkeypatch.setattr(ocr, "recognise", lambda image: calls.append(image.size) or Recognition("read"))
     data = encode(make_picture(LINES))
     assert [read_picture(ImageBytes(data), cache) for _ in range(3)] == ["read"] * 3
     assert len(calls) == 1
@@ -80,7 +81,7 @@ def test_texts_are_cached_by_content(make_picture, encode, cache, monkeypatch):
 
 def test_pictures_are_recognised_within_the_budget(encode, monkeypatch):
     sizes = []
-    monkeypatch.setattr(ocr, "recognise", lambda image: sizes.append(image.width * image.height) or "")
+    monkeypatch.setattr(ocr, "recognise", lambda image: sizes.append(image.width * image.height) or Recognition(""))
     image = Image.new("RGB", (3000, 2000), "white")
     image.paste("black", (0, 0, 1000, 1000))
     read_picture(ImageBytes(encode(image)))
@@ -100,7 +101,7 @@ def test_missing_extra_is_named(make_picture, monkeypatch):
 
 
 def test_a_failing_engine_is_an_engine_error(make_picture, monkeypatch):
-    def fail(pixels):
+    def fail(pixels, **options):
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(ocr, "_engine", fail)
