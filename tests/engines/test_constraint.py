@@ -225,7 +225,7 @@ def test_a_reply_that_is_a_full_ranking_by_itself_is_not_changed(tiny_text, monk
     """A model that wants to write given replies: logits are lifted for the token that comes next in them."""
     engine = TransformersEngine.from_pretrained(str(tiny_text), dtype="float32", device="cpu")
     wanted = ["<think>\nPage 1: x > y.\n</think><answer>[2, 12, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11]</answer>", "<think>z</think><answer>\n[1,2]</answer>"]  # fmt: skip
-    replies = [engine._ids(w) for w in wanted]
+    replies = [engine._prompts.encode(w) for w in wanted]
     inner_read, inner_step = engine._reader.read, engine._reader.step
     place = [0]
 

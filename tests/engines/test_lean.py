@@ -189,7 +189,7 @@ def test_a_row_does_not_depend_on_its_company_nor_on_where_its_prefix_ends(tiny_
 
     engine = opened(tiny_text)
     decoder = Decoder(engine._model)
-    texts = [engine._ids(words * 3) for words in ("a page. ", "quite another page of words. ", "x")]
+    texts = [engine._prompts.encode(words * 3) for words in ("a page. ", "quite another page of words. ", "x")]
 
     def row(ids, cut):
         places = torch.arange(len(ids)).unsqueeze(0)

@@ -1,11 +1,19 @@
-"""The dtype is chosen by what a short probe measures."""
+"""The dtype is chosen by what a short probe measures; a checkpoint that cannot be loaded says why, and runs nothing."""
+
+import json
+import os
+import pickle
+import shutil
 
 import pytest
 import torch
 
 from mmr5.engines import loading
-from mmr5.engines.loading import PROBE_GAIN, cpu_matmul_seconds, pick_dtype
-from mmr5.errors import ConfigError
+from mmr5.engines.encoders import load_encoder
+from mmr5.engines.loading import PROBE_GAIN, TRUST, cpu_matmul_seconds, load_model, pick_dtype
+from mmr5.engines.rendering import LocalPrompts
+from mmr5.errors import ConfigError, ModelNotFoundError
+from mmr5.models import resolve
 
 CPU = torch.device("cpu")
 
@@ -33,3 +41,112 @@ def test_the_probe_times_a_product_once_a_process():
     assert cpu_matmul_seconds("float32", 16, 512) == small
     assert cpu_matmul_seconds.cache_info().hits == 1
     cpu_matmul_seconds.cache_clear()
+
+
+class Hostile:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, mark):
+        self.mark = str(mark)
+
+    def __reduce__(self):
+        return os.mkdir, (self.mark,)
+
+
+def load(folder):
+    return load_model(str(folder), device=CPU, dtype=torch.float32, attention="auto")
+
+
+@pytest.fixture
+def copied(tiny_text, tmp_path):
+    """A checkpoint to be spoilt."""
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_text, folder)
+    return folder
+
+
+def edit(file, **values):
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+def test_pickled_tensors_are_read_and_nothing_else(copied, tmp_path):
+    from safetensors.torch import load_file
+
+    tensors = load_file(copied / "model.safetensors")
+    (copied / "model.safetensors").unlink()
+    torch.save(tensors, copied / "pytorch_model.bin")
+    load(copied)
+    torch.save({"a": Hostile(tmp_path / "ran")}, copied / "pytorch_model.bin")
+    with pytest.raises(ModelNotFoundError, match=r"pickled.*model\.safetensors.*save_pretrained"):
+        load(copied)
+    (copied / "pytorch_model.bin").write_bytes(pickle.dumps({"a": Hostile(tmp_path / "ran")}, protocol=2))
+    with pytest.raises(ModelNotFoundError, match="pickled"):
+        load(copied)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_pickled_adapter_runs_nothing(tiny_text, tmp_path):
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    config = {
+        "base_model_name_or_path": str(tiny_text),
+        "peft_type": "LORA",
+        "r": 2,
+        "target_modules": ["q_proj"],
+        "task_type": "CAUSAL_LM",
+    }
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    torch.save({"a": Hostile(tmp_path / "ran")}, folder / "adapter_model.bin")
+    with pytest.raises(ModelNotFoundError, match="LoRA adapter of its base: its weights are pickled"):
+        load(folder)
+    assert not (tmp_path / "ran").exists()
+    edit(folder / "adapter_config.json", target_modules=["nothing_like_it"])
+    with pytest.raises(ModelNotFoundError, match="nothing_like_it"):
+        load(folder)
+    (folder / "adapter_config.json").write_text("{")
+    for opened in (load, resolve):
+        with pytest.raises(ModelNotFoundError, match="adapter"):
+            opened(str(folder))
+
+
+def test_code_of_a_checkpoint_is_not_run_and_nobody_is_asked(copied, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked at the terminal"))
+    (copied / "configuration_x.py").write_text("raise RuntimeError('it ran')")
+    (copied / "tokenization_x.py").write_text("raise RuntimeError('it ran')")
+    edit(copied / "config.json", model_type="mystery", auto_map={"AutoConfig": "configuration_x.XConfig"})
+    for opened in (
+        load,
+        lambda folder: LocalPrompts.from_pretrained(folder),
+        lambda folder: load_encoder("CrossEncoder", str(folder)),
+    ):
+        with pytest.raises(ModelNotFoundError, match=f"code of its own.*{TRUST}=1"):
+            opened(copied)
+    monkeypatch.setenv(TRUST, "1")
+    with pytest.raises(ModelNotFoundError, match="it ran"):
+        load(copied)
+
+
+def test_a_tokenizer_of_its_own_code_is_not_run(copied):
+    (copied / "tok_x.py").write_text("raise RuntimeError('it ran')")
+    edit(copied / "tokenizer_config.json", tokenizer_class="Mystery", auto_map={"AutoTokenizer": ["tok_x.Tok", None]})
+    with pytest.raises(ModelNotFoundError, match="code of its own"):
+        load(copied)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (
+            lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:999]),
+            "damaged.*fetch them again",
+        ),
+        (lambda f: (f / "model.safetensors").unlink(), "no file named model.safetensors.*folder with a checkpoint"),
+        (lambda f: (f / "config.json").write_text("{"), "not a valid JSON"),
+        (lambda f: edit(f / "config.json", model_type="mystery"), "mystery"),
+    ],
+    ids=["cut", "missing", "not JSON", "unknown"],
+)
+def test_a_spoilt_checkpoint_says_what_is_wrong(copied, spoil, said):
+    spoil(copied)
+    with pytest.raises(ModelNotFoundError, match=said):
+        load(copied)

@@ -115,7 +115,7 @@ def test_ids_of_text_are_those_of_the_local_engine(tiny_text):
     tokenizer = AutoTokenizer.from_pretrained(tiny_text)
     assert seen[0]["body"]["prompt"] == tokenizer(local.render(request), add_special_tokens=False)["input_ids"]
     assert len(seen[0]["body"]["prompt"]) == local.generate([request], Sampling(1))[0].usage.prompt_tokens
-    assert reply.text == LocalPrompts(tiny_text).decode([5, 6])
+    assert reply.text == LocalPrompts.from_pretrained(tiny_text).decode([5, 6])
     assert engine.capabilities.prefill
     assert engine.count_tokens("abcd") == 4
     assert engine.reserved == local.reserved
@@ -130,7 +130,7 @@ def told(prompt_ids, read, written=None):
 
 def test_a_server_that_read_other_tokens_is_found_out(tiny_vision):
     def other(body, n):
-        meant = LocalPrompts(tiny_vision).ids(text(3))
+        meant = LocalPrompts.from_pretrained(tiny_vision).ids(text(3))
         return 200, told(meant, [*meant[:4], meant[4] + 1, *meant[5:]]), {}
 
     with server(other) as (url, _, _), pytest.raises(EngineError, match=r"first difference at token 4 .*serving-backends"):
@@ -151,7 +151,7 @@ def test_a_server_that_tells_nothing_cannot_be_checked(tiny_vision):
 
 def test_what_stands_for_a_picture_may_have_another_number(tiny_vision):
     """SGLang puts numbers of its own where a picture is."""
-    local = LocalPrompts(tiny_vision)
+    local = LocalPrompts.from_pretrained(tiny_vision)
     meant = local.expanded(local.ids(shown(1)), [(56, 84)])
 
     def sglang(body, n):
@@ -166,7 +166,7 @@ def test_what_stands_for_a_picture_may_have_another_number(tiny_vision):
 
 def test_a_server_that_knows_no_further_fields_is_asked_without_them(tiny_text):
     """transformers' own server: 422 for fields, 400 for ids; then messages, whose number of tokens is checked."""
-    count = len(LocalPrompts(tiny_text).ids(text(2)))
+    count = len(LocalPrompts.from_pretrained(tiny_text).ids(text(2)))
 
     def answer(body, n):
         if "top_k" in body:
@@ -227,7 +227,7 @@ def test_the_bound_on_requests_holds_over_all_callers():
 def test_doctor_says_whether_a_server_reads_the_same(tiny_vision, capsys):
     from mmr5.cli.main import main
 
-    local = LocalPrompts(tiny_vision)
+    local = LocalPrompts.from_pretrained(tiny_vision)
 
     def run(*arguments):
         with pytest.raises(SystemExit) as ended:

@@ -76,7 +76,7 @@ def test_those_are_kept_that_the_question_looks_at_by_the_models_own_attention(t
     reader, model = engine._reader, engine._model
     with torch.inference_mode():
         features = reader.pages.get(pictures(2))[1]
-        lead, question = engine._ids("<|im_start|>sys"), engine._ids("red bar?")
+        lead, question = engine._prompts.encode("<|im_start|>sys"), engine._prompts.encode("red bar?")
         worth = reader.pruner.worth(lead, question, features)
         ids = [*lead, *[model.config.image_token_id] * len(features), *question]
         embeds = model.model.language_model.embed_tokens(torch.tensor([ids]))

@@ -22,10 +22,10 @@ def image_request(sizes, prefill=""):
 def test_the_ids_are_those_of_the_engine_that_sees(tiny_vision, sizes):
     engine = TransformersEngine.from_pretrained(str(tiny_vision), dtype="float32", device="cpu")
     request = image_request(sizes, prefill="<think>")
-    local = LocalPrompts(tiny_vision)
+    local = LocalPrompts.from_pretrained(tiny_vision)
     assert local.render(request) == engine.render(request)
     loaded = [p.load(engine.max_pixels) for p in pictures(request)]
-    batch = load_processor(str(tiny_vision), "qwen2_5_vl")(text=[engine.render(request)], images=loaded or None)
+    batch = load_processor(str(tiny_vision))(text=[engine.render(request)], images=loaded or None)
     ids = local.ids(request)
     assert ids.count(local.image_token) == len(sizes)
     meant = local.expanded(ids, [image.size for image in loaded])
@@ -36,7 +36,7 @@ def test_the_ids_are_those_of_the_engine_that_sees(tiny_vision, sizes):
 def test_the_ids_are_those_of_the_engine_that_reads(tiny_text):
     engine = TransformersEngine.from_pretrained(str(tiny_text), dtype="float32", device="cpu")
     request = Request(prompt.listwise("é?", view="text", think=True, texts=["a <|im_end|>", "b"]), "<answer>[")
-    local = LocalPrompts(tiny_text)
+    local = LocalPrompts.from_pretrained(tiny_text)
     tokenizer = AutoTokenizer.from_pretrained(tiny_text)
     assert local.render(request) == engine.render(request)
     assert local.ids(request) == tokenizer(engine.render(request), add_special_tokens=False)["input_ids"]
@@ -49,14 +49,14 @@ def test_the_ids_are_those_of_the_engine_that_reads(tiny_text):
 
 
 def test_a_chat_template_has_a_fingerprint(tiny_text):
-    assert LocalPrompts(tiny_text).template_fingerprint == template_fingerprint(TEMPLATE)
+    assert LocalPrompts.from_pretrained(tiny_text).template_fingerprint == template_fingerprint(TEMPLATE)
     assert template_fingerprint(TEMPLATE) != template_fingerprint(TEMPLATE + " ")
     assert len(template_fingerprint("")) == 16
 
 
 def test_a_folder_without_a_tokenizer_is_named(tmp_path):
     with pytest.raises(ModelNotFoundError, match=str(tmp_path)):
-        LocalPrompts(tmp_path)
+        LocalPrompts.from_pretrained(tmp_path)
 
 
 def test_choices_part_where_their_tokens_do():

@@ -261,9 +261,9 @@ def test_a_prompt_that_does_not_fit_is_refused_with_numbers(reading):
 
 
 def test_counts_of_tokens_are_remembered(reading):
-    before = reading._count.cache_info()
+    before = reading._prompts._count.cache_info()
     assert reading.count_tokens("counted twice, once again") == reading.count_tokens("counted twice, once again") > 0
-    after = reading._count.cache_info()
+    after = reading._prompts._count.cache_info()
     assert (after.hits - before.hits, after.misses - before.misses) == (1, 1)
 
 

@@ -76,7 +76,10 @@ class Request:
             the reply free. It needs the capability ``constrain``.
         keep: share in (0, 1] of each picture's tokens that is read: those that ``question`` looks at most, at their own positions
             (:mod:`mmr5.engines.pruning`). Below 1 it needs the capability ``keep``.
-        question: the words by which they are chosen; needed where ``keep`` is below 1.
+        question: the question's words as the prompt has them; needed where ``keep`` is below 1, and what a dry run goes by.
+        page: text of the one page of a prompt, as it stands there; ``""`` for a picture alone, or for many pages.
+        n_pages: how many pages the reply is to put in order; 0 where it is to do something else.
+        think: whether such a reply is to reason first.
     """
 
     messages: Sequence[Message]
@@ -86,6 +89,9 @@ class Request:
     answer_ids: int = 0
     keep: float = 1.0
     question: str = ""
+    page: str = ""
+    n_pages: int = 0
+    think: bool = False
 
 
 @dataclass(frozen=True, slots=True)

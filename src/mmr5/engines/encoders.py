@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib
-import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,15 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 from mmr5.cache import digest
 from mmr5.engines.loading import (
-    PIL_PROCESSORS,
     import_torch,
     import_transformers,
+    load_errors,
+    load_processor,
     pick_attention,
     pick_device,
     pick_dtype,
-    pil_processor,
+    trusts_code,
 )
-from mmr5.errors import MMR5Error, ModelNotFoundError, missing_extra
+from mmr5.errors import missing_extra
 from mmr5.prompt import neutralise
 
 if TYPE_CHECKING:
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 
     Vectors = np.ndarray[Any, Any]
 
-MODEL_ERRORS = (OSError, ValueError, KeyError, ImportError, RuntimeError)
-"""What the libraries raise when a checkpoint is missing, broken, or of another kind."""
-TRUST = "MMR5_TRUST_REMOTE_CODE"
 _EDGE_BYTES = 1 << 20
 _PATCHING = threading.RLock()
 
@@ -99,39 +96,11 @@ def load_encoder(kind: str, path: str, *, device: str = "auto", dtype: str = "au
         raise missing_extra(f"sentence-transformers with {kind}", "local", f"load {path!r}") from error
     import_transformers()
     chosen = pick_device(device)
-    try:
-        with _processors():
-            options = {"device": str(chosen), "model_kwargs": {"dtype": pick_dtype(dtype, chosen)}}
-            model = loader(path, **options, trust_remote_code=os.environ.get(TRUST) == "1")
-    except MMR5Error:
-        raise
-    except MODEL_ERRORS as error:
-        raise not_loaded(path, kind, error) from error
+    options = {"device": str(chosen), "model_kwargs": {"dtype": pick_dtype(dtype, chosen)}}
+    with load_errors(path, kind), _processors():
+        model = loader(path, **options, trust_remote_code=trusts_code())
     _fix_positions(model)
     return model.eval()
-
-
-def open_processor(path: str, **options: Any) -> Any:
-    """A checkpoint's processor; where that needs torchvision and it is missing, one without a video processor.
-
-    Raises:
-        ModelNotFoundError: there is none, or it cannot do without torchvision.
-    """
-    transformers = import_transformers()
-    try:
-        return transformers.AutoProcessor.from_pretrained(path, **options)
-    except MODEL_ERRORS as error:
-        if transformers.utils.is_torchvision_available():
-            raise
-        try:
-            kind = transformers.AutoConfig.from_pretrained(path).model_type
-        except MODEL_ERRORS:
-            raise error from None
-        if kind not in PIL_PROCESSORS:
-            raise
-    pil = importlib.import_module("transformers.models.qwen2_vl.image_processing_pil_qwen2_vl").Qwen2VLImageProcessorPil
-    tokenizer = transformers.AutoTokenizer.from_pretrained(path, **options)
-    return pil_processor(kind, pil.from_pretrained(path, **options), tokenizer, tokenizer.chat_template)
 
 
 class PromptedEncoder:
@@ -153,14 +122,10 @@ class PromptedEncoder:
         self.device = pick_device(device)
         kind = pick_dtype(dtype, self.device)
         attention = pick_attention("auto", self.device, kind)
-        try:
+        with load_errors(path, "vision-language model"):
             model = transformers.AutoModel.from_pretrained(path, dtype=kind, attn_implementation=attention)
-            self._processor = open_processor(path)
+            self._processor = load_processor(path)
             self._processor.tokenizer.padding_side = "left"
-        except MMR5Error:
-            raise
-        except (*MODEL_ERRORS, AttributeError) as error:
-            raise not_loaded(path, "vision-language model", error) from error
         self._model = model.to(self.device).eval()
 
     def encode_pages(self, images: Sequence[Image]) -> Vectors:
@@ -189,15 +154,6 @@ def unit(vectors: Vectors) -> Vectors:
     import numpy as np
 
     return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12), dtype=np.float32)
-
-
-def not_loaded(path: str, kind: str, error: BaseException) -> ModelNotFoundError:
-    """Word the error for a checkpoint that a library could not load."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return ModelNotFoundError(
-        f"{path!r} cannot be loaded as a {kind}: {(lines[0] if lines else type(error).__name__)[:300]} "
-        "Give a folder with such a checkpoint, or a name on the Hugging Face hub (which needs a network, or a copy in its cache)."
-    )
 
 
 def mrope_positions(model: Any, input_ids: Any, attention_mask: Any, image_grid_thw: Any) -> Any:
@@ -252,7 +208,7 @@ def _processors() -> Iterator[None]:
 class _Opener:
     """Stands for ``AutoProcessor``."""
 
-    from_pretrained = staticmethod(open_processor)
+    from_pretrained = staticmethod(load_processor)
 
 
 def _hub_commit(name: str) -> str:

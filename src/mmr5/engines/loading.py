@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
+import json
+import os
+import pickle
 import time
 import warnings
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmr5.errors import ConfigError, ModelNotFoundError, missing_extra
+from mmr5.errors import ConfigError, MMR5Error, ModelNotFoundError, missing_extra
 from mmr5.storage.atomic import staged_folder
 
 if TYPE_CHECKING:
@@ -24,6 +29,10 @@ PIL_PROCESSORS = {
 }
 """Model types whose processor works without torchvision once it is built from the PIL image processor and no video processor."""
 
+MODEL_ERRORS = (OSError, ValueError, KeyError, AttributeError, ImportError, RuntimeError, pickle.UnpicklingError)
+"""What the libraries raise when a checkpoint is missing, broken, or of another kind."""
+TRUST = "MMR5_TRUST_REMOTE_CODE"
+"""Environment variable; ``1`` lets code run that a checkpoint brings along."""
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 PROBE_GAIN = 1.3
 """bfloat16 is taken on a CPU when its matrix product is at least this many times faster than float32's."""
@@ -56,6 +65,54 @@ def import_transformers() -> Any:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     return transformers
+
+
+def trusts_code() -> bool:
+    """Whether code that a checkpoint brings along may run: only where :data:`TRUST` is 1; nobody is asked at a terminal."""
+    return os.environ.get(TRUST) == "1"
+
+
+@contextlib.contextmanager
+def load_errors(path: str, kind: str) -> Iterator[None]:
+    """While a checkpoint is loaded, turn what the libraries raise into an error that names the way out.
+
+    Args:
+        path: of the checkpoint.
+        kind: what it is to be, e.g. ``"model"``.
+
+    Raises:
+        ModelNotFoundError: it is missing, damaged, of another kind, or could run code of its own.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except MMR5Error:
+        raise
+    except (*MODEL_ERRORS, SafetensorError) as error:
+        raise ModelNotFoundError(f"{path!r} cannot be loaded as a {kind}: {_way_out(error)}") from error
+
+
+def _way_out(error: BaseException) -> str:
+    said = str(error)
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    first = (lines[0] if lines else type(error).__name__)[:300]
+    if isinstance(error, pickle.UnpicklingError) or "upgrade torch" in said:
+        return (
+            "its weights are pickled and hold more than tensors, or are damaged; a pickle can run code, so it was not opened. "
+            "Take a checkpoint with model.safetensors, or convert it where you trust it: load it with transformers and "
+            "save_pretrained() it"
+        )
+    if "trust_remote_code" in said or "custom code" in said:
+        return f"it brings code of its own, which is run only where {TRUST}=1 is set. Set it if you trust that code"
+    if "SafetensorError" in type(error).__name__:
+        return f"its weights are damaged ({first}): fetch them again"
+    if "torchvision" in said.lower():
+        return f"{first} Run: pip install torchvision (of the same build as torch)"
+    return (
+        f"{first} Give 'mini', a folder with a checkpoint, or a name on the Hugging Face hub (which needs a network, or a copy "
+        "in the hub's cache)"
+    )
 
 
 def pick_device(device: str = "auto") -> torch.device:
@@ -140,22 +197,12 @@ def load_model(
     if folder.is_dir() and (folder / "adapter_config.json").exists() and not (folder / "config.json").exists():
         base = _adapter_base(folder)
         return load_model(base, device=device, dtype=dtype, attention=attention, adapter=str(folder))
-    try:
-        config = transformers.AutoConfig.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        raise ModelNotFoundError(
-            f"no model at {path!r}: {_first_line(error)} Give 'mini', a folder with a checkpoint, or a name on the Hugging Face "
-            "hub (which needs a network, or a copy in the hub's cache)."
-        ) from error
-    seeing = type(config) in transformers.models.auto.modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-    loader = transformers.AutoModelForImageTextToText if seeing else transformers.AutoModelForCausalLM
-    try:
-        model = loader.from_pretrained(path, dtype=dtype, attn_implementation=pick_attention(attention, device, dtype))
-        processor = load_processor(path, config.model_type) if seeing else transformers.AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelNotFoundError(
-            f"the checkpoint {path!r} ({config.model_type}) cannot be loaded: {_first_line(error)}"
-        ) from error
+    with load_errors(path, "model"):
+        _, processor = load_prompting(path)
+        seeing = hasattr(processor, "image_processor")
+        loader = transformers.AutoModelForImageTextToText if seeing else transformers.AutoModelForCausalLM
+        chosen = pick_attention(attention, device, dtype)
+        model = loader.from_pretrained(path, dtype=dtype, attn_implementation=chosen, trust_remote_code=trusts_code())
     if adapter is not None:
         model = merge_adapter(model, adapter)
     return model.to(device).eval(), processor
@@ -197,41 +244,54 @@ def merge_adapter(model: Any, adapter: str) -> Any:
         import peft
     except ImportError as error:
         raise missing_extra("peft", "local", f"load the adapter {adapter!r}") from error
-    try:
-        with warnings.catch_warnings():  # peft asks transformers under an old name
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-            return peft.PeftModel.from_pretrained(model, adapter).merge_and_unload()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ModelNotFoundError(f"the adapter {adapter!r} cannot be loaded onto its base: {_first_line(error)}") from error
+    with load_errors(adapter, "LoRA adapter of its base"), warnings.catch_warnings():
+        # peft asks transformers under an old name
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        return peft.PeftModel.from_pretrained(model, adapter).merge_and_unload()
 
 
-def load_processor(path: str, model_type: str) -> Any:
-    """A vision-language checkpoint's processor, with or without torchvision.
+def load_prompting(path: str) -> tuple[Any, Any]:
+    """A checkpoint's configuration, and its processor where it sees, else its tokenizer; its weights are not read.
 
-    Where torchvision is missing or broken, the Qwen-VL family's processor is built from its PIL image processor, without a
-    video processor (page images need none).
-
-    Raises:
-        ModelNotFoundError: this model type needs torchvision.
+    Call it within :func:`load_errors`.
     """
     transformers = import_transformers()
-    if transformers.utils.is_torchvision_available():
-        return transformers.AutoProcessor.from_pretrained(path)
-    if model_type not in PIL_PROCESSORS:
-        raise ModelNotFoundError(
-            f"the processor of {path!r} ({model_type}) needs torchvision, which is not installed. "
-            "Run: pip install torchvision (of the same build as torch)."
-        )
-    image_processor = transformers.models.qwen2_vl.image_processing_pil_qwen2_vl.Qwen2VLImageProcessorPil.from_pretrained(path)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+    config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=trusts_code())
+    if type(config) in transformers.models.auto.modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return config, load_processor(path, trust_remote_code=trusts_code())
+    return config, transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=trusts_code())
+
+
+def load_processor(path: str, **options: Any) -> Any:
+    """A checkpoint's processor, with or without torchvision.
+
+    Where torchvision is missing or broken, the Qwen-VL family's processor is built from its PIL image processor, without a
+    video processor (page images need none). Call it within :func:`load_errors`.
+
+    Args:
+        path: a folder, or a name on the hub.
+        options: for transformers' ``from_pretrained``.
+    """
+    transformers = import_transformers()
+    try:
+        return transformers.AutoProcessor.from_pretrained(path, **options)
+    except MODEL_ERRORS as error:
+        if transformers.utils.is_torchvision_available():
+            raise
+        try:
+            kind = transformers.AutoConfig.from_pretrained(path).model_type
+        except MODEL_ERRORS:
+            raise error from None
+        if kind not in PIL_PROCESSORS:
+            raise
+    pil = importlib.import_module("transformers.models.qwen2_vl.image_processing_pil_qwen2_vl").Qwen2VLImageProcessorPil
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path, **options)
     template = getattr(tokenizer, "chat_template", None) or _chat_template(Path(path))
-    return pil_processor(model_type, image_processor, tokenizer, template)
+    return pil_processor(kind, pil.from_pretrained(path, **options), tokenizer, template)
 
 
 def pil_processor(model_type: str, image_processor: Any, tokenizer: Any, chat_template: str | None) -> Any:
     """A Qwen-VL processor that holds no video processor."""
-    import importlib
-
     module, name = PIL_PROCESSORS[model_type]
     parent: Any = getattr(importlib.import_module(module), name)
 
@@ -251,24 +311,16 @@ def _chat_template(folder: Path) -> str | None:
     for name in ("chat_template.jinja", "chat_template.json"):
         file = folder / name
         if file.is_file():
-            import json
-
             text = file.read_text(encoding="utf-8")
             return text if name.endswith(".jinja") else str(json.loads(text)["chat_template"])
     return None
 
 
 def _adapter_base(folder: Path) -> str:
-    import json
-
-    base = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
+    with load_errors(str(folder), "LoRA adapter"):
+        base = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
     if not base:
         raise ModelNotFoundError(
             f"{folder} holds an adapter that does not name its base: give the base with adapter={str(folder)!r}"
         )
     return str(base)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:300]

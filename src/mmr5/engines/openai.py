@@ -95,7 +95,7 @@ class OpenAIEngine:
         self._timeout, self._retries = timeout_s, retries
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         self._client = HttpClient(concurrency=concurrency, timeout_s=timeout_s, headers=headers)
-        self._prompts = LocalPrompts(tokenizer) if tokenizer is not None else None
+        self._prompts = LocalPrompts.from_pretrained(tokenizer) if tokenizer is not None else None
         self._handover = Handover(model, Pictures(max_pixels), self._prompts)
         self.reserved: tuple[str, ...] = RESERVED if self._prompts is None else self._prompts.reserved
         known = self._prompts.context_tokens if self._prompts is not None else None

@@ -16,7 +16,7 @@ PROBE_PIXELS = ((612, 792), (1224, 1584))
 
 def describe(folder: str | Path) -> dict[str, str]:
     """What must be equal on both sides: the chat template's fingerprint, the number of special tokens, whether it sees."""
-    prompts = LocalPrompts(folder)
+    prompts = LocalPrompts.from_pretrained(folder)
     return {
         "chat template": prompts.template_fingerprint or "none",
         "special tokens": str(len(prompts.reserved)),

@@ -17,7 +17,6 @@ from mmr5.engines.lean import Decoder, KVCache, Prefix, PrefixCache, Row, cache_
 from mmr5.engines.loading import import_torch
 from mmr5.engines.pruning import LEAD, Pruner
 from mmr5.engines.rendering import pictures
-from mmr5.engines.vision_cache import PageFeatures
 from mmr5.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ class CachedReader:
         tokenizer: Any,
         *,
         image_token: int | None,
-        pages: PageFeatures | None,
+        pages: vision.PageFeatures | None,
         prefix_bytes: int,
         special: bool,
     ) -> None:

@@ -9,63 +9,80 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from mmr5.engines.base import Reply, Request, Sampling
-from mmr5.engines.loading import import_transformers, load_processor
+from mmr5.engines.loading import import_transformers, load_errors, load_prompting
 from mmr5.engines.spans import question_tokens
-from mmr5.errors import EngineError, ModelNotFoundError
+from mmr5.errors import EngineError
 from mmr5.types import ImageSource, Message, Usage
 
 FINGERPRINT_DIGITS = 16
 """Hex digits of the sha256 that name a chat template."""
+COUNTED = 4096
+"""Texts whose length in tokens is remembered: excerpts are cut from the same passages for every question about a document."""
 
 
 class LocalPrompts:
     """A checkpoint's tokenizer, chat template and, where it sees, image processor.
 
     Args:
-        path: folder of the checkpoint (its weights are not read), or its name on the hub.
+        processor: the checkpoint's processor, or its tokenizer.
+        config: the checkpoint's configuration.
+        ends: ids that end a turn by the checkpoint's generation config: one, a list, or None.
 
     Attributes:
+        tokenizer: the checkpoint's.
         images: whether the checkpoint reads pictures.
         image_token: id that stands for a picture in :meth:`ids`, or None.
         reserved: its special tokens, to be neutralised in page text.
         end_ids: ids that end a turn, the checkpoint's own and the tokenizer's.
         context_tokens: most tokens of prompt and reply together, or None when the checkpoint does not say.
-
-    Raises:
-        ModelNotFoundError: there is no such checkpoint.
-        MissingExtraError: the extra ``local`` is not installed.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        transformers = import_transformers()
-        try:
-            config = transformers.AutoConfig.from_pretrained(str(path))
-            self.images = type(config) in transformers.models.auto.modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-            if self.images:
-                self._processor = load_processor(str(path), config.model_type)
-            else:
-                self._processor = transformers.AutoTokenizer.from_pretrained(str(path))
-        except (OSError, ValueError) as error:
-            raise ModelNotFoundError(
-                f"no tokenizer at {str(path)!r}: {error}. Give the folder of the served checkpoint, or its name on the hub"
-            ) from error
-        self._tokenizer = getattr(self._processor, "tokenizer", self._processor)
-        self._lock = threading.Lock()  # a fast tokenizer may be used by one thread at a time
-        token = getattr(self._processor, "image_token_id", None) if self.images else None
+    def __init__(self, processor: Any, config: Any, ends: int | Sequence[int] | None = None) -> None:
+        self._processor = processor
+        self.tokenizer = tokenizer = getattr(processor, "tokenizer", processor)
+        self._lock = lock = threading.Lock()  # a fast tokenizer may be used by one thread at a time
+        self.images = hasattr(processor, "image_processor")
+        token = getattr(processor, "image_token_id", None) if self.images else None
         self.image_token: int | None = getattr(config, "image_token_id", None) if self.images and token is None else token
-        self.reserved = special_words(self._tokenizer)
-        self.end_ids = _end_ids(transformers, str(path), config, self._tokenizer)
+        self.reserved = special_words(tokenizer)
+        given = ends if isinstance(ends, Sequence) else [ends]
+        self.end_ids = tuple(dict.fromkeys(i for i in [*given, tokenizer.eos_token_id] if i is not None))
         context = getattr(config.get_text_config(), "max_position_embeddings", None)
         self.context_tokens = int(context) if context else None
+
+        @lru_cache(COUNTED)
+        def count(text: str) -> int:
+            with lock:
+                return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+        self._count = count
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> LocalPrompts:
+        """Those of a folder (its weights are not read), or of a name on the hub.
+
+        Raises:
+            ModelNotFoundError: there is no such checkpoint.
+            MissingExtraError: the extra ``local`` is not installed.
+        """
+        transformers = import_transformers()
+        with load_errors(str(path), "tokenizer"):
+            config, processor = load_prompting(str(path))
+        try:
+            ends = transformers.GenerationConfig.from_pretrained(str(path)).eos_token_id
+        except OSError:
+            ends = getattr(config.get_text_config(), "eos_token_id", None)
+        return cls(processor, config, ends)
 
     @property
     def template(self) -> str | None:
         """The chat template's text, or None where the checkpoint has none."""
-        return getattr(self._processor, "chat_template", None) or getattr(self._tokenizer, "chat_template", None)
+        return getattr(self._processor, "chat_template", None) or getattr(self.tokenizer, "chat_template", None)
 
     @property
     def template_fingerprint(self) -> str | None:
@@ -73,8 +90,8 @@ class LocalPrompts:
         return None if self.template is None else template_fingerprint(self.template)
 
     def count_tokens(self, text: str) -> int:
-        """Tokens of ``text`` alone, without special tokens."""
-        return len(self.encode(text))
+        """Tokens of ``text`` alone, without special tokens; those of the last :data:`COUNTED` texts are remembered."""
+        return self._count(text)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of ``text`` alone, without special tokens."""
@@ -82,11 +99,11 @@ class LocalPrompts:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids, special tokens dropped."""
-        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def _tokenize(self, text: str, *, special: bool) -> list[int]:
         with self._lock:
-            return list(self._tokenizer(text, add_special_tokens=special)["input_ids"])
+            return list(self.tokenizer(text, add_special_tokens=special)["input_ids"])
 
     def reply(self, written: Sequence[int], prompt_tokens: int, sampling: Sampling) -> Reply:
         """The reply that token ids spell: up to the end of the turn, or to the end of the first stop string.
@@ -124,7 +141,7 @@ class LocalPrompts:
             raise EngineError("words of a prompt with pictures cannot be measured: their places shift as the pictures expand")
         rendered = self.render(request)
         with self._lock:
-            encoded = self._tokenizer(rendered, add_special_tokens=self.images, return_offsets_mapping=True)
+            encoded = self.tokenizer(rendered, add_special_tokens=self.images, return_offsets_mapping=True)
         return range(*question_tokens(rendered, request.measured, encoded["offset_mapping"]))
 
     def expanded(self, ids: Sequence[int], sizes: Sequence[tuple[int, int]]) -> list[int]:
@@ -170,15 +187,6 @@ def special_words(tokenizer: Any) -> tuple[str, ...]:
 def pictures(request: Request) -> list[ImageSource]:
     """The pictures of a prompt, in page order."""
     return [p["image"] for m in request.messages for p in m["content"] if p["type"] == "image"]
-
-
-def _end_ids(transformers: Any, path: str, config: Any, tokenizer: Any) -> tuple[int, ...]:
-    try:
-        given = transformers.GenerationConfig.from_pretrained(path).eos_token_id
-    except OSError:
-        given = getattr(config.get_text_config(), "eos_token_id", None)
-    ids = given if isinstance(given, list) else [given]
-    return tuple(dict.fromkeys(i for i in [*ids, tokenizer.eos_token_id] if i is not None))
 
 
 def _joined(message: Message) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import re
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from mmr5.answer import VERDICTS, format_reply, format_verdict
@@ -28,7 +29,8 @@ Script = Callable[[Request], str] | Sequence[str]
 QUOTED_WORDS = 15
 """Words of the page that a dry run's note on it quotes."""
 _PIECE = re.compile(r"\s*\S+|\s+$")
-_N_PAGES = re.compile(r"id from 1 to (\d+)")
+REMEMBERED = 64
+"""Requests that are kept to be looked at; an engine that serves for days must not keep them all."""
 
 
 class ScriptedEngine:
@@ -37,10 +39,8 @@ class ScriptedEngine:
     Args:
         script: the replies in order (it is an error to run out of them), or a function from a request to its reply, or None for
             the dry run described above.
+        model: the model's name, as shown in results.
         capabilities: what the engine says it can; everything by default.
-
-    Attributes:
-        requests: every request that was seen, in order.
     """
 
     name = "scripted"
@@ -51,7 +51,7 @@ class ScriptedEngine:
     ) -> None:
         self.model = model
         self.capabilities = capabilities or Capabilities(True, True, True, True, True, None)
-        self.requests: list[Request] = []
+        self._seen: deque[Request] = deque(maxlen=REMEMBERED)
         self._lock = threading.Lock()
         self._function: Callable[[Request], str]
         if script is None:
@@ -61,6 +61,12 @@ class ScriptedEngine:
         else:
             replies: Iterator[str] = iter(list(script))
             self._function = lambda request: _next(replies, len(script))
+
+    @property
+    def requests(self) -> list[Request]:
+        """The last :data:`REMEMBERED` requests that were seen, in order."""
+        with self._lock:
+            return list(self._seen)
 
     def count_tokens(self, text: str) -> int:
         """Words of ``text``."""
@@ -72,7 +78,7 @@ class ScriptedEngine:
         replies: list[Reply] = []
         for request in requests:
             with self._lock:
-                self.requests.append(request)
+                self._seen.append(request)
                 text = self._function(request)
             reply = _finish(text, request, sampling)
             if on_text is not None:
@@ -86,7 +92,7 @@ class ScriptedEngine:
         found = []
         for request, given in zip(requests, choices, strict=True):
             with self._lock:
-                self.requests.append(request)
+                self._seen.append(request)
             if tuple(given) == VERDICTS:
                 share = min(max(_overlap(request), 0.01), 0.99)
                 weights = [share, 1 - share]
@@ -102,12 +108,12 @@ class ScriptedEngine:
         found = []
         for request, text in zip(requests, texts, strict=True):
             with self._lock:
-                self.requests.append(request)
+                self._seen.append(request)
             found.append(self._text_score(request, text))
         return found
 
     def _text_score(self, request: Request, text: str) -> TextScore:
-        page = _plain(request).rpartition("\n\nQuestion: ")[0] if request.measured else _plain(request)
+        page = request.page if request.page or request.measured else _plain(request)
         return TextScore(2 * (_shared(text, page) - 1), max(1, self.count_tokens(text)), Usage(_size(request), 0))
 
 
@@ -133,19 +139,15 @@ def _shared(text: str, within: str) -> float:
 
 
 def _overlap(request: Request) -> float:
-    page, _, question = _plain(request).rpartition("\n\nQuestion: ")
-    return _shared(question.split("\n")[0], page)
+    return _shared(request.question, request.page)
 
 
 def _dry_reply(request: Request) -> str:
-    plain = _plain(request)
-    match = _N_PAGES.search(plain)
-    if match is None:
-        page, _, question = plain.partition("Page:")[2].rpartition("\n\nQuestion: ")
-        said = best_passage(question.split("\n")[0], page, size=QUOTED_WORDS) or "nothing in words"
+    n = request.n_pages
+    if not n:
+        said = best_passage(request.question, request.page, size=QUOTED_WORDS) or "nothing in words"
         return f" Says: {said}" if request.prefill else format_verdict(_overlap(request) > 0.5, f"Says: {said}")
-    n = int(match[1])
-    if "<think>" not in plain:
+    if not request.think:
         return format_reply(range(n))
     return format_reply(range(n), [f"a scripted engine does not look at pages; this is number {i + 1} of {n}." for i in range(n)])
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mmr5.cache import Cache, digest
@@ -25,10 +24,8 @@ from mmr5.engines.lean import Decoder, supported
 from mmr5.engines.loading import import_torch, import_transformers, load_model, pick_device, pick_dtype
 from mmr5.engines.pruning import kept_count
 from mmr5.engines.reading import CachedReader, PlainReader, Prompt, Reader
-from mmr5.engines.rendering import pictures, render, special_words
-from mmr5.engines.spans import question_tokens
-from mmr5.engines.vision import Tower
-from mmr5.engines.vision_cache import PageFeatures
+from mmr5.engines.rendering import LocalPrompts, pictures
+from mmr5.engines.vision import PageFeatures, Tower
 from mmr5.engines.writing import Detokenizer, Streamer
 from mmr5.errors import ConfigError, ContextLengthError, EngineError
 from mmr5.pages.images import DEFAULT_MAX_PIXELS
@@ -39,8 +36,6 @@ if TYPE_CHECKING:
 KEPT_BYTES = 512_000_000
 """Memory for the features of pages, and as much for the states of shared openings, unless a tenth of the free memory is less."""
 KEPT_SHARE = 0.1
-COUNTED = 4096
-"""Texts whose length in tokens is remembered: excerpts are cut from the same passages for every question about a document."""
 
 T = TypeVar("T")
 
@@ -84,26 +79,27 @@ class TransformersEngine:
         self.batch_tokens = batch_tokens
         self._model = model
         self._processor = processor
-        self._tokenizer = getattr(processor, "tokenizer", processor)
-        self._eos = _end_ids(model, self._tokenizer)
+        self._prompts = prompts = LocalPrompts(processor, model.config, _ends(model))
+        self._tokenizer = prompts.tokenizer
+        if not prompts.end_ids:
+            raise ConfigError("the tokenizer names no end-of-text token: replies could not end")
+        self._eos = list(prompts.end_ids)
         self._pad = self._tokenizer.pad_token_id if self._tokenizer.pad_token_id is not None else self._eos[0]
         model.generation_config = import_transformers().GenerationConfig(eos_token_id=self._eos, pad_token_id=self._pad)
         self.capabilities = Capabilities(
             score_choices=True,
             score_text=True,
             prefill=True,
-            images=hasattr(processor, "image_processor"),
-            context_tokens=_context(model),
+            images=prompts.images,
+            context_tokens=prompts.context_tokens,
             constrain=True,
         )
-        self.reserved = special_words(self._tokenizer)
+        self.reserved = prompts.reserved
         self._spelling: Spelling | None = None
         self._token_bytes = token_bytes(model)
         free = free_memory(self.device)
         if keep_bytes is None:
             keep_bytes = KEPT_BYTES if free is None else min(KEPT_BYTES, int(free * KEPT_SHARE))
-        words = self._tokenizer  # not through self, which would keep the model alive in a cycle
-        self._count = lru_cache(COUNTED)(lambda text: len(words(text, add_special_tokens=False)["input_ids"]))
         self._reader: Reader = PlainReader(model, processor, pad=self._pad, max_pixels=max_pixels)
         if caches and supported(model) and (not self.capabilities.images or _seen_page_by_page(model, processor)):
             self._reader = self._cached_reader(keep_bytes, identity, store)
@@ -169,8 +165,8 @@ class TransformersEngine:
         )
 
     def count_tokens(self, text: str) -> int:
-        """Tokens of ``text`` alone, without special tokens; those of the last :data:`COUNTED` texts are remembered."""
-        return self._count(text)
+        """Tokens of ``text`` alone, without special tokens."""
+        return self._prompts.count_tokens(text)
 
     def generate(self, requests: Sequence[Request], sampling: Sampling, on_text: OnText | None = None) -> list[Reply]:
         """One reply a request, in order; ``on_text`` hears each token as it is written."""
@@ -192,11 +188,11 @@ class TransformersEngine:
         At every place where the choices part, the softmax runs over the tokens that lead to a choice; a choice's
         log-probability is the sum along its path. The requests share one prefill each and one step per shared opening.
         """
-        paths = [token_paths(self._ids, r.prefill, c) for r, c in zip(requests, choices, strict=True)]
+        paths = [token_paths(self._prompts.encode, r.prefill, c) for r, c in zip(requests, choices, strict=True)]
         longest = max((len(p) for given in paths for p in given), default=1)
 
         def run(prompts: Sequence[Prompt], places: Sequence[int]) -> list[ChoiceScores]:
-            measured = [self._measured(p.text, p.request) for p in prompts]
+            measured = [self._measured(p.request) for p in prompts]
             spans, words = [span for span, _ in measured], [ids for _, ids in measured]
             return decoding.score_choices(self._reader, prompts, [paths[i] for i in places], spans, words)
 
@@ -204,7 +200,7 @@ class TransformersEngine:
 
     def score_text(self, requests: Sequence[Request], texts: Sequence[str]) -> list[TextScore]:
         """Mean log-probability of each text as what the assistant says next."""
-        ids = [tuple(self._ids(t)) for t in texts]
+        ids = [tuple(self._prompts.encode(t)) for t in texts]
         empty = [i for i, tokens in enumerate(ids) if not tokens]
         if empty:
             raise ConfigError(f"text {empty[0]} to score is {texts[empty[0]]!r}: it has no tokens")
@@ -215,11 +211,7 @@ class TransformersEngine:
 
     def render(self, request: Request) -> str:
         """The prompt as one string, in the checkpoint's own chat template, prefill included."""
-        return render(self._processor, request, images=self.capabilities.images)
-
-    def _ids(self, text: str) -> list[int]:
-        found: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        return found
+        return self._prompts.render(request)
 
     def _guard(self, request: Request) -> Guard | None:
         """What watches over the reply to a request whose answer is constrained."""
@@ -294,16 +286,12 @@ class TransformersEngine:
                 "a smaller text budget or max_pixels, or fewer new tokens"
             )
 
-    def _measured(self, rendered: str, request: Request) -> tuple[decoding.Span, list[int]]:
+    def _measured(self, request: Request) -> tuple[decoding.Span, list[int]]:
         """Where a request's measured words stand, and their tokens."""
-        if not request.measured:
+        if not (places := self._prompts.measured(request)):
             return (0, 0, 0), []
-        if pictures(request):
-            raise EngineError("words of a prompt with pictures cannot be measured: their places shift as the pictures expand")
-        encoded = self._tokenizer(rendered, add_special_tokens=False, return_offsets_mapping=True)
-        ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
-        first, past = question_tokens(rendered, request.measured, offsets)
-        return (first, past, len(ids)), ids[first:past]
+        ids = self._prompts.ids(request)
+        return (places.start, places.stop, len(ids)), ids[places.start : places.stop]
 
 
 def _seen_page_by_page(model: Any, processor: Any) -> bool:
@@ -312,17 +300,6 @@ def _seen_page_by_page(model: Any, processor: Any) -> bool:
     return known and type(processor.image_processor).__name__.startswith("Qwen2VLImageProcessor")
 
 
-def _end_ids(model: Any, tokenizer: Any) -> list[int]:
-    """Every id that ends a turn: the checkpoint's own and the tokenizer's."""
-    given = model.generation_config.eos_token_id if getattr(model, "generation_config", None) is not None else None
-    ids = given if isinstance(given, list) else [given]
-    found = [i for i in [*ids, tokenizer.eos_token_id] if i is not None]
-    if not found:
-        raise ConfigError("the tokenizer names no end-of-text token: replies could not end")
-    return list(dict.fromkeys(found))
-
-
-def _context(model: Any) -> int | None:
-    config = model.config.get_text_config()
-    value = getattr(config, "max_position_embeddings", None)
-    return int(value) if value else None
+def _ends(model: Any) -> int | list[int] | None:
+    """Ids that end a turn by the checkpoint's generation config."""
+    return getattr(getattr(model, "generation_config", None), "eos_token_id", None)

@@ -66,7 +66,7 @@ class VLLMEngine:
             EngineError: vLLM cannot load it.
         """
         vllm = import_vllm()
-        prompts = LocalPrompts(path)
+        prompts = LocalPrompts.from_pretrained(path)
         try:
             llm = vllm.LLM(model=path, **{"dtype": dtype, "generation_config": "vllm", "seed": 0, **options})
         except (ValueError, RuntimeError) as error:

@@ -45,4 +45,5 @@ def request(engine: Engine, query: str, page: Page, settings: MethodSettings) ->
         reserved=engine.reserved,
     )
     shared = len(messages[-1]["content"]) if inputs.is_whole(page, texts) else 0
-    return Request(messages, shared=shared, keep=settings.keep, question=prompt.neutralise(query, engine.reserved))
+    question = prompt.neutralise(query, engine.reserved)
+    return Request(messages, shared=shared, keep=settings.keep, question=question, page=texts[0] if texts else "")

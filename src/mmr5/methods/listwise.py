@@ -116,7 +116,8 @@ def request(
         texts=inputs.texts(candidates.query, candidates.pages, settings.view, budget, engine),
         reserved=engine.reserved,
     )
-    return Request(messages, prefill, keep=settings.keep, question=prompt.neutralise(candidates.query, engine.reserved))
+    question = prompt.neutralise(candidates.query, engine.reserved)
+    return Request(messages, prefill, keep=settings.keep, question=question, n_pages=len(candidates), think=think)
 
 
 def budgets(engine: Engine, batch: Sequence[Candidates], settings: MethodSettings, *, think: bool) -> tuple[MethodSettings, int]:

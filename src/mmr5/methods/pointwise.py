@@ -73,6 +73,7 @@ def request(engine: Engine, query: str, page: Page, settings: MethodSettings) ->
         shared=len(messages[-1]["content"]) - 1 if again else 0,
         keep=settings.keep,
         question=question,
+        page=texts[0] if texts else "",
     )
 
 

@@ -69,7 +69,11 @@ def _rests_on_base(folder: Path) -> bool:
     file = folder / "adapter_config.json"
     if not file.is_file() or (folder / "config.json").is_file():
         return False
-    return bool(json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path") == BASE)
+    try:
+        said = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelNotFoundError(f"{str(file)!r} is not JSON ({error}): save the adapter again") from error
+    return isinstance(said, dict) and said.get("base_model_name_or_path") == BASE
 
 
 def check_name(name: str) -> None:

@@ -6,8 +6,7 @@ from mmr5.cache import Cache
 from mmr5.engines.base import Request
 from mmr5.engines.loading import load_model
 from mmr5.engines.transformers import TransformersEngine
-from mmr5.engines.vision import Features, Tower, positions
-from mmr5.engines.vision_cache import PageFeatures, pack, unpack
+from mmr5.engines.vision import Features, PageFeatures, Tower, pack, positions, unpack
 from support.tiny import Picture
 
 SIZES = [(84, 112), (30, 200), (500, 333), (56, 56), (333, 500)]
