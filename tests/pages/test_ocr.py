@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmr5.errors import EngineError, MissingExtraError
-from mmr5.pages import ocr
+from mmr5.pages import ocr, tesseract
 from mmr5.pages.images import ImageBytes
 from mmr5.pages.layout import TextBox, reading_order
-from mmr5.pages.ocr import Recognition, read_picture, recognise
+from mmr5.pages.ocr import Recognition, read_picture, recognise, recognise_picture
 
 LINES = ["Annual report on reservoirs", "Repairs cost 4,250 euros", "The dam was closed in May"]
 
@@ -45,6 +45,34 @@ def test_two_columns_are_read_one_after_the_other():
     right = [line(210, 41 + 14 * i, 398) for i in range(7)]
     title, footer = line(80, 0, 320), line(90, 160, 310)
     assert reading_order([*right, footer, *left, title]) == [[15], *([8 + i] for i in range(7)), *([i] for i in range(7)), [7]]
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_several_columns_are_read_one_after_the_other(count):
+    boxes = [line(210 * k, 14 * i + k, 210 * k + 190 - 3 * (i % 3)) for i in range(20) for k in range(count)]
+    title = line(100, -40, 210 * count - 100)
+    assert reading_order([*boxes, title]) == [[20 * count], *([count * i + k] for k in range(count) for i in range(20))]
+
+
+def test_a_doubtful_result_is_read_again_when_packs_are_installed(make_picture, encode, cache, monkeypatch):
+    calls = []
+    monkeypatch.setattr(ocr, "recognise", lambda image: calls.append(image.size) or Recognition("?", (), "in doubt"))
+    data = encode(make_picture(LINES))
+    monkeypatch.setattr(tesseract, "installed", lambda: ())
+    assert [recognise_picture(ImageBytes(data), cache).doubt for _ in range(2)] == ["in doubt"] * 2
+    assert len(calls) == 1
+    monkeypatch.setattr(tesseract, "installed", lambda: ("osd", "rus"))
+    recognise_picture(ImageBytes(data), cache)
+    assert len(calls) == 2
+
+
+def test_equal_pixels_of_other_files_are_recognised_once(make_picture, encode, cache, monkeypatch):
+    calls = []
+    whole = Recognition("read", (ocr.Line(0, 4, (0.1, 0.2, 0.3, 0.4), 0.9),), None, 90)
+    monkeypatch.setattr(ocr, "recognise", lambda image: calls.append(image.size) or whole)
+    for kind in ("PNG", "TIFF"):
+        assert recognise_picture(ImageBytes(encode(make_picture(LINES), kind)), cache) == whole
+    assert len(calls) == 1
 
 
 def test_rows_of_a_table_stay_together():

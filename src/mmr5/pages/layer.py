@@ -561,7 +561,8 @@ def _edit(layer: Any, text: str, dropped: set[int], inserted: Sequence[tuple[str
         if not continues and " ".join(words.split()) in seen:
             continue
         end, joined = _place(lines, rect, continues, len(text))
-        places.setdefault(end, []).append(((" " if joined else "\n") + words, rect))
+        words = f" {words}" if joined else f"\n{words}" if end else f"{words}\n"
+        places.setdefault(end, []).append((words, rect))
     out: list[str] = []
     origins: list[int | Rect] = []
     for i in range(len(text) + 1):
@@ -598,5 +599,5 @@ def _place(lines: Sequence[tuple[int, Rect]], rect: Rect, continues: bool, last:
         beside = [(box[2], end) for end, box in lines if box[1] - 2 <= middle <= box[3] + 2 and box[2] <= rect[2]]
         if beside:
             return max(beside)[1], True
-    above = [end for end, box in lines if box[1] >= middle]
-    return (max(above) if above else 0 if lines and not above and continues else last), False
+    above = [end for end, box in lines if (box[1] + box[3]) / 2 >= middle]
+    return (max(above) if above else 0 if lines else last), False

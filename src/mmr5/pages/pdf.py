@@ -25,7 +25,7 @@ from mmr5.pages.layer import (
     text_page,
     union,
 )
-from mmr5.pages.plausible import unlikely_lines
+from mmr5.pages.plausible import is_unlikely, unlikely_lines
 from mmr5.pages.text import clean, clean_places, layer_problem
 from mmr5.types import Box
 
@@ -140,37 +140,47 @@ class PdfBoxes:
         with pdfium.open_document(self.file.path) as document, pdfium.open_page(document, self.index) as page:
             with text_page(page) as layer:
                 raw = read_layer(page, layer, document.formenv)
-                _, places = clean_places(raw.text)
-                origins = [raw.origins[place] for place in places[max(0, start) : end]]
+                text, places = clean_places(raw.text)
                 indices = character_indices(layer, layer.get_text_range())
-                rects = [origin if isinstance(origin, tuple) else character_box(layer, indices[origin]) for origin in origins]
-            frame = PageFrame.of(page)
-        return lines_of([frame(rect) for rect in dict.fromkeys(rects) if rect is not None])
+                # The page may be turned for the time of reading: its lines run from left to right in this frame.
+                along = PageFrame.of(page)
+                rects = [
+                    None if text[i] == "\n" else _place(layer, indices, raw.origins[places[i]])
+                    for i in range(max(0, start), min(end, len(text)))
+                ]
+            shown = PageFrame.of(page)
+        return [shown(line) for line in lines_of(rects, along)]
 
 
-def lines_of(boxes: Sequence[Rect]) -> list[Box]:
-    """Boxes of lines around boxes of characters, which come in reading order.
+def _place(layer: Any, indices: Sequence[int], origin: int | Rect) -> Rect | None:
+    return origin if isinstance(origin, tuple) else character_box(layer, indices[origin])
 
-    A line goes on along either axis, as long as the next character overlaps the line's last one across it.
+
+def lines_of(rects: Sequence[Rect | None], along: PageFrame) -> list[Rect]:
+    """Boxes of lines around boxes of characters in reading order.
+
+    Args:
+        rects: the characters' boxes; None for a line end and a character without ink.
+        along: the frame in which the lines run from left to right.
     """
     lines: list[list[Rect]] = []
-    for box in boxes:
-        if lines and _is_beside(lines[-1], box):
-            lines[-1].append(box)
+    for rect in rects:
+        if rect is None:
+            continue
+        if lines and _goes_on(along(union(lines[-1])), along(lines[-1][-1]), along(rect)):
+            lines[-1].append(rect)
         else:
-            lines.append([box])
+            lines.append([rect])
     return [union(line) for line in lines]
 
 
-def _is_beside(line: Sequence[Rect], box: Rect) -> bool:
-    last, around = line[-1], union(line)
-    across = min(around[3], box[3]) - max(around[1], box[1])
-    along = min(around[2], box[2]) - max(around[0], box[0])
-    height, width = box[3] - box[1], box[2] - box[0]
-    if len(line) > 1:
-        is_row = around[2] - around[0] >= around[3] - around[1]
-        return across > -0.2 * height and box[0] > last[0] - 2 * width if is_row else along > -0.2 * width
-    return across > 0 or along > 0.5 * width
+def _goes_on(line: Rect, last: Rect, new: Rect) -> bool:
+    """Whether a character stands in the height of a line, and not far before its last one."""
+    slack = 0.3 * max(line[3] - line[1], new[3] - new[1])
+    is_level = new[1] <= line[3] + slack and new[3] >= line[1] - slack
+    middle = (new[1] + new[3]) / 2
+    is_centred = line[1] - slack <= middle <= line[3] + slack
+    return is_level and is_centred and new[0] >= last[0] - 3 * max(new[2] - new[0], last[2] - last[0])
 
 
 def render_scale(width: float, height: float, max_pixels: int | None) -> float:
@@ -271,13 +281,14 @@ def _read_page(document: Any, index: int) -> PdfPage | None:
     from pypdfium2 import PdfiumError
 
     try:
-        with pdfium.open_page(document, index) as page, text_page(page) as layer:
-            raw = read_layer(page, layer, document.formenv)
+        with pdfium.open_page(document, index) as page:
             size = page.get_size()
-            text, problem = clean(raw.text), layer_problem(raw.text)
-            unlikely = [] if problem else unlikely_lines(text)
-            if unlikely:
-                unlikely = sorted({*unlikely, *_lines_in_bad_fonts(layer, raw)})
+            with text_page(page) as layer:
+                raw = read_layer(page, layer, document.formenv)
+                text, problem = clean(raw.text), layer_problem(raw.text)
+                unlikely = [] if problem else unlikely_lines(text)
+                if unlikely:
+                    unlikely = sorted({*unlikely, *_lines_in_bad_fonts(layer, raw)})
     except (PageError, PdfiumError):
         return None
     return PdfPage(
@@ -301,6 +312,6 @@ def _lines_in_bad_fonts(layer: Any, raw: RawLayer) -> set[int]:
     found: set[int] = set()
     for positions in characters_by_font(layer, own, character_indices(layer, own)).values():
         mine = set(positions)
-        if unlikely_lines("".join(char if i in mine else " " for i, char in enumerate(own)).strip()):
+        if is_unlikely("".join(char if i in mine else " " for i, char in enumerate(own))):
             found.update(line_of[i] for i in positions if i in line_of and own[i].isalpha())
     return found

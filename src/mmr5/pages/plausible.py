@@ -18,13 +18,15 @@ MAX_RARE_OF_LINE = 0.14
 """Most rare pairs, as a share of a line's pairs of letters."""
 MAX_RARE_OF_RUN = 0.17
 """Most rare pairs of consecutive lines that are each above :data:`MAX_RARE_OF_LINE`, together."""
+MAX_RARE_OF_FONT = 0.09
+"""Most rare pairs of all words in one font, on a page that has unlikely lines."""
 MIN_PAIRS_OF_LINE = 12
 MIN_PAIRS_OF_RUN = 50
 """With fewer pairs than these, nothing is judged."""
 MIN_WORDS = 0.45
 """Fewest letters in plain words (not in names of programs, formulas, capitals), as a share of a run's characters."""
 MIN_HAN = 20
-MIN_COMMON_HAN = 0.12
+MIN_COMMON_HAN = 0.2
 """Fewest common characters among Chinese ones; natural Chinese and Japanese pages have at least 35 %."""
 
 MAX_ODD_WORDS = 0.16
@@ -54,6 +56,8 @@ _COMMON_HAN = frozenset(
     "這個們來為國說時會對過發後裡種經麼學現當沒動還進樣開從實軍無與長機關點業將兩間問應戰頭體見產話給東聲員論處義幾條氣題爾別變總電數報結務場計資許統區隊書則聽達難權設類據邊張該規萬術領確傳師觀識帶導爭運"
     "本語文書字体行間組版約物場合用使時変対応処理値図表示形式設定方法年月日次例参照関数出力入力前後同名作成内容指定確認読込線数値項目必要可能全部選択追加結果分析変数標準機能情報記述番号位置以上以下等最初最後"
 )
+_MIN_HAN_RANGE = 256
+"""An alphabet that was moved among the Chinese characters stays together; Chinese text is spread over thousands."""
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 _WORD = re.compile(r"(?:(?<=[\s(\"“„«'’-])|^)[^\W\d_]{3,}(?=[\s).,;:!?\"”“»'’-]|$)")
 
@@ -69,6 +73,15 @@ def unlikely_lines(text: str) -> list[int]:
         if _han_is_unlikely(text):
             return [i for i, line in enumerate(lines) if _HAN.search(line)]
     return _rare_runs(lines)
+
+
+def is_unlikely(text: str) -> bool:
+    """Whether all words of a text together, such as those in one font, look like none of any language."""
+    words = [word for word in _WORD.findall(text) if not word.isupper()]
+    pairs = sum(map(len, words)) - len(words)
+    if pairs >= MIN_PAIRS_OF_RUN and sum(map(_count_rare, words)) > MAX_RARE_OF_FONT * pairs:
+        return True
+    return _han_is_unlikely(text)
 
 
 def _may_be_unlikely(text: str) -> bool:
@@ -146,4 +159,6 @@ def _han_is_unlikely(text: str) -> bool:
     han = _HAN.findall(text)
     if len(han) < MIN_HAN:
         return False
+    if ord(max(han)) - ord(min(han)) < _MIN_HAN_RANGE:
+        return True
     return sum(char in _COMMON_HAN for char in han) < MIN_COMMON_HAN * len(han)

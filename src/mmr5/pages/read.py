@@ -404,6 +404,8 @@ def _take_recognised(draft: _Draft, recognised: recognition.Recognition, ocr: Oc
         if content.unlikely:
             found = with_lines_recognised(own, content.unlikely, recognised)
             keep = is_false_alarm(own, content.unlikely, recognised.text)
+        elif content.unseen > COVERED:
+            keep = False
         else:
             found = with_stamps(own, found) if content.coverage >= COVERED else found
             keep = count_visible(layer) >= count_visible(found.text)
