@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from mmr5.engines import ENGINES, open_engine
+from mmr5.engines import open_engine
+from mmr5.settings import ENGINES
 from mmr5.engines.openai import OpenAIEngine
 from mmr5.engines.scripted import ScriptedEngine
 from mmr5.engines.transformers import TransformersEngine
