@@ -30,7 +30,7 @@ from typing import Any
 
 from mmr5.corpora import load_corpus
 from mmr5.scale.driver import rerank_run
-from mmr5.scale.pieces import Outcome, Piece
+from mmr5.scale.shards import Outcome, Piece
 from mmr5.scale.worker import Job
 from mmr5.settings import EvaluationSettings, WorkerSettings
 

@@ -80,7 +80,7 @@ def body(documents: int) -> dict[str, Any]:
 def serve(port: int, model_ms: float, queue_wait: float) -> None:
     """The server under test."""
     from mmr5.cli.serve import open_port, run
-    from mmr5.engines.base import Request
+    from mmr5.engines.protocol import Request
     from mmr5.engines.scripted import ScriptedEngine
     from mmr5.reranker import Reranker
     from mmr5.server.app import create_app

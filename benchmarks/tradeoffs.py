@@ -22,10 +22,10 @@ from typing import Any
 
 from mmr5 import metrics
 from mmr5.corpora import load_corpus
-from mmr5.engines import pruning
 from mmr5.engines.loading import import_torch
+from mmr5.engines.runtime import pruning
 from mmr5.engines.transformers import DEFAULT_MAX_PIXELS, TransformersEngine
-from mmr5.methods import Settings, method
+from mmr5.methods import MethodSettings, method
 from mmr5.models import resolve
 from mmr5.types import Candidates
 
@@ -91,7 +91,7 @@ class Bench:
     def measure(self, name: str, setting: str, **options: Any) -> Outcome:
         """Ask all questions by one method under one setting; the second of two passes over a few is a warm-up."""
         view = "image" if self.engine.capabilities.images else "text"
-        settings = Settings(view=view, **{**self._options, **options})
+        settings = MethodSettings(view=view, **{**self._options, **options})
         rank = method(name)
         rank(self.engine, self.lists[:2], settings)
         self._forget()

@@ -21,7 +21,7 @@ import PIL.Image
 import uvicorn
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from mmr5.engines.base import OnText, Reply, Request, Sampling
+from mmr5.engines.protocol import OnText, Reply, Request, Sampling
 from mmr5.engines.scripted import ScriptedEngine
 from mmr5.reranker import Reranker
 from mmr5.server.app import create_app

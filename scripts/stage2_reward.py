@@ -23,7 +23,7 @@ from mmr5 import Reranker
 from mmr5.corpora import load_corpus
 from mmr5.data.conversations import Conversations
 from mmr5.data.rows import ListRow, PageRow, read_rows
-from mmr5.engines.base import Request, Sampling
+from mmr5.engines.protocol import Request, Sampling
 from mmr5.evaluation.statistics import RESAMPLES
 from mmr5.rewards import verdict_format_reward
 from mmr5.training.config import TrainingConfig, load_config

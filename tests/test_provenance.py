@@ -9,7 +9,7 @@ from mmr5 import provenance
 from mmr5.corpora import Corpus, Document, Question
 from mmr5.evaluation.provenance import provenance as of_evaluation
 from mmr5.training.config import load_config
-from mmr5.training.folder import provenance as of_training
+from mmr5.training.run_dir import provenance as of_training
 
 
 def git(folder, *words):

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmr5 import prompt
 from mmr5.engines.loading import import_torch, import_transformers, pil_processor
-from mmr5.training.loading import save_whole
+from mmr5.training.base_model import save_whole
 from vision_proof.scenes import all_words
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")

@@ -31,7 +31,7 @@ from mmr5.errors import ReplyError
 from mmr5.types import Issue
 
 ANSWER_END = "</answer>"
-STRANGER = 0
+NOT_AN_ID = 0
 """Stands in ``raw_ids`` for an item that is no usable id; ids are one-based, so it is out of range for every n."""
 
 VERDICTS = ("Yes", "No")
@@ -120,7 +120,7 @@ def parse(reply: str, n: int, *, think: bool = True, truncated: bool = False, st
         Issue.NO_ANSWER: not parts.opened or (not raw and n > 0),
         Issue.NO_THINK: think and not parts.reasoning,
         Issue.DUPLICATE: len(in_range) > len(predicted),
-        Issue.OUT_OF_RANGE: any(i != STRANGER and not 1 <= i <= n for i in raw),
+        Issue.OUT_OF_RANGE: any(i != NOT_AN_ID and not 1 <= i <= n for i in raw),
         Issue.MISSING: parts.opened and bool(raw) and len(predicted) < n,
         Issue.TRUNCATED: truncated or parts.thinking or (parts.opened and not parts.closed),
         Issue.NOT_A_NUMBER: not numeric,
@@ -506,7 +506,7 @@ def _ids(answer: str, n: int) -> tuple[tuple[int, ...], bool]:
         elif kind == "int" or (kind == "float" and set(written.partition(".")[2]) <= set("0٠")):
             ids.append(_whole(written.partition(".")[0], n) * (-1 if sign == "-" else 1))
         else:
-            ids.append(STRANGER)
+            ids.append(NOT_AN_ID)
         if len(ids) >= most:
             break
     return tuple(ids), numeric

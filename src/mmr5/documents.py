@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from mmr5.cache import Cache
 from mmr5.errors import EngineError, InputError, MissingExtraError, PageError, SourceNotFoundError
 from mmr5.pages import ImageBytes, ImageFile, ImageObject, PdfPageImage
 from mmr5.pages import ocr as recognition
 from mmr5.pages.files import HEAD_BYTES, Kind, StoredFile, kind_of, known_kind
 from mmr5.pages.images import picture_size
 from mmr5.pages.read import CHECK_PIXELS
+from mmr5.storage.cache import Cache
 from mmr5.types import ImageSource, Page, View
 
 _DATA = re.compile(r"data:([\w.+*-]+/[\w.+*-]+)?((?:;[^;,\s]*)*),", re.IGNORECASE)

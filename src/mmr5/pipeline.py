@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from mmr5 import documents
-from mmr5.cache import Cache
 from mmr5.errors import InputError
 from mmr5.fusion import fuse
-from mmr5.methods.hearing import OnWriting, of_one
+from mmr5.methods.streaming import TextCallback, for_one_list
 from mmr5.reranker import Reranker, build_result
 from mmr5.retrieval import Retriever, open_retriever, top_candidates
 from mmr5.settings import SearchSettings
+from mmr5.storage.cache import Cache
 from mmr5.types import Candidates, Page, Progress, Ranking, RerankResult, View
 
 DEFAULT_CANDIDATES = 10
@@ -80,7 +80,7 @@ class Searcher:
         Raises:
             InputError: an empty question, no pages, or what is no page and no document.
         """
-        return self.search_many([query], pages, top_n=top_n, on_text=of_one(on_text))[0]
+        return self.search_many([query], pages, top_n=top_n, on_text=for_one_list(on_text))[0]
 
     def search_many(
         self,
@@ -88,7 +88,7 @@ class Searcher:
         pages: Iterable[object],
         *,
         top_n: int | None = None,
-        on_text: OnWriting | None = None,
+        on_text: TextCallback | None = None,
     ) -> list[RerankResult]:
         """:meth:`search` for several questions about the same pages, in shared batches; ``on_text`` as in its ``rank_many``."""
         queries = [documents.clean_question(query) for query in queries]
@@ -118,7 +118,7 @@ class Searcher:
         scores = (self.index(pages) if index is None else index).scores(query)
         return top_candidates(query, pages, scores, self.n_candidates, scored=self.retriever != "none")
 
-    def rank(self, batch: Sequence[Candidates], *, on_text: OnWriting | None = None) -> list[Ranking]:
+    def rank(self, batch: Sequence[Candidates], *, on_text: TextCallback | None = None) -> list[Ranking]:
         """Rank candidate lists by the model and, where they have first-stage scores, fuse both (see :func:`mmr5.fusion.fuse`).
 
         Notes are written on the pages on top of the fused order; ``on_text`` as for :meth:`mmr5.Reranker.rank_many`.

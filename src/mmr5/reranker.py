@@ -10,16 +10,16 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 from mmr5 import documents, prompt
-from mmr5.cache import Cache
-from mmr5.engines.base import Engine
-from mmr5.engines.open import open_engine
+from mmr5.engines.opening import open_engine
+from mmr5.engines.protocol import Engine
 from mmr5.errors import ConfigError, InputError
 from mmr5.excerpts import best_passage
 from mmr5.methods import Adjust
 from mmr5.methods import method as find_method
-from mmr5.methods.hearing import OnWriting, at_places, of_one
+from mmr5.methods.streaming import TextCallback, at_places, for_one_list
 from mmr5.models import Recipe
 from mmr5.settings import MethodSettings, ModelSettings, check_names
+from mmr5.storage.cache import Cache
 from mmr5.types import Candidates, Progress, RankedPage, Ranking, RerankResult, View
 
 EVIDENCE_WORDS = 45
@@ -139,7 +139,7 @@ class Reranker:
         return prompt.fingerprint(self.method, self.view) if self.method in prompt.METHODS else "none"
 
     def rank_many(
-        self, batch: Sequence[Candidates], *, on_text: OnWriting | None = None, adjust: Adjust | None = None
+        self, batch: Sequence[Candidates], *, on_text: TextCallback | None = None, adjust: Adjust | None = None
     ) -> list[Ranking]:
         """Rank many candidate lists at once by the model alone; positions are within each list.
 
@@ -174,10 +174,10 @@ class Reranker:
             PageError: a picture that cannot be read.
             MissingExtraError: the text in a picture is needed, and the extra ``ocr`` is not installed.
         """
-        return self.rerank_many([(query, pages)], top_n=top_n, on_text=of_one(on_text))[0]
+        return self.rerank_many([(query, pages)], top_n=top_n, on_text=for_one_list(on_text))[0]
 
     def rerank_many(
-        self, items: Sequence[tuple[str, Iterable[object]]], *, top_n: int | None = None, on_text: OnWriting | None = None
+        self, items: Sequence[tuple[str, Iterable[object]]], *, top_n: int | None = None, on_text: TextCallback | None = None
     ) -> list[RerankResult]:
         """:meth:`rerank` for many questions, each over its own pages; ``on_text`` as :meth:`rank_many`.
 
@@ -196,7 +196,7 @@ class Reranker:
             results.update(zip(places, found, strict=True))
         return [results[i] for i in range(len(batch))]
 
-    def _results(self, batch: Sequence[Candidates], top_n: int | None, on_text: OnWriting | None) -> list[RerankResult]:
+    def _results(self, batch: Sequence[Candidates], top_n: int | None, on_text: TextCallback | None) -> list[RerankResult]:
         start = time.perf_counter()
         rankings = self.rank_many(batch, on_text=on_text)
         spent = (time.perf_counter() - start) * 1000 / max(1, len(batch))

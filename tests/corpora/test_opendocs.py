@@ -9,12 +9,12 @@ import threading
 
 import pytest
 
-from mmr5.cache import Cache
 from mmr5.cli.main import main
 from mmr5.corpora import debian, load_corpus
 from mmr5.corpora.opendocs import Origin, annotations_folder, fetch_documents, fetch_opendocs, pdf_folder
 from mmr5.corpora.records import Document
 from mmr5.errors import CorpusError, EngineError, InputError, MissingExtraError
+from mmr5.storage.cache import Cache
 
 PDFS = {name: f"%PDF-1.4 {name}".encode() for name in ("one", "two", "link")}
 PATHS = {"one": "/usr/share/doc/pack/one.pdf", "two": "/usr/share/doc/pack/two.pdf.gz", "link": "/usr/share/doc/pack/link.pdf"}

@@ -12,7 +12,7 @@ from mmr5.data.candidates import CandidateList
 from mmr5.data.notes import open_notes
 from mmr5.data.reasoning import reason
 from mmr5.data.teacher import TeacherSettings
-from mmr5.engines.base import Capabilities, Reply
+from mmr5.engines.protocol import Capabilities, Reply
 from mmr5.types import Page, Usage
 
 PAGES = 8

@@ -2,11 +2,11 @@ import pytest
 import torch
 
 from mmr5 import prompt
-from mmr5.cache import Cache
-from mmr5.engines.base import Request
 from mmr5.engines.loading import load_model
+from mmr5.engines.protocol import Request
+from mmr5.engines.runtime.vision import Features, PageFeatures, Tower, pack, positions, unpack
 from mmr5.engines.transformers import TransformersEngine
-from mmr5.engines.vision import Features, PageFeatures, Tower, pack, positions, unpack
+from mmr5.storage.cache import Cache
 from support.tiny import Picture
 
 SIZES = [(84, 112), (30, 200), (500, 333), (56, 56), (333, 500)]

@@ -4,7 +4,7 @@ from importlib.resources import files
 import pytest
 
 from mmr5.render.html import environment, mark_terms
-from mmr5.render.words import ISSUES, movement
+from mmr5.render.labels import ISSUES, movement
 from mmr5.types import Issue, ScoreKind
 
 

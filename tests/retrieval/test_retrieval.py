@@ -164,8 +164,8 @@ def test_opening_by_name():
 def test_dense_finds_a_paraphrase_and_caches_its_embeddings(real_cache, tmp_path, monkeypatch):
     """With the real sentence embeddings."""
     import mmr5.retrieval.dense as dense
-    from mmr5.cache import Cache
     from mmr5.models.weights import DENSE, obtain
+    from mmr5.storage.cache import Cache
 
     folder = obtain(DENSE)
     monkeypatch.setenv(DENSE.env, str(folder))

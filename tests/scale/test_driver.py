@@ -17,7 +17,7 @@ from mmr5.evaluation.comparison import compare, pair
 from mmr5.evaluation.runs import open_qids, read_first_stage, read_run
 from mmr5.reranker import Reranker
 from mmr5.scale.driver import FAILURES, FAILURES_IN_A_ROW, rerank_run
-from mmr5.scale.pieces import Failure, Outcome, Piece, pieces
+from mmr5.scale.shards import Failure, Outcome, Shard, shards
 from mmr5.scale.worker import Job, Worker
 from mmr5.settings import EvaluationSettings, WorkerSettings
 from scale.conftest import corpus_folder
@@ -158,15 +158,15 @@ def test_workers_must_rank_alike(folder, tmp_path):
 def test_pieces_are_questions_of_one_document(folder):
     corpus = load_corpus(folder, ocr="never")
     given = read_first_stage(folder / "first.trec").rankings
-    found = list(pieces(corpus, given, {"d0#0"}, candidates=3, size=2))
+    found = list(shards(corpus, given, {"d0#0"}, candidates=3, size=2))
     assert [(p.doc_name, len(p.qids)) for p in found] == [("d0", 2), ("d0", 2), ("d1", 2), ("d1", 2), ("d1", 1)]
     assert all(len(r) == 3 for p in found for r in p.ranked)
-    assert Piece.from_json(found[0].to_json()) == found[0]
+    assert Shard.from_json(found[0].to_json()) == found[0]
     outcome = Outcome({"a": 1}, {"q": "line é"}, (Failure("r", "PageError", "no"),), ("ConfigError", "x"))
     assert Outcome.from_json(outcome.to_json()) == outcome
-    assert sum(len(p.qids) for p in pieces(corpus, given, (), candidates=3, size=8, limit=7)) == 7
+    assert sum(len(p.qids) for p in shards(corpus, given, (), candidates=3, size=8, limit=7)) == 7
     with pytest.raises(CorpusError, match="no ranking for 'd0#0'"):
-        list(pieces(corpus, {}, (), candidates=3, size=2))
+        list(shards(corpus, {}, (), candidates=3, size=2))
 
 
 def test_the_file_has_one_writer_and_keeps_whole_lines(folder, tmp_path):

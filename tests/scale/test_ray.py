@@ -107,7 +107,7 @@ def test_twenty_random_kills_lose_and_double_nothing(tmp_path):
     print(f"20 kills: 320 questions, {again} asked a second time")
     assert (
         again <= 20 * 2 * 2 * 2 * 2
-    )  # a kill costs at most what the workers held: 2 workers, 2 pieces each, 2 questions a piece
+    )  # a kill costs at most what the workers held: 2 workers, 2 shards each, 2 questions a piece
 
 
 def job(folder, url="", engine="openai"):

@@ -19,8 +19,8 @@ from mmr5.cli.serve import uvicorn_options
 from mmr5.engines.scripted import ScriptedEngine
 from mmr5.reranker import Reranker
 from mmr5.server.app import create_app
-from mmr5.server.loading import LoadingApp
 from mmr5.server.logs import RateFilter
+from mmr5.server.startup import LoadingApp
 from mmr5.settings import ServerSettings
 
 

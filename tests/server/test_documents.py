@@ -19,8 +19,8 @@ from mmr5.engines.transformers import TransformersEngine
 from mmr5.errors import EngineError, InputError, PageError, missing_extra
 from mmr5.integrations.rerankers import MMR5Ranker
 from mmr5.integrations.sentence_transformers import MMR5CrossEncoder
-from mmr5.server.documents import drafts, echo, embedded_bytes
 from mmr5.server.protocol import Document
+from mmr5.server.request_documents import drafts, echo, embedded_bytes
 
 from .conftest import png, reverser
 

@@ -8,7 +8,7 @@ import pytest
 
 from mmr5.errors import PageError
 from mmr5.server.fetching import Fetcher, is_public
-from mmr5.server.problems import WireError
+from mmr5.server.http_errors import WireError
 
 from .conftest import png
 

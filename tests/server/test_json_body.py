@@ -2,8 +2,8 @@ import json
 
 import pytest
 
+from mmr5.server.http_errors import WireError
 from mmr5.server.json_body import MAX_ESCAPES, MAX_PARTS, MAX_SIGNS, check_lists, loads
-from mmr5.server.problems import WireError
 from mmr5.settings import ServerSettings
 
 

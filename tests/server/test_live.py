@@ -10,11 +10,11 @@ import httpx
 import pytest
 
 from mmr5.answer import fold, parse
-from mmr5.engines.base import Reply
+from mmr5.engines.protocol import Reply
 from mmr5.engines.scripted import ScriptedEngine
-from mmr5.server.batching import Batcher
 from mmr5.server.events import NOTE, THINKING, EventQueue
-from mmr5.server.metrics import Metrics
+from mmr5.server.prometheus import Metrics
+from mmr5.server.request_queue import Batcher
 from mmr5.server.stream_parser import NoteParser, ReasoningParser, TextRelay
 from mmr5.types import Candidates, Page, Ranking
 

@@ -14,9 +14,9 @@ import pytest
 
 from mmr5.errors import MMR5Error
 from mmr5.server import sandbox
+from mmr5.server.document_reader import Parser
 from mmr5.server.fair_slots import FairSlots
-from mmr5.server.parsing import Parser
-from mmr5.server.problems import WireError
+from mmr5.server.http_errors import WireError
 from mmr5.settings import ServerSettings
 
 from .test_attacks import attacks
@@ -114,14 +114,14 @@ def test_a_document_that_never_ends_is_refused_by_its_processor_time(make_client
 
 
 def test_memory_that_is_not_given_is_named(tmp_path, monkeypatch, capsys):
-    from mmr5.server import parse_worker
+    from mmr5.server import document_worker
 
     def parse(*arguments, **named):
         raise MemoryError
 
-    monkeypatch.setattr(parse_worker, "parse", parse)
+    monkeypatch.setattr(document_worker, "parse", parse)
     options = {"page_seconds": 1, "parent": 0, "memory_bytes": 1, "seconds": 1}
-    assert parse_worker.main([str(tmp_path), str(tmp_path), json.dumps(options)], confined=False) == parse_worker.REFUSED
+    assert document_worker.main([str(tmp_path), str(tmp_path), json.dumps(options)], confined=False) == document_worker.REFUSED
     assert "more memory" in capsys.readouterr().err
     assert issubclass(MMR5Error, Exception)
 

@@ -6,7 +6,7 @@ import pytest
 
 from mmr5.engines.scripted import ScriptedEngine
 from mmr5.errors import InputError
-from mmr5.server.parse_worker import REFUSED, main
+from mmr5.server.document_worker import REFUSED, main
 from mmr5.server.store import Store
 from mmr5.server.uploads import shown_name
 
@@ -107,7 +107,7 @@ def test_a_parsing_process_that_dies_does_no_harm(make_client, monkeypatch, code
 
 
 def _parser(settings, view, code):
-    from mmr5.server.parsing import Parser
+    from mmr5.server.document_reader import Parser
 
     return Parser(settings, view, (sys.executable, "-c", code))
 

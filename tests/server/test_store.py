@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from mmr5.server.problems import WireError
+from mmr5.server.http_errors import WireError
 from mmr5.server.store import Store, sweep
 from mmr5.server.uploads import Upload, UploadService
 
@@ -106,11 +106,11 @@ def test_a_full_disk_is_named(make_client, monkeypatch, tmp_path):
 def test_the_process_says_that_the_disk_is_full(tmp_path, monkeypatch, capsys):
     import json
 
-    from mmr5.server import parse_worker
+    from mmr5.server import document_worker
 
-    monkeypatch.setattr(parse_worker, "parse", lambda *a, **k: Full().read())
+    monkeypatch.setattr(document_worker, "parse", lambda *a, **k: Full().read())
     options = {"page_seconds": 1, "parent": 0, "memory_bytes": 1, "seconds": 1}
-    assert parse_worker.main([str(tmp_path), str(tmp_path), json.dumps(options)], confined=False) == parse_worker.FULL
+    assert document_worker.main([str(tmp_path), str(tmp_path), json.dumps(options)], confined=False) == document_worker.FULL
 
 
 def test_the_loop_does_not_wait_for_the_store_to_be_trimmed(tmp_path, monkeypatch):

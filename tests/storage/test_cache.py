@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmr5.cache import DEFAULT_MAX_BYTES, Cache, digest
 from mmr5.errors import ConfigError, MMR5Warning, OutputError
+from mmr5.storage.cache import DEFAULT_MAX_BYTES, Cache, digest
 
 
 def entries(root: Path) -> list[Path]:
@@ -224,7 +224,7 @@ def test_lock_excludes_other_threads(tmp_path):
 HAMMER = """
 import sys, warnings
 from pathlib import Path
-from mmr5.cache import Cache
+from mmr5.storage.cache import Cache
 
 def hammer(root, seed):
     warnings.simplefilter("error")

@@ -8,7 +8,7 @@ import pytest
 
 from mmr5.answer import format_verdict
 from mmr5.data.rows import ListRow, PageRow
-from mmr5.engines.spans import question_tokens
+from mmr5.engines.chat_template import question_tokens
 from mmr5.errors import ConfigError, ContextLengthError, EngineError
 from mmr5.rewards import verdict_format_reward
 from mmr5.training.grpo_pointwise import dataset, page_prompts, reward_functions, shared_gains
@@ -156,7 +156,7 @@ def run(judge, tmp_path, monkeypatch):
     from importlib import resources
 
     from mmr5 import corpora
-    from mmr5.training import sources
+    from mmr5.training import row_dataset
     from mmr5.training.config import load_config
     from mmr5.types import Page
 
@@ -168,7 +168,7 @@ def run(judge, tmp_path, monkeypatch):
             return pages
 
     assert callable(corpora.load_corpus)
-    monkeypatch.setattr(sources, "load_corpus", lambda *a, **k: Corpus())
+    monkeypatch.setattr(row_dataset, "load_corpus", lambda *a, **k: Corpus())
     (tmp_path / "sft.jsonl").write_text("".join(json.dumps(r.to_dict()) + "\n" for r in ROWS))
     lists = [
         ListRow(
@@ -193,7 +193,7 @@ def test_training_lowers_the_losses_and_measures_what_the_engine_measures(run):
 
     from mmr5 import Reranker
     from mmr5.methods import pointwise
-    from mmr5.training import loading, sources
+    from mmr5.training import base_model, row_dataset
     from mmr5.training.config import GroupConfig
     from mmr5.training.sft import train_sft
     from mmr5.training.sft_pointwise import GroupData, collate, losses, make_trainer, verdict_ids
@@ -206,9 +206,9 @@ def test_training_lowers_the_losses_and_measures_what_the_engine_measures(run):
     curve = json.loads((Path(config.run.out) / "history.json").read_text())
     assert {"lce", "verdict", "note", "hits", "question_hits"} <= set(curve["history"][0])
 
-    model, processor, _ = loading.load_for_training(config)
-    talk = sources.conversations(config, processor)
-    rows = sources.read_training_rows(config, taught=True)
+    model, processor, _ = base_model.load_for_training(config)
+    talk = row_dataset.conversations(config, processor)
+    rows = row_dataset.read_training_rows(config, taught=True)
     begun = Run(config, "sft", None, rows, model, processor, config.model.base, talk, None)
     data = make_trainer(begun).train_dataset
     assert isinstance(data, GroupData) and len(data) == 3

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from mmr5.errors import ConfigError, ContextLengthError, CorpusError, EngineError
-from mmr5.training.folder import last_checkpoint
 from mmr5.training.grpo import train_grpo
+from mmr5.training.run_dir import last_checkpoint
 from mmr5.training.sft import train_sft
 
 
@@ -43,12 +43,12 @@ def test_sft_leaves_a_checkpoint_that_reranks(settings):
 
 
 def test_only_the_target_is_learnt_from(settings):
-    from mmr5.training import loading, sources
+    from mmr5.training import base_model, row_dataset
 
     config = settings("sft")
-    model, processor, _ = loading.load_for_training(config)
-    rows = sources.read_training_rows(config, taught=True)
-    data = sources.dataset(rows, sources.conversations(config, processor), processor, config, taught=True, context=None)
+    model, processor, _ = base_model.load_for_training(config)
+    rows = row_dataset.read_training_rows(config, taught=True)
+    data = row_dataset.dataset(rows, row_dataset.conversations(config, processor), processor, config, taught=True, context=None)
     from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
     batch = DataCollatorForVisionLanguageModeling(processor, max_length=None, completion_only_loss=True)([data[0], data[54]])

@@ -87,7 +87,7 @@ def fetch(
     opendocs takes its PDFs from Debian packages (apt-get download), each checked by its sha256; where there is no apt-get, get
     the packages elsewhere and name their folder with --from. mmdocir takes the published files from the hub or a folder.
     """
-    from mmr5.cache import Cache
+    from mmr5.storage.cache import Cache
 
     del debug
     with progress_line() as progress:
@@ -129,11 +129,11 @@ def candidates(
     debug: options.Debug = False,
 ) -> None:
     """A first stage over each question's document → lists of candidate pages."""
-    from mmr5.cache import Cache
     from mmr5.corpora import load_corpus
     from mmr5.corpora.questions import with_questions
     from mmr5.data.candidates import build_lists, evaluation_list, training_list
     from mmr5.retrieval import open_retriever
+    from mmr5.storage.cache import Cache
     from mmr5.storage.jsonl import write_jsonl
 
     del debug

@@ -60,7 +60,7 @@ def doctor(
 
 
 def _served(folder: Path, base_url: str | None, as_json: bool) -> None:
-    from mmr5.engines.parity import describe, probe
+    from mmr5.engines.openai.probe import describe, probe
     from mmr5.errors import EngineError
 
     found = describe(folder)
@@ -111,7 +111,7 @@ def _weights() -> dict[str, str]:
 
 def _can_run() -> list[dict[str, Any]]:
     """Every engine, method and view: whether it runs here, and why not or under what condition."""
-    from mmr5.engines.base import Capabilities
+    from mmr5.engines.protocol import Capabilities
     from mmr5.prompt import METHODS, VIEWS
 
     needs = {

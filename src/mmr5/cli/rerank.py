@@ -75,6 +75,6 @@ def _print(result: Any, *, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    from mmr5.render.table import result_table
+    from mmr5.render.terminal import result_table
 
     Console().print(result_table(result))

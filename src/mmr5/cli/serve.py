@@ -107,7 +107,7 @@ def run(build: Callable[[], FastAPI], listening: socket.socket, settings: Server
     """
     import uvicorn
 
-    from mmr5.server.loading import LoadingApp
+    from mmr5.server.startup import LoadingApp
 
     host, port = listening.getsockname()[:2]
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmr5.cache import Cache
 from mmr5.corpora.records import NO_DOMAIN, Corpus, Document, PageStore, Question, qids
 from mmr5.errors import CorpusError, MMR5Warning
+from mmr5.storage.cache import Cache
 from mmr5.storage.jsonl import Record, read_json, read_jsonl, text_field
 from mmr5.types import Page, Problem, Progress
 

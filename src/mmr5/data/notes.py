@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmr5.cache import digest
 from mmr5.corpora import Corpus
 from mmr5.data.annotations import NAME as ANNOTATIONS
 from mmr5.data.annotations import annotation_note
 from mmr5.data.candidates import CandidateList
 from mmr5.data.consistency import problem_with
 from mmr5.errors import CorpusError
+from mmr5.storage.cache import digest
 from mmr5.storage.journal import Journal
 from mmr5.storage.jsonl import Record, dumps, read_jsonl
 from mmr5.types import Page, Progress

@@ -13,14 +13,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 
-from mmr5.cache import digest
 from mmr5.corpora import Corpus
 from mmr5.data.candidates import CandidateList
 from mmr5.data.notes import by_document
 from mmr5.data.teacher import TeacherSettings, Written, failure_kind, refine_notes, teacher_fingerprint, write_note
 from mmr5.data.teacher_run import LOOK_SECONDS, Interrupts, Reporter, Tally, held_interrupts
-from mmr5.engines.base import Engine
+from mmr5.engines.protocol import Engine
 from mmr5.errors import ContextLengthError, CorpusError, EngineError, PageError
+from mmr5.storage.cache import digest
 from mmr5.storage.journal import Journal
 from mmr5.storage.jsonl import Record, dumps
 from mmr5.types import Page, Progress

@@ -13,12 +13,12 @@ from functools import cache
 from importlib.resources import files
 
 from mmr5.answer import fold, parse
-from mmr5.cache import digest
 from mmr5.data.consistency import problem_with
-from mmr5.engines.base import Engine, Reply, Request, Sampling
+from mmr5.engines.protocol import Engine, Reply, Request, Sampling
 from mmr5.errors import ConfigError, ContextLengthError, EngineError
 from mmr5.excerpts import excerpt
 from mmr5.prompt import neutralise
+from mmr5.storage.cache import digest
 from mmr5.types import Message, Page, Progress, Usage, View
 
 _SECTION = re.compile(r"^## (.+)$", re.MULTILINE)
@@ -118,7 +118,7 @@ def open_teacher(
         ConfigError: an address that is missing, or given to an engine without a server.
         ModelNotFoundError: there is no such model.
     """
-    from mmr5.engines.open import open_engine
+    from mmr5.engines.opening import open_engine
 
     own = {"concurrency": workers, "retries": tries - 1} if engine == "openai" else {}
     opened, _ = open_engine(model, engine, base_url, device, dtype, None, progress, **own)

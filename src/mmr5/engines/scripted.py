@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from mmr5.answer import VERDICTS, format_reply, format_verdict
-from mmr5.engines.base import Capabilities, ChoiceScores, OnText, Reply, Request, Sampling, TextScore, check_requests
+from mmr5.engines.protocol import Capabilities, ChoiceScores, OnText, Reply, Request, Sampling, TextScore, check_requests
 from mmr5.errors import EngineError
 from mmr5.excerpts import best_passage
 from mmr5.languages import ENGLISH, forms, language, terms

@@ -11,22 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmr5.cache import Cache
 from mmr5.corpora import Corpus, Document, Question
 from mmr5.errors import ConfigError, CorpusError
+from mmr5.evaluation.granularity import Units, units_of
 from mmr5.evaluation.provenance import claim, provenance
 from mmr5.evaluation.rankers import BASELINES, Task, ranker
 from mmr5.evaluation.report import report_markdown
 from mmr5.evaluation.report_page import report_html
 from mmr5.evaluation.runs import RUN, FirstStage, RunLine, open_run, read_first_stage, trec_qrels, trec_run
 from mmr5.evaluation.statistics import summarise
-from mmr5.evaluation.units import Units, units_of
 from mmr5.pipeline import Searcher
 from mmr5.render.html import write_html
 from mmr5.reranker import Reranker, model_and_parse
 from mmr5.retrieval import Retriever, is_retriever, open_retriever, top_candidates
 from mmr5.settings import EvaluationSettings, knobs
 from mmr5.storage.atomic import write_text
+from mmr5.storage.cache import Cache
 from mmr5.storage.jsonl import write_json
 from mmr5.types import Candidates, Page, Progress, Ranking
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import httpx
 
-from mmr5.cache import Cache
 from mmr5.corpora import Corpus
 from mmr5.engines.encoders import checkpoint_identity
 from mmr5.errors import CapabilityError, ConfigError, EngineError, MissingExtraError, ModelNotFoundError
@@ -31,6 +30,7 @@ from mmr5.retrieval import release_models
 from mmr5.retrieval.names import BASIC, find_encoding
 from mmr5.settings import EvaluationSettings, TableSettings
 from mmr5.storage.atomic import write_text
+from mmr5.storage.cache import Cache
 from mmr5.storage.jsonl import write_json
 from mmr5.types import Progress
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mmr5.cache import Cache
 from mmr5.documents import to_pages
 from mmr5.errors import ConfigError
 from mmr5.reranker import Reranker
+from mmr5.storage.cache import Cache
 from mmr5.types import Page, RankedPage, RerankResult
 
 T = TypeVar("T")

@@ -1,23 +1,22 @@
 """The ways of winning an order from a model, one file each.
 
 A method scores lists, and may write notes on the pages that will stand on top: ``method(name)(engine, batch, settings)`` does
-both. Methods that write tell of it while they do: see :class:`OnWriting`.
+both. Methods that write tell of it while they do: see :class:`TextCallback`.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from mmr5.engines.base import Engine
+from mmr5.engines.protocol import Engine
 from mmr5.errors import ConfigError
 from mmr5.methods import cross_encoder, likelihood, listwise, logits, pointwise
-from mmr5.methods.hearing import OnWriting
+from mmr5.methods.streaming import TextCallback
 from mmr5.settings import MethodSettings
 from mmr5.types import Candidates, Ranking
 
-__all__ = ["Adjust", "Annotate", "Method", "MethodSettings", "OnWriting", "Rank", "method"]
+__all__ = ["Adjust", "Annotate", "Method", "MethodSettings", "Rank", "TextCallback", "method"]
 
-Settings = MethodSettings  # until every caller says MethodSettings
 
 Adjust = Callable[[Candidates, Ranking], Ranking]
 """Changes the ranking of a list before notes are written, such as by the first stage's scores."""
@@ -27,7 +26,7 @@ class Rank(Protocol):
     """Scores lists."""
 
     def __call__(
-        self, engine: Engine, batch: Sequence[Candidates], settings: MethodSettings, on_text: OnWriting | None = None
+        self, engine: Engine, batch: Sequence[Candidates], settings: MethodSettings, on_text: TextCallback | None = None
     ) -> list[Ranking]:
         """Rank every list; one ranking a list, in order."""
 
@@ -41,7 +40,7 @@ class Annotate(Protocol):
         batch: Sequence[Candidates],
         rankings: Sequence[Ranking],
         settings: MethodSettings,
-        on_text: OnWriting | None = None,
+        on_text: TextCallback | None = None,
     ) -> list[Ranking]:
         """The rankings, in order, with notes on their top pages."""
 
@@ -63,7 +62,7 @@ class Method:
         engine: Engine,
         batch: Sequence[Candidates],
         settings: MethodSettings,
-        on_text: OnWriting | None = None,
+        on_text: TextCallback | None = None,
         *,
         adjust: Adjust | None = None,
     ) -> list[Ranking]:

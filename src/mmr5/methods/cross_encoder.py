@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from mmr5.engines.base import Document, Engine, OnText, PairScorer, require
+from mmr5.engines.protocol import Document, Engine, OnText, PairScorer, require
 from mmr5.methods import inputs
 from mmr5.settings import MethodSettings
 from mmr5.types import Candidates, Page, Ranking, ScoreKind

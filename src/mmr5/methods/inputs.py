@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mmr5.engines.base import Engine, Request, require
+from mmr5.engines.protocol import Engine, Request, require
 from mmr5.errors import ConfigError, ContextLengthError
 from mmr5.excerpts import excerpt
 from mmr5.settings import MethodSettings

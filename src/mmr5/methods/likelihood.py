@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mmr5 import prompt
-from mmr5.engines.base import Engine, OnText, Request, require
+from mmr5.engines.protocol import Engine, OnText, Request, require
 from mmr5.methods import inputs
 from mmr5.settings import MethodSettings
 from mmr5.types import Candidates, Page, Ranking, ScoreKind, Usage

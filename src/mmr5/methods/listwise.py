@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from mmr5 import prompt, windows
 from mmr5.answer import ANSWER_END, answer_start, parse
-from mmr5.engines.base import Engine, OnText, Reply, Request, Sampling, require
+from mmr5.engines.protocol import Engine, OnText, Reply, Request, Sampling, require
 from mmr5.methods import inputs
 from mmr5.settings import MethodSettings
 from mmr5.types import Candidates, Issue, Ranking, ScoreKind, Usage

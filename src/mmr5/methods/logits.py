@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from mmr5.engines.base import Engine, OnText, require
+from mmr5.engines.protocol import Engine, OnText, require
 from mmr5.methods import inputs
 from mmr5.methods.listwise import rank_windows, request
 from mmr5.prompt import ANSWER_PREFILL

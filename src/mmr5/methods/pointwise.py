@@ -12,16 +12,16 @@ from dataclasses import replace
 
 from mmr5 import prompt
 from mmr5.answer import VERDICTS, fold
-from mmr5.engines.base import ChoiceScores, Engine, Request, Sampling, require
+from mmr5.engines.protocol import ChoiceScores, Engine, Request, Sampling, require
 from mmr5.grounding import grounded
 from mmr5.methods import inputs
-from mmr5.methods.hearing import OnWriting
+from mmr5.methods.streaming import TextCallback
 from mmr5.settings import MethodSettings
 from mmr5.types import Candidates, Page, Ranking, ScoreKind, Usage
 
 
 def rank(
-    engine: Engine, batch: Sequence[Candidates], settings: MethodSettings, on_text: OnWriting | None = None
+    engine: Engine, batch: Sequence[Candidates], settings: MethodSettings, on_text: TextCallback | None = None
 ) -> list[Ranking]:
     """Rank by the odds of relevance; every page of every list is scored in the same batch.
 
@@ -82,7 +82,7 @@ def annotate(
     batch: Sequence[Candidates],
     rankings: Sequence[Ranking],
     settings: MethodSettings,
-    on_text: OnWriting | None = None,
+    on_text: TextCallback | None = None,
 ) -> list[Ranking]:
     """The rankings with notes on their top pages, all written in one batch, each after the likelier verdict.
 

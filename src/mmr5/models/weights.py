@@ -20,9 +20,9 @@ from pathlib import Path
 
 import httpx
 
-from mmr5.cache import Cache
 from mmr5.errors import IntegrityError, ModelNotFoundError
 from mmr5.storage.atomic import staged_folder
+from mmr5.storage.cache import Cache
 from mmr5.types import Progress
 
 HUB_CONNECT_SECONDS = 5.0

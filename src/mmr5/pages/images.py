@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
-from mmr5.cache import digest
 from mmr5.errors import ConfigError, PageError
 from mmr5.pages.files import HEAD_BYTES, KNOWN_KINDS, Kind, StoredFile, kind_of
+from mmr5.storage.cache import digest
 
 if TYPE_CHECKING:
     from PIL.Image import Image

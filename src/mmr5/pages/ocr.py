@@ -16,12 +16,12 @@ from functools import cache as once
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from mmr5.cache import Cache, digest
 from mmr5.errors import EngineError, missing_extra
 from mmr5.pages import tesseract
 from mmr5.pages.images import is_blank
 from mmr5.pages.layout import TextBox, reading_order
 from mmr5.pages.text import clean, count_visible
+from mmr5.storage.cache import Cache, digest
 from mmr5.types import Box, ImageSource
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmr5.cache import Cache, digest
 from mmr5.errors import ConfigError, DocumentError, PageError
 from mmr5.pages import pdfium
 from mmr5.pages.files import StoredFile
@@ -27,6 +26,7 @@ from mmr5.pages.layer import (
 )
 from mmr5.pages.plausible import is_unlikely, unlikely_lines
 from mmr5.pages.text import clean, clean_places, layer_problem
+from mmr5.storage.cache import Cache, digest
 from mmr5.types import Box
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from mmr5.cache import Cache
 from mmr5.errors import (
     ConfigError,
     DocumentError,
@@ -38,11 +37,12 @@ from mmr5.pages.files import (
     read_head,
 )
 from mmr5.pages.images import ImageFile, count_frames, count_moments
-from mmr5.pages.merge import Pieces, is_false_alarm, with_lines_recognised, with_stamps
 from mmr5.pages.pdf import PdfBoxes, PdfContent, PdfPage, PdfPageImage, read_content
 from mmr5.pages.pdfium import BAD_PAGE
 from mmr5.pages.plausible import looks_misread
+from mmr5.pages.recognised import Pieces, is_false_alarm, with_lines_recognised, with_stamps
 from mmr5.pages.text import count_visible
+from mmr5.storage.cache import Cache
 from mmr5.types import BoxSource, Page, Problem, Progress, TextKind
 
 OcrMode = Literal["auto", "never", "always"]

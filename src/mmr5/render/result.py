@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
 from mmr5.render.html import environment, write_html
+from mmr5.render.labels import ISSUES, PARTS, movement
 from mmr5.render.thumbnails import page_uri
-from mmr5.render.words import ISSUES, PARTS, movement
 from mmr5.types import Page, RankedPage, RerankResult
 
 __all__ = ["result_html", "results_html", "write_html"]

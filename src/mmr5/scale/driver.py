@@ -1,6 +1,6 @@
 """The driver of ``mmr5 rerank-run``: work that is left → workers → one append-only file. It goes on after any kill.
 
-The driver alone writes, whole lines, synced to the disk, each question once. So a worker that dies loses nothing (its pieces are
+The driver alone writes, whole lines, synced to the disk, each question once. So a worker that dies loses nothing (its shards are
 done again), and a driver that dies loses at most what its workers had not handed over: the next run does that again.
 """
 
@@ -21,7 +21,7 @@ from mmr5.evaluation.benchmark import run_config
 from mmr5.evaluation.provenance import claim, provenance
 from mmr5.evaluation.runs import RUN, open_qids, read_first_stage
 from mmr5.scale import cluster
-from mmr5.scale.pieces import Failure, Outcome, Piece, pieces
+from mmr5.scale.shards import Failure, Outcome, Shard, shards
 from mmr5.scale.worker import Job, differing
 from mmr5.settings import WorkerSettings
 from mmr5.storage.journal import Journal
@@ -34,7 +34,7 @@ FAILURES = "failures.jsonl"
 FAILURES_IN_A_ROW = 20
 """After so many failures without one success between them the run stops: a server is down, or refuses everything."""
 
-Source = Callable[[Job, Sequence[Piece], WorkerSettings], Iterator[Outcome]]
+Source = Callable[[Job, Sequence[Shard], WorkerSettings], Iterator[Outcome]]
 
 
 @dataclass
@@ -79,7 +79,7 @@ def rerank_run(
         batch: most questions about one document that are ranked together, at least 1.
         command: what provenance says was run.
         progress: told of the questions done.
-        source: what turns pieces into outcomes; Ray unless told otherwise.
+        source: what turns shards into outcomes; Ray unless told otherwise.
 
     Raises:
         ConfigError: there is a result in ``out`` and ``resume`` was not asked for, or its settings differ.
@@ -96,7 +96,7 @@ def rerank_run(
     facts = provenance(run_config(setup, None), command, corpus, given.path, None)
     with open_qids(out / RUN) as run:
         wanted = [q.qid for q in corpus.questions[: setup.limit]]
-        left = pieces(corpus, given.rankings, run.values, candidates=setup.candidates, size=batch, limit=setup.limit)
+        left = shards(corpus, given.rankings, run.values, candidates=setup.candidates, size=batch, limit=setup.limit)
         work = list(left)
         tally = Tally(total=len(wanted), present=sum(qid in run.values for qid in wanted))
         if work:
@@ -105,7 +105,7 @@ def rerank_run(
     return tally
 
 
-def _on_ray(job: Job, work: Sequence[Piece], workers: WorkerSettings) -> Iterator[Outcome]:
+def _on_ray(job: Job, work: Sequence[Shard], workers: WorkerSettings) -> Iterator[Outcome]:
     with cluster.cluster(workers) as ray:
         yield from cluster.outcomes(ray, job, work, workers)
 

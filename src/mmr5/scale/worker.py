@@ -1,4 +1,4 @@
-"""What one worker does: it opens the corpus and the model once, and ranks pieces. It knows nothing of Ray."""
+"""What one worker does: it opens the corpus and the model once, and ranks shards. It knows nothing of Ray."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 from mmr5.corpora import Corpus, Document, load_corpus
 from mmr5.errors import MMR5Error
 from mmr5.evaluation.benchmark import candidates_from_run, run_config, run_line, searcher_of
+from mmr5.evaluation.granularity import Units, units_of
 from mmr5.evaluation.provenance import device_of
 from mmr5.evaluation.runs import FirstStage
-from mmr5.evaluation.units import Units, units_of
 from mmr5.reranker import Reranker
-from mmr5.scale.pieces import Failure, Outcome, Piece
+from mmr5.scale.shards import Failure, Outcome, Shard
 from mmr5.settings import EvaluationSettings
 
 
@@ -34,7 +34,7 @@ class Job:
 
 
 class Worker:
-    """Ranks pieces; one document is kept open.
+    """Ranks shards; one document is kept open.
 
     Args:
         job: what to do.
@@ -60,7 +60,7 @@ class Worker:
             "device": device_of(reranker),
         }
 
-    def run(self, piece: Piece) -> Outcome:
+    def run(self, piece: Shard) -> Outcome:
         """Rank a piece. When it fails, each of its questions is ranked alone, so that one takes no other with it."""
         document = self._documents[piece.doc_name]
         try:
@@ -74,7 +74,7 @@ class Worker:
         except MMR5Error as error:
             if len(piece.qids) == 1:
                 return Outcome(self.facts, {}, (_failure(piece.qids[0], error),))
-        alone = [self.run(Piece(piece.doc_name, (qid,), (r,))) for qid, r in zip(piece.qids, piece.ranked, strict=True)]
+        alone = [self.run(Shard(piece.doc_name, (qid,), (r,))) for qid, r in zip(piece.qids, piece.ranked, strict=True)]
         lines = {qid: line for outcome in alone for qid, line in outcome.lines.items()}
         return Outcome(self.facts, lines, tuple(f for outcome in alone for f in outcome.failures))
 
@@ -83,7 +83,7 @@ class Worker:
             self._open = document.doc_name, units_of(self._corpus, document, self._setup.level)
         return self._open[1]
 
-    def _lines(self, document: Document, units: Units, piece: Piece, read_ms: float) -> dict[str, str]:
+    def _lines(self, document: Document, units: Units, piece: Shard, read_ms: float) -> dict[str, str]:
         questions = [self._questions[qid] for qid in piece.qids]
         given = FirstStage(Path(self._setup.retriever), dict(zip(piece.qids, piece.ranked, strict=True)))
         lists = [candidates_from_run(given, question, units.pages, self._setup.candidates) for question in questions]

@@ -15,11 +15,11 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from mmr5 import __version__
-from mmr5.cache import Cache
 from mmr5.errors import MMR5Error
 from mmr5.reranker import Reranker
 from mmr5.server import file_routes, page_routes, rerank_routes, search_routes
-from mmr5.server.metrics import Metrics
+from mmr5.server.document_reader import Parser
+from mmr5.server.http_errors import WireError, error_body, error_headers, from_error
 from mmr5.server.middleware import (
     ApiKeyMiddleware,
     BodyMiddleware,
@@ -29,13 +29,13 @@ from mmr5.server.middleware import (
     RequestLogMiddleware,
     SecurityHeadersMiddleware,
 )
-from mmr5.server.parsing import Parser
 from mmr5.server.pictures import PictureReader
-from mmr5.server.problems import WireError, error_body, error_headers, from_error
+from mmr5.server.prometheus import Metrics
 from mmr5.server.service import Service
 from mmr5.server.store import Store
 from mmr5.server.uploads import UploadService
 from mmr5.settings import ServerSettings
+from mmr5.storage.cache import Cache
 
 
 class Json(JSONResponse):

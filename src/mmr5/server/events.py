@@ -10,9 +10,9 @@ from typing import Any
 
 from fastapi.responses import StreamingResponse
 
-from mmr5.server.batching import as_refusal
-from mmr5.server.metrics import Metrics
-from mmr5.server.problems import error_body
+from mmr5.server.http_errors import error_body
+from mmr5.server.prometheus import Metrics
+from mmr5.server.request_queue import as_refusal
 from mmr5.server.service import while_wanted
 
 SendEvent = Callable[[str, Mapping[str, Any]], None]

@@ -14,7 +14,7 @@ from fastapi.responses import FileResponse, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 
-from mmr5.server.problems import WireError
+from mmr5.server.http_errors import WireError
 from mmr5.server.protocol import ErrorBody
 from mmr5.server.rerank_routes import ERRORS, caller, gone
 from mmr5.server.service import Service, while_wanted

@@ -16,7 +16,7 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from mmr5.server.problems import WireError
+from mmr5.server.http_errors import WireError
 from mmr5.settings import ServerSettings
 
 MAX_SIGNS = 100_000

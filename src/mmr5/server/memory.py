@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmr5.server.problems import WireError
+from mmr5.server.http_errors import WireError
 
 
 class ByteBudget:

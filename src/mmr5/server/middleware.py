@@ -13,10 +13,10 @@ import uuid
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, MutableMapping
 from typing import Any
 
+from mmr5.server.http_errors import WireError, error_body, error_headers
 from mmr5.server.logs import log_event
 from mmr5.server.memory import ByteBudget, Reservation
-from mmr5.server.metrics import Metrics
-from mmr5.server.problems import WireError, error_body, error_headers
+from mmr5.server.prometheus import Metrics
 from mmr5.settings import ServerSettings
 
 Message = MutableMapping[str, Any]

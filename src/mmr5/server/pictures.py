@@ -15,9 +15,9 @@ from typing import Any
 from mmr5.errors import PageError
 from mmr5.pages.files import HEAD_BYTES, kind_of
 from mmr5.pages.images import picture_size
-from mmr5.server import documents
-from mmr5.server.parse_worker import check_pixels
-from mmr5.server.parsing import Parser
+from mmr5.server import request_documents
+from mmr5.server.document_reader import Parser
+from mmr5.server.document_worker import check_pixels
 
 PLAIN_PIXELS = 12_000_000
 """Most pixels of a picture that the server itself decodes: an A4 page at 300 dpi fits."""
@@ -70,14 +70,14 @@ class PictureReader:
         for index, made in zip(others, await self.parser.convert(self.root, pictures, client, left), strict=True):
             left = self._spend(index, left, made.pixels)
             if made.error is not None:
-                raise documents.refusal(index, made.error)
+                raise request_documents.refusal(index, made.error)
             found[index] = made.data
 
     def _spend(self, index: int, left: int, pixels: int) -> int:
         if pixels > left:
             most = self.parser.settings.max_request_pixels
             message = f"the pictures up to this one have more than {most:,} pixels in all: send fewer or smaller ones"
-            raise documents.refusal(index, message, 413)
+            raise request_documents.refusal(index, message, 413)
         return left - pixels
 
 
@@ -94,5 +94,5 @@ def plain_pixels(index: int, data: bytes, max_pixels: int) -> int | None:
         width, height = picture_size(io.BytesIO(data))
         check_pixels(width, height, max_pixels)
     except PageError as error:
-        raise documents.refusal(index, str(error)) from error
+        raise request_documents.refusal(index, str(error)) from error
     return width * height

@@ -10,21 +10,21 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from mmr5.cache import Cache
 from mmr5.documents import Draft, clean_question, common_view, with_text
 from mmr5.errors import EngineError, InputError, PageError
 from mmr5.pipeline import Searcher
 from mmr5.reranker import Reranker
-from mmr5.server import documents, scores
-from mmr5.server.batching import Batcher, OnJobText
+from mmr5.server import request_documents, scores
 from mmr5.server.fetching import Fetcher
+from mmr5.server.http_errors import WireError
 from mmr5.server.json_body import check_number
 from mmr5.server.memory import Reservation
-from mmr5.server.metrics import Metrics
 from mmr5.server.pictures import PictureReader
-from mmr5.server.problems import WireError
+from mmr5.server.prometheus import Metrics
 from mmr5.server.protocol import RerankRequest, RerankResponse, Result, TeiResult, Usage
+from mmr5.server.request_queue import Batcher, OnJobText
 from mmr5.settings import ServerSettings
+from mmr5.storage.cache import Cache
 from mmr5.types import Candidates, Page, Ranking, View
 
 T = TypeVar("T")
@@ -131,7 +131,7 @@ class Service:
             WireError: 413, 422, 429, 503.
         """
         question = self.check(request)
-        drafts = await self.run(documents.drafts, request.items, self.settings.max_document_chars)
+        drafts = await self.run(request_documents.drafts, request.items, self.settings.max_document_chars)
         pages = await self._pages(drafts, caller)
         view = common_view(self.reranker.view, pages)
         if view != "image":
@@ -155,12 +155,12 @@ class Service:
     async def _pages(self, drafts: Sequence[Draft], caller: Caller) -> list[Page]:
         """The pages of documents; the first that cannot be read stops the others."""
         if not any(sent.picture is not None for sent in drafts):
-            return [documents.page_of(i, sent, None, 1) for i, sent in enumerate(drafts)]
+            return [request_documents.page_of(i, sent, None, 1) for i, sent in enumerate(drafts)]
         fetches = asyncio.Semaphore(FETCHES)
         sent = await _all([self._bytes(i, draft, fetches, caller.memory) for i, draft in enumerate(drafts)])
         plain = await self.pictures.plain(sent, caller.client, self.run)
         most = self.settings.max_pixels
-        return await _all([self.run(documents.page_of, i, draft, plain[i], most) for i, draft in enumerate(drafts)])
+        return await _all([self.run(request_documents.page_of, i, draft, plain[i], most) for i, draft in enumerate(drafts)])
 
     async def _bytes(self, index: int, sent: Draft, fetches: asyncio.Semaphore, memory: Reservation) -> bytes | None:
         """The encoded picture of a document, None for one without."""
@@ -169,21 +169,21 @@ class Service:
             return None
         picture = str(sent.picture)
         try:
-            if documents.is_address(picture):
+            if request_documents.is_address(picture):
                 if not limits.allow_urls:
                     raise PageError("this server does not fetch addresses: send the picture itself, or {'text': …} if it is text")
                 async with fetches:
                     return await self.fetcher.fetch(picture.strip(), memory.add_fetched)
-            return await self.run(documents.embedded_bytes, picture, limits.local_root, limits.max_fetch_bytes)
+            return await self.run(request_documents.embedded_bytes, picture, limits.local_root, limits.max_fetch_bytes)
         except PageError as error:
-            raise documents.refusal(index, str(error)) from error
+            raise request_documents.refusal(index, str(error)) from error
 
     def _with_text(self, index: int, page: Page, view: View) -> Page:
         """The page with the text in its picture; a model that also sees the picture goes without where OCR is not installed."""
         try:
             return with_text(page, view, self.cache)
         except (PageError, EngineError) as error:
-            raise documents.refusal(index, f"the text in its picture cannot be read: {error}") from error
+            raise request_documents.refusal(index, f"the text in its picture cannot be read: {error}") from error
 
     def answer(self, accepted: Accepted, ranking: Ranking) -> RerankResponse:
         """The answer in the superset of shapes."""
@@ -197,7 +197,7 @@ class Service:
             Result(
                 index=position,
                 relevance_score=values[position],
-                document=documents.echo(request.items[position], accepted.drafts[position]) if request.echo else None,
+                document=request_documents.echo(request.items[position], accepted.drafts[position]) if request.echo else None,
                 reasoning=None if notes is None else notes[position],
             )
             for position in ranking.order[: request.limit]

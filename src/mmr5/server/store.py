@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mmr5.errors import InputError, OutputError
-from mmr5.server.problems import disk_full
+from mmr5.server.http_errors import disk_full
 
 fcntl: Any = importlib.import_module("fcntl") if importlib.util.find_spec("fcntl") else None
 """None on a system without file locks: nothing is swept there."""

@@ -13,8 +13,8 @@ from typing import Any
 from fastapi import UploadFile
 
 from mmr5.errors import InputError
-from mmr5.server.parsing import Parser
-from mmr5.server.problems import WireError
+from mmr5.server.document_reader import Parser
+from mmr5.server.http_errors import WireError
 from mmr5.server.store import Store
 from mmr5.settings import ServerSettings
 from mmr5.types import Page, Problem
@@ -22,7 +22,7 @@ from mmr5.types import Page, Problem
 _NAME_CHARS = 120
 
 OnProgress = Callable[[str, dict[str, Any]], None]
-"""Called with progress: the file's shown name, and what :data:`mmr5.server.parsing.OnProgress` is called with."""
+"""Called with progress: the file's shown name, and what :data:`mmr5.server.document_reader.OnProgress` is called with."""
 
 
 @dataclass(frozen=True, slots=True)

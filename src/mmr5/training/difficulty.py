@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmr5.data.rows import ListRow, Row
-from mmr5.engines.base import Engine, Reply, Request, Sampling
+from mmr5.engines.protocol import Engine, Reply, Request, Sampling
 from mmr5.engines.transformers import TransformersEngine
 from mmr5.errors import ConfigError
 from mmr5.storage.jsonl import write_json

@@ -12,7 +12,7 @@ from typing import Any
 
 from mmr5.data.rows import ListRow, Row
 from mmr5.errors import ConfigError
-from mmr5.training import grpo_pointwise, grpo_rewards, loading, patches, sources, trainer
+from mmr5.training import base_model, grpo_pointwise, grpo_rewards, patches, row_dataset, trainer
 from mmr5.training.config import TrainingConfig
 from mmr5.training.difficulty import keep_instructive
 from mmr5.training.grpo_rewards import RewardFunction, Rollout, Watch
@@ -53,7 +53,7 @@ def train_grpo(config: TrainingConfig, *, resume: bool = False, progress: Progre
         args=trl.GRPOConfig(**trainer.arguments(config), **_own(config)),
         train_dataset=data,
         processing_class=run.processor,
-        peft_config=loading.lora(config.lora, run.model),
+        peft_config=base_model.lora(config.lora, run.model),
         callbacks=trainer.callbacks(run),
     )
     done = trainer.train(run, made, {"rows": len(run.rows), "rows_kept": len(rows)})
@@ -64,7 +64,7 @@ def _lists(run: trainer.Run, watch: Watch) -> tuple[Sequence[Row], Any, list[Rew
     """Rows, dataset and rewards of whole lists."""
     config = run.config
     rows = keep_instructive(run) if config.grpo.difficulty_samples else run.rows
-    data = sources.dataset(rows, run.talk, run.processor, config, taught=False, context=loading.context_of(run.model))
+    data = row_dataset.dataset(rows, run.talk, run.processor, config, taught=False, context=base_model.context_of(run.model))
     ends = [run.tokenizer.eos_token_id]
     return rows, data, grpo_rewards.reward_functions(watch, end_ids=ends, compat=config.grpo.compat, gather=gather)
 

@@ -16,7 +16,7 @@ from mmr5.data.conversations import Conversations
 from mmr5.data.rows import ListRow, PageRow
 from mmr5.errors import ConfigError
 from mmr5.rewards import discounted_gain, verdict_format_reward
-from mmr5.training import sources
+from mmr5.training import row_dataset
 from mmr5.training.config import TrainingConfig
 from mmr5.training.grpo_rewards import RewardFunction, Rollout, Watch, as_rewards, text_of
 
@@ -61,7 +61,7 @@ def dataset(prompts: Sequence[PageRow], talk: Conversations, pages: int) -> Any:
     return datasets.Dataset.from_list(
         [
             {
-                "prompt": [sources.as_chat(m, seeing=False) for m in talk.prompt(row)],
+                "prompt": [row_dataset.as_chat(m, seeing=False) for m in talk.prompt(row)],
                 "row": number,
                 "question": number // pages,
                 "relevant": row.relevant,

@@ -11,8 +11,8 @@ from mmr5.engines.loading import import_torch, import_transformers, pick_device,
 from mmr5.errors import ModelNotFoundError
 from mmr5.models.recipes import FILE as RECIPE
 from mmr5.provenance import FILE as PROVENANCE
+from mmr5.training.base_model import load, save_whole
 from mmr5.training.config import TrainingConfig
-from mmr5.training.loading import load, save_whole
 
 FOLDER = "merged"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmr5.training import loading, sft_pointwise, sources, trainer
+from mmr5.training import base_model, row_dataset, sft_pointwise, trainer
 from mmr5.training.config import TrainingConfig
 from mmr5.types import Progress
 
@@ -41,11 +41,11 @@ def make_trainer(run: trainer.Run) -> Any:
         ContextLengthError: a text row is too long.
     """
     trl, config, model = trainer.import_trl(), run.config, run.model
-    context = loading.context_of(model)
-    data = sources.dataset(run.rows, run.talk, run.processor, config, taught=True, context=context)
-    adapter, own_optimizer = loading.lora(config.lora, model), None
+    context = base_model.context_of(model)
+    data = row_dataset.dataset(run.rows, run.talk, run.processor, config, taught=True, context=context)
+    adapter, own_optimizer = base_model.lora(config.lora, model), None
     if adapter is not None and config.lora.plus_ratio:
-        model, adapter = loading.wrap(model, adapter), None
+        model, adapter = base_model.wrap(model, adapter), None
         own_optimizer = trainer.loraplus(config, model)
     return trl.SFTTrainer(
         model=model,

@@ -26,11 +26,11 @@ from typing import Any
 from mmr5.answer import VERDICTS
 from mmr5.data.conversations import Conversations
 from mmr5.data.rows import PageRow, Row
+from mmr5.engines.chat_template import question_tokens
 from mmr5.engines.loading import import_torch
-from mmr5.engines.spans import question_tokens
 from mmr5.errors import ConfigError, ContextLengthError
 from mmr5.prompt import neutralise
-from mmr5.training import loading, sources, trainer
+from mmr5.training import base_model, row_dataset, trainer
 from mmr5.training.config import GroupConfig, TrainingConfig
 
 IGNORED = -100
@@ -110,7 +110,7 @@ class Encoder:
         Raises:
             ContextLengthError: there are more than the limit; nothing is cut.
         """
-        chat = [sources.as_chat(m, seeing=False) for m in self._talk.prompt(row)]
+        chat = [row_dataset.as_chat(m, seeing=False) for m in self._talk.prompt(row)]
         rendered = self._tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         coded = self._tokenizer(rendered, add_special_tokens=False, return_offsets_mapping=True)
         prompt = list(coded["input_ids"])
@@ -237,12 +237,12 @@ def make_trainer(run: trainer.Run) -> Any:
 
     config, tokenizer, model = run.config, run.tokenizer, run.model
     rows = check(config, run.rows)
-    encoder = Encoder(run.talk, tokenizer, sources.token_limit(config, loading.context_of(model)))
+    encoder = Encoder(run.talk, tokenizer, row_dataset.token_limit(config, base_model.context_of(model)))
     groups = make_groups(rows, config.groups.pages, round(config.optim.epochs), config.optim.seed)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     choices = verdict_ids(tokenizer)
-    adapter = loading.lora(config.lora, model)
-    bare, model = model, model if adapter is None else loading.wrap(model, adapter)
+    adapter = base_model.lora(config.lora, model)
+    bare, model = model, model if adapter is None else base_model.wrap(model, adapter)
 
     class GroupTrainer(Trainer):  # type: ignore[misc]
         """Hugging Face's trainer hands a loss the logits of every token; these losses need few of them, and log their parts."""

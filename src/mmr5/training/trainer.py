@@ -17,7 +17,7 @@ from mmr5.errors import EngineError, missing_extra
 from mmr5.models.recipes import FILE as RECIPE
 from mmr5.storage.atomic import write_text
 from mmr5.storage.jsonl import write_json
-from mmr5.training import folder, loading, patches, sources
+from mmr5.training import base_model, patches, row_dataset, run_dir
 from mmr5.training.config import Stage, TrainingConfig
 from mmr5.types import Progress
 
@@ -51,7 +51,7 @@ class Run:
     @property
     def tokenizer(self) -> Any:
         """That of the processor, or the processor itself where it is one."""
-        return loading.tokenizer_of(self.processor)
+        return base_model.tokenizer_of(self.processor)
 
 
 def begin(config: TrainingConfig, stage: Stage, *, resume: bool, progress: Progress | None) -> Run:
@@ -70,10 +70,10 @@ def begin(config: TrainingConfig, stage: Stage, *, resume: bool, progress: Progr
         ModelNotFoundError: there is no such model or adapter.
     """
     import_trl()
-    checkpoint = folder.claim(config, stage, resume=resume)
-    rows = sources.read_training_rows(config, taught=stage == "sft")
-    model, processor, base = loading.load_for_training(config)
-    return Run(config, stage, checkpoint, rows, model, processor, base, sources.conversations(config, processor), progress)
+    checkpoint = run_dir.claim(config, stage, resume=resume)
+    rows = row_dataset.read_training_rows(config, taught=stage == "sft")
+    model, processor, base = base_model.load_for_training(config)
+    return Run(config, stage, checkpoint, rows, model, processor, base, row_dataset.conversations(config, processor), progress)
 
 
 def import_trl() -> Any:
@@ -107,7 +107,7 @@ def arguments(config: TrainingConfig) -> dict[str, Any]:
         "max_grad_norm": optim.max_grad_norm,
         "seed": optim.seed,
         "data_seed": optim.seed,
-        "bf16": loading.autocasts(config),
+        "bf16": base_model.autocasts(config),
         "use_cpu": pick_device(config.model.device).type == "cpu",
         "activation_checkpointing": config.model.gradient_checkpointing,
         "logging_steps": run.log_steps,
@@ -156,7 +156,7 @@ def callbacks(run: Run) -> list[Any]:
         def on_save(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
             if state.is_world_process_zero:
                 saved = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-                loading.save_processor(run.processor, saved)
+                base_model.save_processor(run.processor, saved)
                 write_text(saved / RECIPE, run.config.checkpoint_recipe(run.stage).to_json())
 
     return [Reporter()]
@@ -192,9 +192,9 @@ def train(run: Run, trainer: Any, facts: Mapping[str, Any]) -> dict[str, Any]:
         "resumed_from": None if run.checkpoint is None else run.checkpoint.name,
     }
     if trainer.is_world_process_zero():
-        loading.save_processor(run.processor, out)
+        base_model.save_processor(run.processor, out)
         _name_base(out, run.base)
-        folder.finish(run.config, run.stage, history, done, run.base)
+        run_dir.finish(run.config, run.stage, history, done, run.base)
     trainer.accelerator.wait_for_everyone()
     return done
 

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from mmr5.cache import Cache
 from mmr5.corpora import debian
 from mmr5.corpora.folder import read_documents
 from mmr5.corpora.records import Document
 from mmr5.errors import CorpusError, InputError, IntegrityError, MMR5Error
 from mmr5.storage.atomic import write_bytes
+from mmr5.storage.cache import Cache
 from mmr5.types import Progress
 
 WORKERS = 4

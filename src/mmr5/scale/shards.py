@@ -16,7 +16,7 @@ Ranked = Sequence[tuple[int, float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Shard:
     """Questions about one document that one worker ranks together.
 
     Attributes:
@@ -34,7 +34,7 @@ class Piece:
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> Piece:
+    def from_json(cls, text: str) -> Shard:
         """The piece that :meth:`to_json` wrote."""
         found = json.loads(text)
         ranked = tuple(tuple((int(page), float(score)) for page, score in pairs) for pairs in found["ranked"])
@@ -84,9 +84,9 @@ class Outcome:
         return cls(found["facts"], found["lines"], failures, None if found["fatal"] is None else tuple(found["fatal"]))
 
 
-def pieces(
+def shards(
     corpus: Corpus, rankings: Mapping[str, Ranked], done: Container[str], *, candidates: int, size: int, limit: int | None = None
-) -> Iterator[Piece]:
+) -> Iterator[Shard]:
     """The work that is left, document by document.
 
     Args:
@@ -108,4 +108,4 @@ def pieces(
             raise CorpusError(f"the run has no ranking for {missing[0]!r}: it must hold every question that is ranked")
         for start in range(0, len(left), size):
             qids = tuple(left[start : start + size])
-            yield Piece(document.doc_name, qids, tuple(tuple(rankings[qid][:candidates]) for qid in qids))
+            yield Shard(document.doc_name, qids, tuple(tuple(rankings[qid][:candidates]) for qid in qids))

@@ -1,6 +1,6 @@
 """How prompts are read: with pages and prefixes from caches where the model allows it, else all anew.
 
-Both ways do the same, so that all that follows (:mod:`mmr5.engines.decoding`) is written once: read a batch of prompts
+Both ways do the same, so that all that follows (:mod:`mmr5.engines.runtime.generation`) is written once: read a batch of prompts
 and give logits at wanted places, go on by some tokens a row, keep some of the rows.
 """
 
@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mmr5.engines import vision
-from mmr5.engines.base import Request
-from mmr5.engines.lean import Decoder, KVCache, Prefix, PrefixCache, Row, cache_name
+from mmr5.engines.chat_template import pictures
 from mmr5.engines.loading import import_torch
-from mmr5.engines.pruning import LEAD, Pruner
-from mmr5.engines.rendering import pictures
+from mmr5.engines.protocol import Request
+from mmr5.engines.runtime import vision
+from mmr5.engines.runtime.decoder import Decoder, KVCache, Prefix, PrefixCache, Row, cache_name
+from mmr5.engines.runtime.pruning import LEAD, Pruner
 from mmr5.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ Wanted = tuple[int, ...]
 """Places counted from the end of a prompt, falling: 1 is the last token."""
 
 
-class Reader(Protocol):
+class ModelRunner(Protocol):
     """What reads prompts. States are opaque; only the reader that made them can go on from them."""
 
     def encode(self, text: str, request: Request, tail: Sequence[int] = ()) -> Prompt:
@@ -69,7 +69,7 @@ class Reader(Protocol):
         """A copy of the states with these rows."""
 
 
-class CachedReader:
+class CachedRunner:
     """Reads through :class:`Decoder`; features of pages, and keys and values of shared openings, come from caches.
 
     Args:
@@ -138,7 +138,7 @@ class CachedReader:
         return found, (whole[:, torch.tensor(seats)], after)
 
     def read(self, prompts: Sequence[Prompt], wanted: Sequence[Wanted]) -> tuple[list[torch.Tensor], list[int], KVCache]:
-        """See :class:`Reader`; openings that were read before are not read again."""
+        """See :class:`ModelRunner`; openings that were read before are not read again."""
         cuts = self._cuts(prompts, wanted)
         openings = self._openings(prompts, cuts)
         rows = [self._row(p, cut, opening, w) for p, cut, opening, w in zip(prompts, cuts, openings, wanted, strict=True)]
@@ -146,12 +146,12 @@ class CachedReader:
         return logits, [len(p.ids) for p in prompts], states
 
     def step(self, tokens: Sequence[Sequence[int]], states: KVCache) -> torch.Tensor:
-        """See :class:`Reader`."""
+        """See :class:`ModelRunner`."""
         torch = import_torch()
         return self._decoder.step(torch.tensor([list(t) for t in tokens], device=self._decoder.device), states)
 
     def select(self, states: KVCache, rows: Sequence[int]) -> KVCache:
-        """See :class:`Reader`."""
+        """See :class:`ModelRunner`."""
         return states.select(rows)
 
     def _cuts(self, prompts: Sequence[Prompt], wanted: Sequence[Wanted]) -> list[int]:
@@ -262,7 +262,7 @@ class _Plain:
     deltas: Any
 
 
-class PlainReader:
+class PlainRunner:
     """Reads through the model's own forward pass: any architecture, nothing kept between calls.
 
     Args:
@@ -284,7 +284,7 @@ class PlainReader:
         return Prompt(text, request, tuple(tail))
 
     def read(self, prompts: Sequence[Prompt], wanted: Sequence[Wanted]) -> tuple[list[torch.Tensor], list[int], _Plain]:
-        """See :class:`Reader`."""
+        """See :class:`ModelRunner`."""
         torch = import_torch()
         batch = self.batch(prompts)
         if any(p.tail for p in prompts):
@@ -303,7 +303,7 @@ class PlainReader:
         return logits, mask.sum(-1).tolist(), _Plain(cache if cache is not None else out.cache, mask, deltas)
 
     def step(self, tokens: Sequence[Sequence[int]], states: _Plain) -> torch.Tensor:
-        """See :class:`Reader`."""
+        """See :class:`ModelRunner`."""
         torch = import_torch()
         device = states.mask.device
         new = torch.tensor([list(t) for t in tokens], device=device)
@@ -316,7 +316,7 @@ class PlainReader:
         return out.logits[:, -1]  # type: ignore[no-any-return]
 
     def select(self, states: _Plain, rows: Sequence[int]) -> _Plain:
-        """See :class:`Reader`."""
+        """See :class:`ModelRunner`."""
         torch = import_torch()
         index = torch.tensor(list(rows), device=states.mask.device)
         cache = copy.deepcopy(states.cache)

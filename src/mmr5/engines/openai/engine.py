@@ -4,7 +4,7 @@ Requests go out concurrently over one HTTP client that all calls of an engine sh
 with a bounded number of tries: time-outs, lost connections and the statuses that pass (408, 409, 425, 429, 5xx) are tried again
 after an exponential back-off with jitter, or after the server's Retry-After (within bounds); any other refusal is final. All
 requests are finished before an error is raised, and no reply is lost: see :meth:`OpenAIEngine.generate_each`. An interrupt
-(Ctrl-C) drops what is under way at once. What the served model reads: :mod:`mmr5.engines.handover`.
+(Ctrl-C) drops what is under way at once. What the served model reads: :mod:`mmr5.engines.openai.prompt_transport`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pathlib import Path
 
 import httpx
 
-from mmr5.engines.base import Capabilities, ChoiceScores, OnText, Reply, Request, Sampling, TextScore, check_requests, require
-from mmr5.engines.client import HttpClient
-from mmr5.engines.handover import Call, Handover
-from mmr5.engines.rendering import LocalPrompts
-from mmr5.engines.wire import LONGEST_WAIT_SECONDS, Pictures, retry_after, server_message
+from mmr5.engines.chat_template import LocalPrompts
+from mmr5.engines.openai.client import HttpClient
+from mmr5.engines.openai.prompt_transport import Call, PromptTransport
+from mmr5.engines.openai.wire import LONGEST_WAIT_SECONDS, Pictures, retry_after, server_message
+from mmr5.engines.protocol import Capabilities, ChoiceScores, OnText, Reply, Request, Sampling, TextScore, check_requests, require
 from mmr5.errors import ConfigError, ContextLengthError, EngineError, MMR5Error
 from mmr5.pages.images import DEFAULT_MAX_PIXELS
 
@@ -57,7 +57,7 @@ class OpenAIEngine:
         context_tokens: the served model's context, where known.
         tokenizer: folder (or name on the hub) of the served checkpoint. With it the model reads exactly the tokens that the
             engine ``transformers`` would give it, prefill included, or the request fails and says where they part
-            (:mod:`mmr5.engines.handover`). It needs the extra ``local``.
+            (:mod:`mmr5.engines.openai.prompt_transport`). It needs the extra ``local``.
 
     Raises:
         ConfigError: an address or number that cannot be.
@@ -96,7 +96,7 @@ class OpenAIEngine:
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         self._client = HttpClient(concurrency=concurrency, timeout_s=timeout_s, headers=headers)
         self._prompts = LocalPrompts.from_pretrained(tokenizer) if tokenizer is not None else None
-        self._handover = Handover(model, Pictures(max_pixels), self._prompts)
+        self._handover = PromptTransport(model, Pictures(max_pixels), self._prompts)
         self.reserved: tuple[str, ...] = RESERVED if self._prompts is None else self._prompts.reserved
         known = self._prompts.context_tokens if self._prompts is not None else None
         self.capabilities = Capabilities(

@@ -13,9 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mmr5.engines.base import Reply, Request, Sampling
 from mmr5.engines.loading import import_transformers, load_errors, load_prompting
-from mmr5.engines.spans import question_tokens
+from mmr5.engines.protocol import Reply, Request, Sampling
 from mmr5.errors import EngineError
 from mmr5.types import ImageSource, Message, Usage
 
@@ -199,3 +198,27 @@ def _for_template(message: Message, *, images: bool) -> dict[str, Any]:
         return {"role": message["role"], "content": _joined(message)}
     parts = [{"type": "image"} if p["type"] == "image" else {"type": "text", "text": p["text"]} for p in message["content"]]
     return {"role": message["role"], "content": parts}
+
+
+def question_tokens(rendered: str, question: str, offsets: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Tokens of the question in a rendered prompt, by its last occurrence.
+
+    Args:
+        rendered: the whole prompt.
+        question: its words, as they stand in it.
+        offsets: first character and one past the last of every token.
+
+    Returns:
+        Index of the first token that holds a character of the question (at least 1), and one past the last.
+
+    Raises:
+        EngineError: the question does not stand in the prompt, or at its very beginning.
+    """
+    start = rendered.rfind(question)
+    if start < 0:
+        raise EngineError(f"the prompt does not hold the question {question[:80]!r} word for word, so it cannot be measured")
+    stop = start + len(question)
+    inside = [i for i, (first, past) in enumerate(offsets) if first < stop and past > start]
+    if not inside or inside[0] == 0:
+        raise EngineError(f"no token before the question {question[:80]!r}: its likelihood has nothing to rest on")
+    return inside[0], inside[-1] + 1

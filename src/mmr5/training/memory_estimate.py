@@ -12,8 +12,8 @@ from typing import Any
 
 from mmr5.engines.loading import import_torch, import_transformers
 from mmr5.errors import ConfigError
+from mmr5.training.base_model import lora, wrap
 from mmr5.training.config import Stage, TrainingConfig
-from mmr5.training.loading import lora, wrap
 
 GIB = 2**30
 MARGIN = 0.1

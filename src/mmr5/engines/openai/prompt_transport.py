@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 import httpx
 
-from mmr5.engines.base import Reply, Request, Sampling
-from mmr5.engines.rendering import LocalPrompts, pictures
-from mmr5.engines.wire import Pictures, read_reply, read_tokens, wire_message
+from mmr5.engines.chat_template import LocalPrompts, pictures
+from mmr5.engines.openai.wire import Pictures, read_reply, read_tokens, wire_message
+from mmr5.engines.protocol import Reply, Request, Sampling
 from mmr5.errors import EngineError
 
 OWN_SAMPLING = {"top_k": -1, "repetition_penalty": 1.0}
@@ -41,7 +41,7 @@ class Call:
     meant: Sequence[int] | None = None
 
 
-class Handover:
+class PromptTransport:
     """Makes calls, and learns what the server takes.
 
     Args:

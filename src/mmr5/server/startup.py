@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from fastapi import FastAPI
 
+from mmr5.server.http_errors import error_body
 from mmr5.server.middleware import Message, Receive, Scope, Send
-from mmr5.server.problems import error_body
 
 RETRY_S = 5
 

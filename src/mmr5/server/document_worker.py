@@ -1,4 +1,4 @@
-"""The process that opens uploads: ``python -m mmr5.server.parse_worker FILE FOLDER '{"max_pages": …}'``.
+"""The process that opens uploads: ``python -m mmr5.server.document_worker FILE FOLDER '{"max_pages": …}'``.
 
 It may run out of memory or time, or be killed by what it opens, and the server goes on. It writes into FOLDER what
 :mod:`mmr5.server.store` describes, ``pages.json`` last; with ``{"view": k}`` only the picture of page k for people; with

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 from mmr5 import documents
 from mmr5.documents import Draft
 from mmr5.errors import PageError
-from mmr5.server.problems import WireError
+from mmr5.server.http_errors import WireError
 from mmr5.server.protocol import AnyDocument, Document, ImageUrl, Part
 from mmr5.types import Page
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 
-class OnWriting(Protocol):
+class TextCallback(Protocol):
     """Hears what a model writes about the lists of a batch.
 
     Called as ``on_text(position in batch, text)`` where the text is about a whole list, and as
@@ -19,7 +19,7 @@ class OnWriting(Protocol):
         """Take a piece."""
 
 
-def of_one(on_text: Callable[[str], None] | None) -> OnWriting | None:
+def for_one_list(on_text: Callable[[str], None] | None) -> TextCallback | None:
     """For a single list: passes on what is about the whole list, and leaves out what is about one page."""
     if on_text is None:
         return None
@@ -31,7 +31,7 @@ def of_one(on_text: Callable[[str], None] | None) -> OnWriting | None:
     return hear
 
 
-def at_places(on_text: OnWriting | None, places: Sequence[int]) -> OnWriting | None:
+def at_places(on_text: TextCallback | None, places: Sequence[int]) -> TextCallback | None:
     """For a part of a batch: passes on what is about its list ``i`` as about the list ``places[i]`` of the batch."""
     if on_text is None or list(places) == list(range(len(places))):
         return on_text

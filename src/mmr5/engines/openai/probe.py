@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmr5.engines.base import Request, Sampling
-from mmr5.engines.openai import OpenAIEngine
-from mmr5.engines.rendering import LocalPrompts
+from mmr5.engines.chat_template import LocalPrompts
+from mmr5.engines.openai.engine import OpenAIEngine
+from mmr5.engines.protocol import Request, Sampling
 from mmr5.errors import MMR5Error
 from mmr5.types import ImageSource
 

@@ -12,12 +12,12 @@ from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 
 from mmr5.errors import EngineError, MMR5Error
-from mmr5.methods import OnWriting
-from mmr5.server.metrics import Metrics
-from mmr5.server.problems import WireError, from_error
+from mmr5.methods import TextCallback
+from mmr5.server.http_errors import WireError, from_error
+from mmr5.server.prometheus import Metrics
 from mmr5.types import Candidates, Ranking, View
 
-Rank = Callable[[View, Sequence[Candidates], OnWriting | None], list[Ranking]]
+Rank = Callable[[View, Sequence[Candidates], TextCallback | None], list[Ranking]]
 """Ranks candidate lists of one view; text is reported while it is written, by position in the batch."""
 
 OnJobText = Callable[[str, int | None], None]
@@ -217,7 +217,7 @@ class Batcher:
         self._metrics.model.observe(spent)
 
 
-def _text_callback(batch: Sequence[Job]) -> OnWriting | None:
+def _text_callback(batch: Sequence[Job]) -> TextCallback | None:
     """From position to job; None when no job asks for its text."""
     callbacks = [job.on_text for job in batch]
     if not any(callbacks):

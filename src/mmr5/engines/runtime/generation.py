@@ -10,12 +10,12 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mmr5.engines.base import ChoiceScores, Reply, Sampling, TextScore
-from mmr5.engines.choices import Path, crossings, path_logprobs
-from mmr5.engines.constraint import Guard
 from mmr5.engines.loading import import_torch
-from mmr5.engines.reading import Prompt, Reader
-from mmr5.engines.writing import Detokenizer
+from mmr5.engines.protocol import ChoiceScores, Reply, Sampling, TextScore
+from mmr5.engines.runtime.choices import Path, crossings, path_logprobs
+from mmr5.engines.runtime.constraint import Guard
+from mmr5.engines.runtime.detokenize import Detokenizer
+from mmr5.engines.runtime.model_runner import ModelRunner, Prompt
 from mmr5.types import Usage
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ Span = tuple[int, int, int]
 
 
 def generate(
-    reader: Reader,
+    reader: ModelRunner,
     prompts: Sequence[Prompt],
     detokenizers: Sequence[Detokenizer],
     sampling: Sampling,
@@ -102,7 +102,7 @@ def sample(logits: torch.Tensor, sampling: Sampling, draws: Sequence[random.Rand
 
 
 def score_choices(
-    reader: Reader,
+    reader: ModelRunner,
     prompts: Sequence[Prompt],
     paths: Sequence[Sequence[Path]],
     spans: Sequence[Span],
@@ -137,7 +137,7 @@ def score_choices(
     ]
 
 
-def score_text(reader: Reader, prompts: Sequence[Prompt]) -> list[TextScore]:
+def score_text(reader: ModelRunner, prompts: Sequence[Prompt]) -> list[TextScore]:
     """The mean log-probability of each prompt's tail."""
     logits, read, _ = reader.read(prompts, [tuple(range(len(p.tail) + 1, 1, -1)) for p in prompts])
     return [text_score(one, p.tail, n - len(p.tail)) for one, p, n in zip(logits, prompts, read, strict=True)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mmr5.engines.base import OnText, Reply, Sampling
+from mmr5.engines.protocol import OnText, Reply, Sampling
 from mmr5.types import Usage
 
 TextCallback = Callable[[str], None]

@@ -28,7 +28,7 @@ class _Node:
     next: dict[str, _Node] = field(default_factory=dict)
 
 
-class Spelling:
+class AnswerTokens:
     """The tokens that an answer can be spelt with.
 
     Args:
@@ -102,7 +102,7 @@ class Guard:
         ConfigError: the opening holds an answer that cannot become a full ranking.
     """
 
-    def __init__(self, spelling: Spelling, n: int, prefill: str = "") -> None:
+    def __init__(self, spelling: AnswerTokens, n: int, prefill: str = "") -> None:
         self._spelling, self._n, self._prefill = spelling, n, prefill
         start = answer_start(prefill)
         if start is not None and Answering.begin(n).read(prefill[start:]) is None:

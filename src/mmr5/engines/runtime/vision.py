@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mmr5.cache import Cache, digest
 from mmr5.engines.loading import import_torch
+from mmr5.storage.cache import Cache, digest
 from mmr5.storage.lru import LRU
 from mmr5.types import ImageSource
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mmr5.cache import Cache
-from mmr5.engines.base import Engine
+from mmr5.engines.protocol import Engine
 from mmr5.errors import ConfigError
 from mmr5.models.resolve import HUB_RECIPES, Checkpoint, check_name, resolve
 from mmr5.settings import ENGINES
+from mmr5.storage.cache import Cache
 from mmr5.types import Progress
 
 
@@ -86,7 +86,7 @@ def _prepared(model: str, cache: Cache | None, progress: Progress | None) -> Che
 
 def _served(model: str, base_url: str | None, options: dict[str, Any]) -> tuple[Engine, Checkpoint]:
     """An engine behind a server; a folder is the served checkpoint, whose tokenizer and recipe are then used."""
-    from mmr5.engines.openai import OpenAIEngine
+    from mmr5.engines.openai.engine import OpenAIEngine
 
     if base_url is None:
         raise ConfigError(

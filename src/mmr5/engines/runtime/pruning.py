@@ -15,9 +15,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mmr5.engines import vision
-from mmr5.engines.lean import Decoder, Row
 from mmr5.engines.loading import import_torch
+from mmr5.engines.runtime import vision
+from mmr5.engines.runtime.decoder import Decoder, Row
 from mmr5.storage.lru import LRU
 
 if TYPE_CHECKING:

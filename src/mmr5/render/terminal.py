@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mmr5.render.words import movement
+from mmr5.render.labels import movement
 from mmr5.types import RerankResult
 
 if TYPE_CHECKING:

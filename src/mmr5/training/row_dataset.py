@@ -13,11 +13,11 @@ from typing import Any
 from mmr5.corpora import load_corpus
 from mmr5.data.conversations import Conversations
 from mmr5.data.rows import PageRow, Row, read_rows
-from mmr5.engines.rendering import special_words
+from mmr5.engines.chat_template import special_words
 from mmr5.errors import ConfigError, ContextLengthError, CorpusError, missing_extra
 from mmr5.storage.lru import LRU
+from mmr5.training.base_model import tokenizer_of
 from mmr5.training.config import TrainingConfig
-from mmr5.training.loading import tokenizer_of
 from mmr5.types import ImageSource, Message
 
 PICTURE_BYTES = 256 * 2**20

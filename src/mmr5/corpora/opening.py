@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmr5.cache import Cache
 from mmr5.corpora import mmdocir, mmdocir_training
 from mmr5.corpora.folder import PdfStore, load_folder
 from mmr5.corpora.opendocs import annotations_folder, pdf_folder
 from mmr5.corpora.records import Corpus
 from mmr5.errors import ConfigError, CorpusError
+from mmr5.storage.cache import Cache
 from mmr5.types import Progress
 
 if TYPE_CHECKING:

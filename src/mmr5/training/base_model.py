@@ -9,13 +9,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mmr5.cache import Cache
 from mmr5.engines.loading import import_torch, load_model, pick_device, pick_dtype
 from mmr5.errors import ConfigError, ModelNotFoundError, missing_extra
 from mmr5.models import resolve
+from mmr5.storage.cache import Cache
 from mmr5.training import patches
 from mmr5.training.config import LoraConfig, TrainingConfig
-from mmr5.training.folder import is_main
+from mmr5.training.run_dir import is_main
 
 MERGED = "base"
 """Folder within a run that holds the base with the earlier stage's adapter merged into it."""

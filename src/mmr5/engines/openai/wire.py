@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from mmr5.engines.base import Reply, Request, Sampling
+from mmr5.engines.protocol import Reply, Request, Sampling
 from mmr5.errors import EngineError
 from mmr5.storage.lru import LRU
 from mmr5.types import ImageSource, Message, Usage

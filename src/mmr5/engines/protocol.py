@@ -75,7 +75,7 @@ class Request:
         answer_ids: an answer in the reply must name each id from 1 to this number once (:class:`mmr5.answer.Answering`); 0 leaves
             the reply free. It needs the capability ``constrain``.
         keep: share in (0, 1] of each picture's tokens that is read: those that ``question`` looks at most, at their own positions
-            (:mod:`mmr5.engines.pruning`). Below 1 it needs the capability ``keep``.
+            (:mod:`mmr5.engines.runtime.pruning`). Below 1 it needs the capability ``keep``.
         question: the question's words as the prompt has them; needed where ``keep`` is below 1, and what a dry run goes by.
         page: text of the one page of a prompt, as it stands there; ``""`` for a picture alone, or for many pages.
         n_pages: how many pages the reply is to put in order; 0 where it is to do something else.

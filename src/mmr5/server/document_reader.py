@@ -19,10 +19,10 @@ from typing import Any
 from mmr5.pages import DEFAULT_MAX_PIXELS, ImageFile
 from mmr5.pages.files import StoredFile
 from mmr5.server import sandbox
+from mmr5.server.document_worker import FULL, REFUSED
 from mmr5.server.fair_slots import FairSlots
+from mmr5.server.http_errors import WireError, disk_full
 from mmr5.server.logs import log_event
-from mmr5.server.parse_worker import FULL, REFUSED
-from mmr5.server.problems import WireError, disk_full
 from mmr5.server.store import ORIGINAL, storing
 from mmr5.settings import ServerSettings
 from mmr5.types import Page, Problem, View
@@ -64,7 +64,7 @@ class Parser:
 
     settings: ServerSettings
     view: View
-    command: tuple[str, ...] = (sys.executable, "-m", "mmr5.server.parse_worker")
+    command: tuple[str, ...] = (sys.executable, "-m", "mmr5.server.document_worker")
 
     def __post_init__(self) -> None:
         self._documents = FairSlots(WORKERS, SHARE)
