@@ -7,7 +7,7 @@
 
 For each number of workers: seconds until the first question is kept (Ray, the model and the corpus are opened), questions a
 second after the first eighth, and the most memory that a worker took. ``--served S``: the model is a server, a process of
-its own, that answers each request after S seconds. ``--driver N``: a run of N questions whose outcomes cost nothing, in pieces
+its own, that answers each request after S seconds. ``--driver N``: a run of N questions whose outcomes cost nothing, in shards
 of eight; what the driver alone takes, first and with ``--resume`` over the finished file. ``--made N``: a made corpus of N
 questions and the scripted engine, so that what is timed is the way through Ray.
 """
@@ -30,7 +30,7 @@ from typing import Any
 
 from mmr5.corpora import load_corpus
 from mmr5.scale.driver import rerank_run
-from mmr5.scale.shards import Outcome, Piece
+from mmr5.scale.shards import Outcome, Shard
 from mmr5.scale.worker import Job
 from mmr5.settings import EvaluationSettings, WorkerSettings
 
@@ -153,7 +153,7 @@ def large_corpus(folder: Path, questions: int) -> Path:
     return folder
 
 
-def free(job: Job, work: Sequence[Piece], workers: WorkerSettings) -> Iterator[Outcome]:
+def free(job: Job, work: Sequence[Shard], workers: WorkerSettings) -> Iterator[Outcome]:
     """Outcomes that cost nothing: the first-stage order turned round."""
     del workers
     facts = {"config": {"model": job.setup.model}, "prompt_fingerprint": "0", "device": "none"}

@@ -112,9 +112,9 @@ def test_compose_asks_vllm_by_its_own_name_and_port_and_hides_it():
     assert ":?" in ours["environment"]["MMR5_API_KEYS"], "compose must refuse to start without a key"
     assert ours["depends_on"]["vllm"]["condition"] == "service_healthy"
     assert float(flags["grace"]) < float(ours["stop_grace_period"].rstrip("s"))
-    from mmr5.methods.settings import Settings
+    from mmr5.settings import MethodSettings
 
-    assert json.loads(theirs["limit-mm-per-prompt"])["image"] >= Settings().window
+    assert json.loads(theirs["limit-mm-per-prompt"])["image"] >= MethodSettings().window
 
 
 def test_the_manifest_hangs_together():

@@ -36,3 +36,16 @@ def test_what_is_not_there_is_made_once_and_kept_by_its_size():
     for key in "abc":
         held.get_or_make(key, lambda: 1)
     assert (len(held), held.peek("a")) == (2, None)
+
+
+def test_what_is_no_longer_kept_is_told():
+    gone = []
+    held = LRU(2, dropped=gone.append)
+    for name in "abc":
+        held.put(name, name.upper())
+    assert gone == ["A"]
+    held.put("b", "B2")
+    assert gone == ["A", "B"]
+    held.clear()
+    assert gone == ["A", "B", "C", "B2"]
+    assert (len(held), held.size) == (0, 0)

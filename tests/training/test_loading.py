@@ -91,7 +91,7 @@ def pickled(source, folder, *more):
 
 def test_pickled_weights_with_more_than_tensors_are_refused_unread(tiny_text, tmp_path):
     base = pickled(tiny_text, tmp_path / "base", Harmful(tmp_path / "harmed"))
-    with pytest.raises(ModelNotFoundError, match=r"pickle.*save it as safetensors"):
+    with pytest.raises(ModelNotFoundError, match=r"pickled.*Take a checkpoint with model.safetensors"):
         base_model.load_for_training(run_of(base, tmp_path / "run"))
     assert not (tmp_path / "harmed").exists()
 
@@ -103,9 +103,9 @@ def test_a_pickled_adapter_is_refused_for_training_and_merging(tiny_text, tmp_pa
 
     peft.get_peft_model(model, peft.LoraConfig(target_modules=r".*q_proj")).save_pretrained(tmp_path / "plain")
     adapter = pickled(tmp_path / "plain", tmp_path / "adapter", Harmful(tmp_path / "harmed"))
-    with pytest.raises(ModelNotFoundError, match="save it as safetensors"):
+    with pytest.raises(ModelNotFoundError, match=r"pickled.*Take a checkpoint with model.safetensors"):
         base_model.load_for_training(run_of(tiny_text, tmp_path / "run", adapter=str(adapter)))
-    with pytest.raises(ModelNotFoundError, match="save it as safetensors"):
+    with pytest.raises(ModelNotFoundError, match=r"pickled.*Take a checkpoint with model.safetensors"):
         merge(run_of(tiny_text, adapter))
     assert not (tmp_path / "harmed").exists()
 

@@ -5,11 +5,11 @@ pdfium is not thread-safe: every call is made under the lock of this process.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator
 from functools import cache as once
 from importlib.metadata import version
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mmr5.errors import DocumentError, PageError
+from mmr5.storage.lru import LRU
 
 OPEN_DOCUMENTS = 4
 """Most documents that a process keeps open between two calls; opening one reads all of its cross-references."""
@@ -27,7 +28,7 @@ _FILE_CODE = 2
 _PASSWORD_CODE = 4
 _SECURITY_CODE = 5
 _LOCK = threading.RLock()
-_open: OrderedDict[tuple[str, int, int, int], Any] = OrderedDict()
+_open: LRU[Any] = LRU(OPEN_DOCUMENTS, dropped=lambda document: document.close())
 
 
 @once
@@ -51,13 +52,7 @@ def open_document(path: Path) -> Iterator[Any]:
         except OSError as error:
             raise DocumentError(_reason(error)) from error
         key = (os.fspath(path), status.st_ino, status.st_size, status.st_mtime_ns)
-        document = _open.get(key)
-        if document is None:
-            document = _open[key] = _load(path)
-            while len(_open) > OPEN_DOCUMENTS:
-                _open.popitem(last=False)[1].close()
-        _open.move_to_end(key)
-        yield document
+        yield _open.get_or_make(key, lambda: _load(path))
 
 
 @contextlib.contextmanager
@@ -77,11 +72,16 @@ def open_page(document: Any, index: int) -> Iterator[Any]:
         yield page
 
 
+@once
+def _close_at_exit() -> None:
+    """Close what is kept open when the process ends, before pypdfium2 does so with a line on stderr: it was loaded before."""
+    atexit.register(close_documents)
+
+
 def close_documents() -> None:
     """Close what is kept open."""
     with _LOCK:
-        while _open:
-            _open.popitem()[1].close()
+        _open.clear()
 
 
 def form_type(document: Any) -> int:
@@ -93,6 +93,8 @@ def form_type(document: Any) -> int:
 
 def _load(path: Path) -> Any:
     import pypdfium2
+
+    _close_at_exit()
 
     try:
         # pdfium refuses a document without pages but leaves the error code of an earlier failure in place. Opening

@@ -15,14 +15,16 @@ class LRU(Generic[V]):
 
     Args:
         capacity: the cap, at least 0, in the unit of the sizes (bytes, pages, entries); a value larger than it is not kept.
+        dropped: called with each value that is no longer kept, such as to close it.
 
     Attributes:
         hits: how often a value was there.
         misses: how often it was not.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, dropped: Callable[[V], object] | None = None) -> None:
         self.capacity = capacity
+        self._dropped = dropped
         self.hits = 0
         self.misses = 0
         self._held: OrderedDict[Hashable, tuple[V, int]] = OrderedDict()
@@ -57,14 +59,14 @@ class LRU(Generic[V]):
     def put(self, key: Hashable, value: V, size: int = 1) -> None:
         """Keep a value, and drop the least recently used ones beyond the cap."""
         with self._lock:
-            if (old := self._held.pop(key, None)) is not None:
-                self._size -= old[1]
+            if key in self._held:
+                self._drop(key)
             if size > self.capacity:
                 return
             self._held[key] = (value, size)
             self._size += size
             while self._size > self.capacity:
-                self._size -= self._held.popitem(last=False)[1][1]
+                self._drop(next(iter(self._held)))
 
     def get_or_make(self, key: Hashable, make: Callable[[], V], size: Callable[[V], int] | None = None) -> V:
         """The value, or else what ``make()`` gives, kept. Two callers at once may both make it.
@@ -83,5 +85,11 @@ class LRU(Generic[V]):
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:
-            self._held.clear()
-            self._size = 0
+            while self._held:
+                self._drop(next(iter(self._held)))
+
+    def _drop(self, key: Hashable) -> None:
+        value, size = self._held.pop(key)
+        self._size -= size
+        if self._dropped is not None:
+            self._dropped(value)

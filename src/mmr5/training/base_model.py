@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
-import pickle
 import re
 from pathlib import Path
 from typing import Any
 
 from mmr5.engines.loading import import_torch, load_model, pick_device, pick_dtype
-from mmr5.errors import ConfigError, ModelNotFoundError, missing_extra
+from mmr5.errors import ConfigError, missing_extra
 from mmr5.models import resolve
 from mmr5.storage.cache import Cache
 from mmr5.training import patches
@@ -48,7 +47,7 @@ def load_for_training(config: TrainingConfig) -> tuple[Any, Any, str]:
     merged = Path(config.run.out) / MERGED
     if merging and (merged / "complete").is_file():
         path, adapter, merging = str(merged), None, False
-    model, processor = load(path, device=device, dtype=dtype, attention=config.model.attention, adapter=adapter)
+    model, processor = load_model(path, device=device, dtype=dtype, attention=config.model.attention, adapter=adapter)
     if not any(getattr(holder, "chat_template", None) for holder in (processor, tokenizer_of(processor))):
         raise ConfigError(f"{config.model.base} has no chat template: train a checkpoint that is made for conversation")
     if merging:
@@ -62,21 +61,6 @@ def load_for_training(config: TrainingConfig) -> tuple[Any, Any, str]:
     model.config._name_or_path = path
     model.name_or_path = path
     return model.train(), processor, path
-
-
-def load(path: str, **how: Any) -> tuple[Any, Any]:
-    """Load a checkpoint as :func:`mmr5.engines.loading.load_model` does.
-
-    Raises:
-        ModelNotFoundError: as there, and for weights that are a pickle with more than tensors in it.
-    """
-    try:
-        return load_model(path, **how)
-    except pickle.UnpicklingError as error:
-        raise ModelNotFoundError(
-            f"the weights of {path!r} are a pickle that holds more than tensors, which can run any code when it is read: where "
-            "you trust it, load it elsewhere, save it as safetensors (model.save_pretrained(folder)), and name that folder"
-        ) from error
 
 
 def weights_dtype(config: TrainingConfig, device: Any) -> Any:

@@ -7,11 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from mmr5.engines.loading import import_torch, import_transformers, pick_device, pick_dtype
+from mmr5.engines.loading import import_torch, import_transformers, load_model, pick_device, pick_dtype
 from mmr5.errors import ModelNotFoundError
 from mmr5.models.recipes import FILE as RECIPE
 from mmr5.provenance import FILE as PROVENANCE
-from mmr5.training.base_model import load, save_whole
+from mmr5.training.base_model import save_whole
 from mmr5.training.config import TrainingConfig
 
 FOLDER = "merged"
@@ -34,7 +34,7 @@ def merge(config: TrainingConfig) -> Path:
         raise ModelNotFoundError(f"{out} holds no adapter: train it first; a run without an adapter is a whole checkpoint itself")
     device = pick_device(config.model.device)
     dtype = _base_dtype(out) if config.model.dtype == "auto" else pick_dtype(config.model.dtype, device)
-    model, processor = load(str(out), device=device, dtype=dtype, attention=config.model.attention)
+    model, processor = load_model(str(out), device=device, dtype=dtype, attention=config.model.attention)
     target = out / FOLDER
     save_whole(model, processor, target)
     for name in (RECIPE, PROVENANCE):
