@@ -101,8 +101,8 @@ def measure(bench: Bench, name: str, rounds: int, asked: int, ways: Sequence[str
     return found
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Print the table's lines."""
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", choices=("mini", *SIZES))
     parser.add_argument("--method", default="pointwise")
@@ -114,7 +114,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--asked", type=int, choices=(1, 2), default=2, help="1 leaves out the second question")
     parser.add_argument("--ways", nargs="+", default=(), help="only these, beside the shipped one")
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the table's lines."""
+    args = parse(argv)
     bench = Bench(args)
     found = measure(bench, args.method, args.rounds, args.asked, args.ways)
     kind = str(bench.model.dtype).removeprefix("torch.")

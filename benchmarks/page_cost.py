@@ -29,8 +29,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from rerank_run import served
 
 from mmr5.corpora import load_corpus
-from mmr5.engines.openai.engine import DEFAULT_MAX_PIXELS, OpenAIEngine
+from mmr5.engines.openai.engine import OpenAIEngine
 from mmr5.engines.protocol import Request, Sampling
+from mmr5.pages import DEFAULT_MAX_PIXELS
 from mmr5.pages.images import decode
 from mmr5.types import Page
 

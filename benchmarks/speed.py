@@ -273,7 +273,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--size", choices=SIZES, default="13m", help="shape of the model; its weights are random")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto", help="of both sides; auto measures it on a CPU")
-    parser.add_argument("--attention", default="sdpa", help="of the released flow; ours calls torch's kernel for it")
+    parser.add_argument("--attention", default="sdpa", help="of both sides")
     parser.add_argument("--threads", type=int, help="of torch")
     parser.add_argument("--pages", type=int, default=10)
     parser.add_argument("--page-tokens", type=int, default=64, help="visual tokens of a page at most")

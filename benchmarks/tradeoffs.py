@@ -22,11 +22,11 @@ from typing import Any
 
 from mmr5 import metrics
 from mmr5.corpora import load_corpus
+from mmr5.engines import open_engine
 from mmr5.engines.loading import import_torch
 from mmr5.engines.runtime import pruning
-from mmr5.engines.transformers import DEFAULT_MAX_PIXELS, TransformersEngine
+from mmr5.engines.transformers import TransformersEngine
 from mmr5.methods import MethodSettings, method
-from mmr5.models import resolve
 from mmr5.types import Candidates
 
 METHODS = ("reason", "direct", "logits", "pointwise", "likelihood")
@@ -203,11 +203,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.threads:
         import_torch().set_num_threads(args.threads)
     lists, relevant = questions(args.corpus, args.split, args.limit, args.ocr)
-    checkpoint = resolve(args.model)
-    pixels = args.max_pixels or (checkpoint.recipe.max_pixels if checkpoint.recipe else None) or DEFAULT_MAX_PIXELS
-    engine = TransformersEngine.from_pretrained(
-        str(checkpoint.path), adapter=checkpoint.adapter, device=args.device, dtype=args.dtype, max_pixels=pixels
-    )
+    engine, _ = open_engine(args.model, device=args.device, dtype=args.dtype, max_pixels=args.max_pixels)
+    assert isinstance(engine, TransformersEngine)
     clock = time.perf_counter if args.clock == "wall" else time.process_time
     bench = Bench(engine, lists, relevant, batch=args.batch, constrain=args.constrain, tokens=args.tokens, clock=clock)
     out = sys.stderr if args.json else sys.stdout

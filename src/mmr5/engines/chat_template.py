@@ -15,11 +15,13 @@ from typing import Any
 
 from mmr5.engines.loading import import_transformers, load_errors, load_prompting
 from mmr5.engines.protocol import Reply, Request, Sampling
-from mmr5.errors import EngineError
+from mmr5.errors import ConfigError, ContextLengthError, EngineError
 from mmr5.types import ImageSource, Message, Usage
 
 FINGERPRINT_DIGITS = 16
 """Hex digits of the sha256 that name a chat template."""
+LEAST_PIXELS = 28 * 28
+"""Of a page image: one visual token of the Qwen-VL family."""
 COUNTED = 4096
 """Texts whose length in tokens is remembered: excerpts are cut from the same passages for every question about a document."""
 
@@ -96,6 +98,18 @@ class LocalPrompts:
         """Token ids of ``text`` alone, without special tokens."""
         return self._tokenize(text, special=False)
 
+    def encode_scored(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """Token ids of texts whose likelihood is wanted.
+
+        Raises:
+            ConfigError: a text has no tokens.
+        """
+        ids = [tuple(self.encode(text)) for text in texts]
+        empty = next((i for i, tokens in enumerate(ids) if not tokens), None)
+        if empty is not None:
+            raise ConfigError(f"text {empty} to score is {texts[empty]!r}: it has no tokens")
+        return ids
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids, special tokens dropped."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
@@ -171,6 +185,48 @@ def render(processor: Any, request: Request, *, images: bool) -> str:
     messages = [_for_template(m, images=images) for m in request.messages]
     text: str = holder.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     return text + request.prefill
+
+
+def check_pixels(max_pixels: int) -> int:
+    """The pixel budget of a page image.
+
+    Raises:
+        ConfigError: it is too small for one visual token.
+    """
+    if max_pixels < LEAST_PIXELS:
+        raise ConfigError(f"max_pixels is {max_pixels}: a page image needs at least {LEAST_PIXELS} pixels (28 x 28)")
+    return max_pixels
+
+
+def check_context(model: str, context: int | None, prompt_tokens: int, new_tokens: int) -> None:
+    """Refuse a prompt that leaves no room for its reply.
+
+    Args:
+        model: its name.
+        context: most tokens of prompt and reply together, or None when unknown.
+        prompt_tokens: of the prompt, or an upper bound.
+        new_tokens: most tokens of the reply.
+
+    Raises:
+        ContextLengthError: both together are more than the context.
+    """
+    if context is not None and prompt_tokens + new_tokens > context:
+        raise ContextLengthError(
+            f"the prompt has up to {prompt_tokens} tokens and the reply up to {new_tokens}, together more than the {context} of "
+            f"{model}: use fewer candidates in a window, a smaller text budget or max_pixels, or fewer new tokens"
+        )
+
+
+def pictures_for(model: str, request: Request, *, images: bool) -> list[ImageSource]:
+    """The pictures of a prompt, in page order.
+
+    Raises:
+        EngineError: there are some, and the model does not see.
+    """
+    found = pictures(request)
+    if found and not images:
+        raise EngineError(f"{model} reads text only, and a prompt holds {len(found)} pictures: use view 'text'")
+    return found
 
 
 def template_fingerprint(template: str) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mmr5.engines.chat_template import LocalPrompts, pictures
+from mmr5.engines.chat_template import LocalPrompts, check_context, check_pixels, pictures, pictures_for
 from mmr5.engines.encoders import checkpoint_identity
 from mmr5.engines.loading import import_torch, import_transformers, load_model, pick_device, pick_dtype
 from mmr5.engines.protocol import Capabilities, ChoiceScores, OnText, Reply, Request, Sampling, TextScore, check_requests
@@ -27,7 +27,7 @@ from mmr5.engines.runtime.model_runner import CachedRunner, ModelRunner, PlainRu
 from mmr5.engines.runtime.pruning import kept_count
 from mmr5.engines.runtime.token_batches import Budget, batches, budget, free_memory, halving, token_bytes
 from mmr5.engines.runtime.vision import PageFeatures, Tower
-from mmr5.errors import ConfigError, ContextLengthError, EngineError
+from mmr5.errors import ConfigError, EngineError
 from mmr5.pages.images import DEFAULT_MAX_PIXELS
 from mmr5.storage.cache import Cache, digest
 
@@ -72,11 +72,9 @@ class TransformersEngine:
         store: Cache | None = None,
         caches: bool = True,
     ) -> None:
-        if max_pixels < 784:
-            raise ConfigError(f"max_pixels is {max_pixels}: a page image needs at least 784 pixels (28 x 28)")
         self.model = name
         self.device: torch.device = model.device
-        self.max_pixels = max_pixels
+        self.max_pixels = check_pixels(max_pixels)
         self.batch_tokens = batch_tokens
         self._model = model
         self._processor = processor
@@ -201,10 +199,7 @@ class TransformersEngine:
 
     def score_text(self, requests: Sequence[Request], texts: Sequence[str]) -> list[TextScore]:
         """Mean log-probability of each text as what the assistant says next."""
-        ids = [tuple(self._prompts.encode(t)) for t in texts]
-        empty = [i for i, tokens in enumerate(ids) if not tokens]
-        if empty:
-            raise ConfigError(f"text {empty[0]} to score is {texts[empty[0]]!r}: it has no tokens")
+        ids = self._prompts.encode_scored(texts)
         longest = max((len(t) for t in ids), default=0)
         return self._in_batches(requests, ids, longest, lambda prompts, _: generation.score_text(self._reader, prompts))
 
@@ -236,7 +231,7 @@ class TransformersEngine:
         check_requests(self, requests)
         rendered = [self.render(r) for r in requests]
         lengths = [self.count_tokens(t) + self._visual_tokens(r) for t, r in zip(rendered, requests, strict=True)]
-        self._check_context(max(lengths, default=0), new_tokens)
+        check_context(self.model, self.capabilities.context_tokens, max(lengths, default=0), new_tokens)
         pixels = [len(pictures(r)) * self.max_pixels for r in requests]
         found: dict[int, T] = {}
 
@@ -269,23 +264,12 @@ class TransformersEngine:
 
     def _visual_tokens(self, request: Request) -> int:
         """Upper bound of the visual tokens of a request, for batching and the context check."""
-        n = len(pictures(request))
+        n = len(pictures_for(self.model, request, images=self.capabilities.images))
         if not n:
             return 0
-        if not self.capabilities.images:
-            raise EngineError(f"{self.model} reads text only, and a prompt holds {n} pictures: use view 'text'")
         processor = self._processor.image_processor
         unit = getattr(processor, "patch_size", 14) * getattr(processor, "merge_size", 2)
         return n * kept_count(request.keep, max(1, self.max_pixels // (unit * unit)))
-
-    def _check_context(self, prompt_tokens: int, new_tokens: int) -> None:
-        context = self.capabilities.context_tokens
-        if context is not None and prompt_tokens + new_tokens > context:
-            raise ContextLengthError(
-                f"the prompt has up to {prompt_tokens} tokens and the reply up to {new_tokens}, together more than the "
-                f"{context} of {self.model}: use fewer candidates in a window, "
-                "a smaller text budget or max_pixels, or fewer new tokens"
-            )
 
     def _measured(self, request: Request) -> tuple[generation.Span, list[int]]:
         """Where a request's measured words stand, and their tokens."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mmr5.engines.chat_template import LocalPrompts, pictures
+from mmr5.engines.chat_template import LocalPrompts, check_context, check_pixels, pictures_for
 from mmr5.engines.protocol import Capabilities, ChoiceScores, OnText, Reply, Request, Sampling, TextScore, check_requests
 from mmr5.engines.runtime.choices import crossings, path_logprobs, token_paths
-from mmr5.errors import ConfigError, ContextLengthError, EngineError, missing_extra
+from mmr5.errors import ConfigError, EngineError, missing_extra
 from mmr5.pages.images import DEFAULT_MAX_PIXELS
 from mmr5.types import Usage
 
@@ -34,11 +34,9 @@ class VLLMEngine:
     name = "vllm"
 
     def __init__(self, llm: Any, prompts: LocalPrompts, *, name: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
-        if max_pixels < 784:
-            raise ConfigError(f"max_pixels is {max_pixels}: a page image needs at least 784 pixels (28 x 28)")
         self.model = name
         self.reserved = prompts.reserved
-        self._llm, self._prompts, self._max_pixels = llm, prompts, max_pixels
+        self._llm, self._prompts, self._max_pixels = llm, prompts, check_pixels(max_pixels)
         self.capabilities = Capabilities(
             score_choices=True,
             score_text=True,
@@ -127,10 +125,7 @@ class VLLMEngine:
 
     def score_text(self, requests: Sequence[Request], texts: Sequence[str]) -> list[TextScore]:
         """Mean log-probability of each text as what the assistant says next."""
-        ids = [tuple(self._prompts.encode(t)) for t in texts]
-        empty = [i for i, tokens in enumerate(ids) if not tokens]
-        if empty:
-            raise ConfigError(f"text {empty[0]} to score is {texts[empty[0]]!r}: it has no tokens")
+        ids = self._prompts.encode_scored(texts)
         settings = self._settings(max_tokens=1, temperature=0.0, prompt_logprobs=0)
         outputs = self._run([self._prompt(r, 1, t) for r, t in zip(requests, ids, strict=True)], [settings] * len(requests))
         found = []
@@ -145,18 +140,11 @@ class VLLMEngine:
 
     def _prompt(self, request: Request, new_tokens: int, further: Sequence[int] = ()) -> dict[str, Any]:
         """A prompt as vLLM takes it, and under ``"meant"`` the ids that the model should read."""
-        sources = pictures(request)
-        if sources and not self._prompts.images:
-            raise EngineError(f"{self.model} reads text only, and a prompt holds {len(sources)} pictures: use view 'text'")
+        sources = pictures_for(self.model, request, images=self._prompts.images)
         ids = [*self._prompts.ids(request), *further]
         loaded = [source.load(self._max_pixels) for source in sources]
         meant = self._prompts.expanded(ids, [image.size for image in loaded])
-        context = self.capabilities.context_tokens
-        if context is not None and len(meant) + new_tokens > context:
-            raise ContextLengthError(
-                f"the prompt has {len(meant)} tokens and the reply up to {new_tokens}, together more than the {context} of "
-                f"{self.model}: use fewer candidates in a window, a smaller text budget or max_pixels, or fewer new tokens"
-            )
+        check_context(self.model, self.capabilities.context_tokens, len(meant), new_tokens)
         prompt: dict[str, Any] = {"prompt_token_ids": ids}
         if loaded:
             prompt["multi_modal_data"] = {"image": loaded}
