@@ -16,7 +16,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache as once
-from itertools import pairwise
+from itertools import pairwise, repeat
+from operator import sub
 from typing import Any
 
 from mmr5.pages.text import count_visible
@@ -43,7 +44,7 @@ _UNSEEN_FLAGS = 2 | 32
 _BUTTON_TYPES = frozenset({1, 2, 3})
 _PUSH_BUTTON = 1
 _MAX_RENDERED = 1_500_000
-_ANGLE_SAMPLES = 6
+_ANGLE_SAMPLES = 4
 _SPACED = re.compile(r" [^\W\d_] [^\W\d_]{1,2} [^\W\d_]{1,2} [^\W\d_]{1,2} ")
 
 
@@ -105,7 +106,7 @@ def _calls() -> Any:
 
     for name, (result, *arguments) in signatures.items():
         address = ctypes.cast(getattr(raw, name), ctypes.c_void_p).value
-        setattr(Calls, name, staticmethod(ctypes.CFUNCTYPE(result, *arguments)(address)))  # type: ignore[arg-type]
+        setattr(Calls, name, staticmethod(ctypes.PYFUNCTYPE(result, *arguments)(address)))  # type: ignore[arg-type]
     return Calls
 
 
@@ -141,8 +142,10 @@ def _direction(layer: Any, turned: int) -> int:
     if count < 1:
         return turned
     step = max(1, count // _ANGLE_SAMPLES)
-    angles = (math.degrees(raw.FPDFText_GetCharAngle(layer, i)) for i in range(step // 2, count, step))
-    found = Counter(round(angle / 90) % 4 * 90 for angle in angles if angle >= 0)
+    angles = [raw.FPDFText_GetCharAngle(layer, i) for i in range(step // 2, count, step)]
+    if turned == 0 and not any(angles):
+        return turned
+    found = Counter(round(math.degrees(angle) / 90) % 4 * 90 for angle in angles if angle >= 0)
     if not found:
         return turned
     direction, votes = found.most_common(1)[0]
@@ -180,37 +183,41 @@ def read_layer(page: Any, layer: Any, form: Any = None) -> RawLayer:
 def _look(page: Any, box: Rect) -> _Objects:
     """Find a page's pictures, and whether some of its text may be unseen.
 
-    This is done for every object of every page: a text object costs three calls.
+    This is done for every object of every page, without a loop of Python.
     """
     calls = _calls()
-    get_object, get_mode = calls.FPDFPage_GetObject, calls.FPDFTextObj_GetTextRenderMode
-    get_color, get_bounds = calls.FPDFPageObj_GetFillColor, calls.FPDFPageObj_GetBounds
-    found = _Objects([])
     handle = _address(page)
-    numbers, values = (ctypes.c_uint * 4)(), (ctypes.c_float * 4)()
-    color = [ctypes.addressof(numbers) + 4 * i for i in range(4)]
-    bounds = [ctypes.addressof(values) + 4 * i for i in range(4)]
-    left, bottom, right, top = box
-    for i in range(min(calls.FPDFPage_CountObjects(handle), MAX_OBJECTS)):
-        item = get_object(handle, i)
-        mode = get_mode(item)
+    count = min(calls.FPDFPage_CountObjects(handle), MAX_OBJECTS)
+    items = list(map(calls.FPDFPage_GetObject, repeat(handle, count), range(count)))
+    modes = list(map(calls.FPDFTextObj_GetTextRenderMode, items))
+    found = _Objects([])
+    for item, mode in zip(items, modes, strict=True):
         if mode < 0:
             _look_at_other(item, found, (1, 0, 0, 1, 0, 0), depth=0)
-        elif not found.is_suspicious:
-            get_color(item, *color)
-            get_bounds(item, *bounds)
-            x0, y0, x1, y1 = values
-            found.is_suspicious = (
-                mode in _INVISIBLE_MODES
-                or (numbers[0] >= PALE and numbers[1] >= PALE and numbers[2] >= PALE)
-                or numbers[3] < MIN_ALPHA
-                or x0 < left
-                or y0 < bottom
-                or x1 > right
-                or y1 > top
-                or ((y1 - y0 < MIN_TEXT_POINTS or x1 - x0 < MIN_TEXT_POINTS) and _text_points(item) < MIN_TEXT_POINTS)
-            )
+    texts = [item for item, mode in zip(items, modes, strict=True) if mode >= 0]
+    if texts and not found.is_suspicious:
+        found.is_suspicious = not _INVISIBLE_MODES.isdisjoint(modes) or _stand_out(texts, box)
     return found
+
+
+def _stand_out(texts: Sequence[int], box: Rect) -> bool:
+    """Whether some of a page's text objects are pale, tiny or outside a box."""
+    calls, count = _calls(), len(texts)
+    colors, bounds = (ctypes.c_uint * (4 * count))(), (ctypes.c_float * (4 * count))()
+    for call, memory in ((calls.FPDFPageObj_GetFillColor, colors), (calls.FPDFPageObj_GetBounds, bounds)):
+        start = ctypes.addressof(memory)
+        for _ in map(call, texts, *(range(start + 4 * i, start + 16 * count, 16) for i in range(4))):
+            pass
+    levels = memoryview(colors).cast("B").cast("I").tolist()
+    for red, green, blue, alpha in set(zip(levels[::4], levels[1::4], levels[2::4], levels[3::4], strict=True)):
+        if min(red, green, blue) >= PALE or alpha < MIN_ALPHA:
+            return True
+    edges = memoryview(bounds).cast("B").cast("f").tolist()
+    lefts, bottoms, rights, tops = edges[::4], edges[1::4], edges[2::4], edges[3::4]
+    if min(lefts) < box[0] or min(bottoms) < box[1] or max(rights) > box[2] or max(tops) > box[3]:
+        return True
+    sizes = map(min, map(sub, rights, lefts), map(sub, tops, bottoms))
+    return any(size < MIN_TEXT_POINTS and _text_points(item) < MIN_TEXT_POINTS for item, size in zip(texts, sizes, strict=True))
 
 
 def _look_at_other(item: int, found: _Objects, matrix: Sequence[float], depth: int) -> None:

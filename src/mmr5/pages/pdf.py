@@ -274,10 +274,12 @@ def _extract(path: Path) -> PdfContent:
         count = raw.FPDFDoc_GetAttachmentCount(document)
         attachments = [document.get_attachment(i).get_name() for i in range(count)]
         makes_pages = pdfium.form_type(document) == raw.FORMTYPE_XFA_FULL
-        return PdfContent([_read_page(document, index) for index in range(total)], attachments, makes_pages)
+        labels = document.get_page_label if document.get_page_label(0) else None
+        pages = [_read_page(document, index, labels and labels(index)) for index in range(total)]
+        return PdfContent(pages, attachments, makes_pages)
 
 
-def _read_page(document: Any, index: int) -> PdfPage | None:
+def _read_page(document: Any, index: int, label: str | None) -> PdfPage | None:
     from pypdfium2 import PdfiumError
 
     try:
@@ -298,7 +300,7 @@ def _read_page(document: Any, index: int) -> PdfPage | None:
         round(raw.coverage, 3),
         round(raw.unseen, 3),
         raw.hidden,
-        document.get_page_label(index) or None,
+        label or None,
         size,
     )
 

@@ -86,7 +86,10 @@ def is_unlikely(text: str) -> bool:
 
 def _may_be_unlikely(text: str) -> bool:
     """A quick look: whether in some line more than a third of the words holds a rare pair."""
-    _learn(set(text.split()))
+    words = set(text.split())
+    _learn(words)
+    if len(words & _odd_words) < _MIN_ODD:
+        return False
     is_odd = _odd_words.__contains__
     return any(sum(map(is_odd, words)) * 3 > len(words) for words in map(str.split, text.split("\n")) if len(words) > 1)
 
@@ -95,6 +98,7 @@ _plain_words: set[str] = set()
 _odd_words: set[str] = set()
 """Words that were looked at, without and with a rare pair: most words of a document come again."""
 _MOST_WORDS = 200_000
+_MIN_ODD = 4
 
 
 def _learn(words: set[str]) -> None:
