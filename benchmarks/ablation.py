@@ -27,7 +27,7 @@ from random_model import SIZES, WORDS, build, page, question
 
 from mmr5.engines.loading import import_torch, pick_device, pick_dtype
 from mmr5.engines.transformers import TransformersEngine
-from mmr5.methods import Settings, method
+from mmr5.methods import MethodSettings, method
 from mmr5.reranker import Reranker
 from mmr5.types import Candidates, Page
 
@@ -45,7 +45,7 @@ class Bench:
         if self.sees:
             device = pick_device("cpu")
             self.model, self.processor = build(SIZES[args.model], device=device, dtype=pick_dtype(args.dtype, device))
-            own: Settings = Settings(view="image")
+            own = MethodSettings(view="image")
         else:
             reranker = Reranker.from_pretrained("mini", dtype=args.dtype)
             engine = reranker.engine

@@ -28,9 +28,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from rerank_run import served
 
-from mmr5.data.corpus import load_corpus
-from mmr5.engines.base import Request, Sampling
-from mmr5.engines.openai import OpenAIEngine
+from mmr5.corpora import load_corpus
+from mmr5.engines.openai.engine import OpenAIEngine
+from mmr5.engines.protocol import Request, Sampling
 from mmr5.pages import DEFAULT_MAX_PIXELS
 from mmr5.pages.images import decode
 from mmr5.types import Page
@@ -78,7 +78,7 @@ def main() -> None:
     import torch
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-    from mmr5.engines.vision import Patches
+    from mmr5.engines.runtime.vision import Patches
 
     torch.set_num_threads(1)
     cut = Patches(Qwen2VLImageProcessorPil(min_pixels=784, max_pixels=given.max_pixels), given.max_pixels)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import random
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 
 from mmr5 import prompt
 from mmr5.engines.loading import import_torch, import_transformers, pil_processor
 from mmr5.pages.images import ImageBytes
-from mmr5.training.proof.base import SPECIALS, TEMPLATE
+from vision_proof.base import SPECIALS, TEMPLATE
 
 WORDS = (
     "region quarter growth northern southern revenue cost table figure annual report harbour cargo vessel page chart summary "

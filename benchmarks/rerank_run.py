@@ -7,7 +7,7 @@
 
 For each number of workers: seconds until the first question is kept (Ray, the model and the corpus are opened), questions a
 second after the first eighth, and the most memory that a worker took. ``--served S``: the model is a server, a process of
-its own, that answers each request after S seconds. ``--driver N``: a run of N questions whose outcomes cost nothing, in pieces
+its own, that answers each request after S seconds. ``--driver N``: a run of N questions whose outcomes cost nothing, in shards
 of eight; what the driver alone takes, first and with ``--resume`` over the finished file. ``--made N``: a made corpus of N
 questions and the scripted engine, so that what is timed is the way through Ray.
 """
@@ -28,12 +28,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from mmr5.data.corpus import load_corpus
-from mmr5.evaluation.benchmark import Setup
-from mmr5.scale.cluster import Workers
+from mmr5.corpora import load_corpus
 from mmr5.scale.driver import rerank_run
-from mmr5.scale.pieces import Outcome, Piece
+from mmr5.scale.shards import Outcome, Shard
 from mmr5.scale.worker import Job
+from mmr5.settings import EvaluationSettings, WorkerSettings
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "harbour-report.pdf"
 PAGES, CANDIDATES, DOCUMENT_QUESTIONS = 12, 10, 100
@@ -117,7 +116,7 @@ def measure(job: Job, workers: int, batch: int) -> dict[str, float]:
             job,
             corpus,
             Path(out) / "run",
-            Workers(workers),
+            WorkerSettings(workers),
             batch=batch,
             progress=lambda _, done, __: times.append((time.perf_counter() - start, done)),
         )
@@ -154,7 +153,7 @@ def large_corpus(folder: Path, questions: int) -> Path:
     return folder
 
 
-def free(job: Job, work: Sequence[Piece], workers: Workers) -> Iterator[Outcome]:
+def free(job: Job, work: Sequence[Shard], workers: WorkerSettings) -> Iterator[Outcome]:
     """Outcomes that cost nothing: the first-stage order turned round."""
     del workers
     facts = {"config": {"model": job.setup.model}, "prompt_fingerprint": "0", "device": "none"}
@@ -178,14 +177,14 @@ def driver(questions: int) -> None:
     """Print one line of JSON: a run of so many questions through the driver alone, in a process of its own."""
     with tempfile.TemporaryDirectory() as made:
         folder = large_corpus(Path(made) / "corpus", questions)
-        setup = Setup(str(folder), retriever=str(folder / "first.trec"), model="m", ocr="never")
+        setup = EvaluationSettings(str(folder), retriever=str(folder / "first.trec"), model="m", ocr="never")
         before = _peak()
         clock = time.perf_counter()
         corpus = load_corpus(str(folder), ocr="never")
         opened, times = time.perf_counter() - clock, []
         for resume in (False, True):
             clock = time.perf_counter()
-            rerank_run(Job(setup), corpus, Path(made) / "out", Workers(1), batch=8, resume=resume, source=free)
+            rerank_run(Job(setup), corpus, Path(made) / "out", WorkerSettings(1), batch=8, resume=resume, source=free)
             times.append(time.perf_counter() - clock)
         size = (Path(made) / "out" / "run.jsonl").stat().st_size
         found = {
@@ -237,12 +236,12 @@ def main() -> None:
         if given.corpus is None or given.run is None:
             parser.error("give CORPUS and RUN, or --made, or --driver")
         how = {"method": given.method, "view": given.view, "ocr": given.ocr, "limit": given.limit}
-        setup = Setup(given.corpus, split=given.split, retriever=given.run, model=given.model, **how)
         engine = "scripted" if given.made else "transformers" if given.served is None else "openai"
         with served(given.served) as url:
+            model = {"model": given.model, "engine": engine, "base_url": url, "dtype": given.dtype}
+            setup = EvaluationSettings(given.corpus, split=given.split, retriever=given.run, **model, **how)
             for n in given.workers:
-                job = Job(setup, engine, url, dtype=given.dtype, threads=given.threads)
-                print(json.dumps(measure(job, n, given.batch)), flush=True)
+                print(json.dumps(measure(Job(setup, given.threads), n, given.batch)), flush=True)
 
 
 if __name__ == "__main__":

@@ -79,14 +79,12 @@ def body(documents: int) -> dict[str, Any]:
 
 def serve(port: int, model_ms: float, queue_wait: float) -> None:
     """The server under test."""
-    import uvicorn
-
-    from mmr5.cli.serve import uvicorn_options
-    from mmr5.engines.base import Request
+    from mmr5.cli.serve import open_port, run
+    from mmr5.engines.protocol import Request
     from mmr5.engines.scripted import ScriptedEngine
     from mmr5.reranker import Reranker
     from mmr5.server.app import create_app
-    from mmr5.server.settings import ServerSettings
+    from mmr5.settings import ServerSettings
 
     def slow(request: Request) -> str:
         del request
@@ -94,9 +92,11 @@ def serve(port: int, model_ms: float, queue_wait: float) -> None:
         return "<answer>[2, 1]</answer>"
 
     settings = ServerSettings(queue_wait_s=queue_wait, batch_requests=BATCH, retriever="bm25")
-    engine = ScriptedEngine(slow)
-    app = create_app(Reranker(engine, method="direct", view="text"), settings)
-    uvicorn.run(app, **uvicorn_options("127.0.0.1", port, settings))  # type: ignore[arg-type]
+    run(
+        lambda: create_app(Reranker(ScriptedEngine(slow), method="direct", view="text"), settings),
+        open_port("127.0.0.1", port),
+        settings,
+    )
 
 
 class Server:

@@ -32,7 +32,7 @@ from random_model import SIZES, build, page, question
 from mmr5 import prompt
 from mmr5.engines.loading import cpu_matmul_seconds, import_torch, pick_device, pick_dtype
 from mmr5.engines.transformers import TransformersEngine
-from mmr5.methods import Settings, method
+from mmr5.methods import MethodSettings, method
 from mmr5.types import Candidates, Page
 
 clock = time.perf_counter
@@ -131,7 +131,7 @@ class Bench:
 
     def ours(self, engine: TransformersEngine, name: str, lists: Sequence[Candidates]) -> tuple[float, float]:
         """Questions by one method: seconds a question, tokens written a question."""
-        settings = Settings(
+        settings = MethodSettings(
             view="image", max_new_tokens=self.args.tokens, notes=0, window=max(2, self.args.pages), overlap=0, keep=self.args.keep
         )
         start = clock()

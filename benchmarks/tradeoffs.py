@@ -21,11 +21,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmr5 import metrics
-from mmr5.data.corpus import load_corpus
-from mmr5.engines import open_engine, pruning
+from mmr5.corpora import load_corpus
+from mmr5.engines import open_engine
 from mmr5.engines.loading import import_torch
+from mmr5.engines.runtime import pruning
 from mmr5.engines.transformers import TransformersEngine
-from mmr5.methods import Settings, method
+from mmr5.methods import MethodSettings, method
 from mmr5.types import Candidates
 
 METHODS = ("reason", "direct", "logits", "pointwise", "likelihood")
@@ -90,7 +91,7 @@ class Bench:
     def measure(self, name: str, setting: str, **options: Any) -> Outcome:
         """Ask all questions by one method under one setting; the second of two passes over a few is a warm-up."""
         view = "image" if self.engine.capabilities.images else "text"
-        settings = Settings(view=view, **{**self._options, **options})
+        settings = MethodSettings(view=view, **{**self._options, **options})
         rank = method(name)
         rank(self.engine, self.lists[:2], settings)
         self._forget()

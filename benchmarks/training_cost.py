@@ -14,11 +14,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from importlib import resources
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+PROOF = Path(__file__).parents[1] / "examples" / "vision_proof"
 SIZES = {
     "small": {"hidden": 128, "layers": 3, "vision_hidden": 64, "vision_layers": 2},
     "proof": {},
@@ -59,7 +59,8 @@ def main() -> None:
 
 def draw(folder: Path) -> None:
     """The rows, and a base of each size."""
-    from mmr5.training.proof import base, corpus
+    sys.path.insert(0, str(PROOF.parent))
+    from vision_proof import base, corpus
 
     corpus.build(folder, corpus.Amount(train=12, grpo=4, test=1))
     for name, size in SIZES.items():
@@ -84,7 +85,7 @@ def measure(stage: str, size: str, folder: str) -> dict[str, Any]:
         f"model.base={home / size}", f"data.corpus={home / 'corpus'}", f"data.rows={rows}", f"run.out={home / stage / size}",
         f"optim.max_steps={STEPS[stage]}", "run.save_steps=100",
     ]  # fmt: skip
-    config = load_config(Path(str(resources.files("mmr5"))) / "configs" / "smoke" / f"{stage}.toml", own)
+    config = load_config(PROOF / f"{stage}.toml", own)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     ticks = [time.perf_counter()]
     run = train_sft if stage == "sft" else train_grpo

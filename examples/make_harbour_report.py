@@ -11,6 +11,10 @@ import io
 import sys
 from pathlib import Path
 
+from reportlab.lib.utils import ImageReader
+from reportlab.pdfbase.pdfmetrics import stringWidth
+from reportlab.pdfgen.canvas import Canvas
+
 from harbour import drawings, facts, prose
 from harbour.facts import thousands
 from harbour.scan import typed_letter
@@ -35,9 +39,6 @@ from harbour.style import (
     register_fonts,
     table,
 )  # fmt: skip
-from reportlab.lib.utils import ImageReader
-from reportlab.pdfbase.pdfmetrics import stringWidth
-from reportlab.pdfgen.canvas import Canvas
 
 DEFAULT_OUT = Path(__file__).with_name("harbour-report.pdf")
 

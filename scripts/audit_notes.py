@@ -23,12 +23,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from mmr5 import Reranker
-from mmr5.data.corpus import load_corpus
-from mmr5.excerpts import terms
-from mmr5.fusion import fuse
+from mmr5 import Reranker, Searcher
+from mmr5.corpora import load_corpus
 from mmr5.grounding import SUPPORT, support
-from mmr5.retrieval import open_retriever, top_candidates
+from mmr5.languages import terms
 
 CANDIDATES = 10
 SAMPLE = 50
@@ -44,6 +42,7 @@ def measure(reranker: Reranker, split: str, out: Path, limit: int | None) -> lis
     done = {x["qid"] for x in lines}
     corpus = load_corpus("opendocs").split(split)
     verdicts = record_verdicts(reranker.engine)
+    searcher = Searcher(reranker, "hybrid", candidates=CANDIDATES)
     left = {q.qid for _, questions in corpus.by_document() for q in questions} - done
     with file.open("a", encoding="utf-8") as stream:
         for document, questions in corpus.by_document():
@@ -51,19 +50,18 @@ def measure(reranker: Reranker, split: str, out: Path, limit: int | None) -> lis
             if not asked:
                 continue
             pages = corpus.document_pages(document.doc_name)
-            index = open_retriever("hybrid", pages)
+            index = searcher.index(pages)
             for question in asked:
-                found = top_candidates(question.question, pages, index.scores(question.question), CANDIDATES)
+                found = searcher.candidates(question.question, pages, index)
                 heard: dict[int, str] = {}
 
                 def hear(_: int, text: str, position: int = -1, heard: dict[int, str] = heard) -> None:
                     heard[position] = heard.get(position, "") + text
 
                 started = time.perf_counter()
-                ranking = reranker.rank_many([found], on_text=hear)[0]
+                ranking = searcher.rank([found], on_text=hear)[0]
                 seconds = time.perf_counter() - started
-                fusion = reranker.settings.fusion
-                order = (ranking if fusion is None else fuse(found.scores, ranking, fusion)).order
+                order = ranking.order
                 said = dict(zip(order, verdicts.pop(), strict=False))
                 shown = ranking.notes or (None,) * len(found)
                 notes = [

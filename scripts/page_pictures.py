@@ -21,11 +21,11 @@ import PIL.Image
 import uvicorn
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from mmr5.engines.base import OnText, Reply, Request, Sampling
+from mmr5.engines.protocol import OnText, Reply, Request, Sampling
 from mmr5.engines.scripted import ScriptedEngine
 from mmr5.reranker import Reranker
 from mmr5.server.app import create_app
-from mmr5.server.settings import ServerSettings
+from mmr5.settings import ServerSettings
 
 IMAGES = Path(__file__).parents[1] / "docs/images"
 QUESTION = "What was the diver paid for bringing up the fog bell?"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The vision proof: a small Qwen2.5-VL from random weights learns by SFT and GRPO to rank pages that must be seen.
+# The vision proof (examples/vision_proof): a small Qwen2.5-VL from random weights learns by SFT and GRPO to rank pages that must be seen.
 # usage: scripts/smoke.sh [SCALE]     SCALE 1 is the whole proof, 0.1 a tenth of it; OUT names another folder than runs/smoke;
 #        SFT and GRPO hold further settings of a stage (--set …); CHECK=1 fails when a goal does not hold
 set -eu
@@ -11,6 +11,7 @@ rm -rf "$OUT"
 mkdir -p "$OUT"
 started=$(date +%s)
 
+proof() { PYTHONPATH="examples${PYTHONPATH:+:$PYTHONPATH}" "$BIN/python" -m vision_proof "$@"; }
 own="--set data.corpus=$OUT/corpus"
 measure() { # model, split, folder, further options
     of=$1 split=$2 to=$3
@@ -19,10 +20,10 @@ measure() { # model, split, folder, further options
         --max-new-tokens 96 --batch 25 --model "$OUT/$of" --out "$OUT/$to" "$@" >/dev/null
 }
 
-"$BIN/python" -m mmr5.training.proof draw --out "$OUT" --scale "$SCALE"
-"$BIN/mmr5" train sft smoke/sft $own --set model.base="$OUT/base" --set data.rows="$OUT/sft.jsonl" --set run.out="$OUT/sft" ${SFT:-}
-"$BIN/python" -m mmr5.training.proof half --out "$OUT"
-"$BIN/mmr5" train grpo smoke/grpo $own --set model.base="$OUT/half" --set data.rows="$OUT/grpo.jsonl" --set run.out="$OUT/grpo" ${GRPO:-}
+proof draw --out "$OUT" --scale "$SCALE"
+"$BIN/mmr5" train sft examples/vision_proof/sft.toml $own --set model.base="$OUT/base" --set data.rows="$OUT/sft.jsonl" --set run.out="$OUT/sft" ${SFT:-}
+proof half --out "$OUT"
+"$BIN/mmr5" train grpo examples/vision_proof/grpo.toml $own --set model.base="$OUT/half" --set data.rows="$OUT/grpo.jsonl" --set run.out="$OUT/grpo" ${GRPO:-}
 measure sft test sft-test
 measure half test half-test
 measure grpo test grpo-test
@@ -30,4 +31,4 @@ measure half test half-sampled --temperature 1
 measure grpo test grpo-sampled --temperature 1
 measure sft axis axis-test
 seconds=$(($(date +%s) - started))
-"$BIN/python" -m mmr5.training.proof summary --out "$OUT" --seconds "$seconds" ${CHECK:+--check}
+proof summary --out "$OUT" --seconds "$seconds" ${CHECK:+--check}

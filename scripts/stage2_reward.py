@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 
 from mmr5 import Reranker
+from mmr5.corpora import load_corpus
 from mmr5.data.conversations import Conversations
-from mmr5.data.corpus import load_corpus
 from mmr5.data.rows import ListRow, PageRow, read_rows
-from mmr5.engines.base import Request, Sampling
+from mmr5.engines.protocol import Request, Sampling
 from mmr5.evaluation.statistics import RESAMPLES
 from mmr5.rewards import verdict_format_reward
 from mmr5.training.config import TrainingConfig, load_config
-from mmr5.training.verdicts import page_prompts, shared_gains
+from mmr5.training.grpo_pointwise import page_prompts, shared_gains
 
 CONFIG = Path("src/mmr5/configs/mini/grpo.toml")
 QUESTIONS_A_PASS = 4

@@ -18,11 +18,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mmr5 import Reranker
-from mmr5.data.corpus import Corpus, Question, load_corpus
+from mmr5.corpora import Corpus, Question, load_corpus
 from mmr5.metrics import METRICS, micro, score
 from mmr5.pipeline import fuse
 from mmr5.retrieval import open_retriever, top_candidates
-from mmr5.types import Ranking
+from mmr5.types import Ranking, ScoreKind
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 FOLDS = 5
@@ -86,7 +86,7 @@ def scored(lines: list[Line], budget: int, weight: float) -> Iterator[tuple[str,
         if x["budget"] == budget:
             ids, model = list(x["candidates"]), tuple(x["model"])  # type: ignore[call-overload]
             order = tuple(sorted(range(len(ids)), key=lambda i: (-model[i], i)))
-            ranking = fuse(x["first_stage"], Ranking(order, model, "mean_log_likelihood"), weight)  # type: ignore[arg-type]
+            ranking = fuse(x["first_stage"], Ranking(order, model, ScoreKind.MEAN_LOG_LIKELIHOOD), weight)  # type: ignore[arg-type]
             yield str(x["doc_name"]), score([ids[i] for i in ranking.order], x["relevant"])  # type: ignore[arg-type]
 
 

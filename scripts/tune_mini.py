@@ -23,14 +23,14 @@ from typing import Any
 from tune_likelihood import CANDIDATES, FOLDS, mean
 
 from mmr5 import Reranker
-from mmr5.data.corpus import load_corpus
+from mmr5.corpora import load_corpus
 from mmr5.fusion import fuse
 from mmr5.methods import pointwise
 from mmr5.metrics import score
 from mmr5.models.resolve import BASE_RECIPE
 from mmr5.retrieval import open_retriever, top_candidates
 from mmr5.rewards import discounted_gain
-from mmr5.types import Ranking
+from mmr5.types import Ranking, ScoreKind
 
 ALONE = 1000.0
 """A fusion weight under which the first stage only breaks ties."""
@@ -92,7 +92,7 @@ def fused(lines: list[Line], scores: list[list[float]], fusion: float) -> list[d
     found = []
     for x, model in zip(lines, scores, strict=True):
         order = tuple(sorted(range(len(model)), key=lambda i: (-model[i], i)))
-        ranking = fuse(x["first_stage"], Ranking(order, tuple(model), pointwise.COMBINED_KIND), fusion)
+        ranking = fuse(x["first_stage"], Ranking(order, tuple(model), ScoreKind.RELEVANCE_LOG_ODDS), fusion)
         found.append(score([x["candidates"][i] for i in ranking.order], set(x["relevant"])))
     return found
 

@@ -23,6 +23,26 @@ def test_support_is_the_share_of_content_words_on_the_page(note, share):
     assert support(note, PAGE) == pytest.approx(share)
 
 
+@pytest.mark.parametrize(
+    ("note", "page", "share"),
+    [
+        ("说明小计划每月十二元。", "小计划每月十二元，大计划三十元。", 0.6),
+        ("水泵由工程师更换。", "小计划每月十二元，大计划三十元。", 0.0),
+        ("Nennt die Gebühren der Häuser.", "Die Gebühr für ein Haus beträgt 12 Euro, und sie ist nicht hoch.", 2 / 3),
+        ("Стоимость ремонта насосов 12 рублей.", "Ремонт насоса: стоимость 12 рублей.", 1.0),
+        ("Стоимость ремонта насосов 15 рублей.", "Ремонт насоса: стоимость 12 рублей.", 0.0),
+        ("펌프의 수리비는 12 원", "펌프 수리비 12 원", 0.5),
+        (
+            "Names the Gebühr of 12 euro.",
+            "Die Gebühren für ein Haus sind nicht hoch: 12 Euro.",
+            1.0,
+        ),  # a note in another language
+    ],
+)
+def test_support_in_other_languages(note, page, share):
+    assert support(note, page) == pytest.approx(share, abs=0.2 if 0 < share < 1 else 0.01)
+
+
 def test_only_supported_and_unrepeated_notes_are_kept():
     good, other = "The small plan costs 12 euros.", "Explains how gearboxes are mounted."
     assert grounded([good, other, None], [PAGE, PAGE, PAGE]) == [good, None, None]

@@ -1,6 +1,8 @@
 import asyncio
+import json
 import math
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -8,8 +10,8 @@ from mmr5 import Recipe, Reranker, Searcher
 from mmr5.answer import fold, format_reply
 from mmr5.engines.scripted import ScriptedEngine
 from mmr5.errors import ConfigError, InputError, ModelNotFoundError
-from mmr5.pipeline import fuse, recipe_fusion
-from mmr5.types import Candidates, Page, Problem, Ranking
+from mmr5.fusion import fuse
+from mmr5.types import Candidates, Page, Problem, Ranking, ScoreKind
 
 PAGES = [
     Page("report.pdf", 1, text="Contents: fees, cargo, seals."),
@@ -37,6 +39,26 @@ def test_a_result_holds_the_pages_in_order_with_reasons_and_evidence():
     assert result.reasoning.startswith("Page 1: lists topics")
     assert result.reply == reply
     assert result.issues == ()
+
+
+class ByCharacter(ScriptedEngine):
+    """A model that reads 80 tokens, a character each, beside the question."""
+
+    def count_tokens(self, text):
+        return len(text)
+
+
+def test_chinese_pages_longer_than_the_budget_reach_the_model():
+    body = json.loads((Path(__file__).parent / "server" / "rerank_zh.json").read_text(encoding="utf-8"))
+    pages = [Page("a", i, text=text) for i, text in enumerate(body["documents"], 1)]
+    engine = ByCharacter()
+    result = Reranker(engine, view="text", method="pointwise", page_tokens=80).rerank(body["query"], pages)
+    assert result.order[0] == 1
+    assert result[0].score > result[1].score
+    assert "养蜂场的蜂箱去年增加到四十个" in result[0].evidence
+    assert len(result[0].evidence) < len(pages[1].text) / 2
+    said = "\n".join(p["text"] for r in engine.requests for m in r.messages for p in m["content"] if p["type"] == "text")
+    assert all(any(page.text[i : i + 12] in said for i in range(len(page.text))) for page in pages)
 
 
 def test_a_page_without_text_has_no_evidence():
@@ -126,8 +148,22 @@ def test_settings_come_from_the_recipe_and_flags_override_them():
     )
     other = Reranker(ScriptedEngine(), recipe=recipe, method="likelihood", page_tokens=7)
     assert (other.method, other.settings.page_tokens) == ("likelihood", 7)
-    assert recipe_fusion(reranker) == 2.0
-    assert recipe_fusion(other) is None
+    assert Searcher(reranker).fusion == 2.0
+    assert Searcher(reranker, fusion=0.5).fusion == 0.5
+    assert Searcher(other).fusion is None
+    decoding = Recipe(method="reason", view="text", fusion=2.0)
+    assert Searcher(Reranker(ScriptedEngine(), recipe=decoding)).fusion is None
+
+
+def test_another_view_is_the_same_model_with_the_same_settings():
+    recipe = Recipe(method="pointwise", view="image", page_tokens=99, question_weight=0.5)
+    reranker = Reranker(ScriptedEngine(), recipe=recipe, notes=1, note_tokens=5)
+    text = reranker.with_view("text")
+    assert (text.view, text.settings.view, text.method, text.engine) == ("text", "text", "pointwise", reranker.engine)
+    assert (text.settings.notes, text.settings.note_tokens, text.settings.question_weight) == (1, 5, 0.5)
+    assert text.fingerprint != reranker.fingerprint
+    assert (reranker.view, reranker.settings.view) == ("image", "image")
+    assert reranker.with_view("image") is reranker
 
 
 @pytest.mark.parametrize(
@@ -236,9 +272,67 @@ def test_search_many_equals_search():
 def test_problems_travel_with_the_result():
     searcher = Searcher(Reranker(ScriptedEngine(), view="text", method="likelihood"), "bm25")
     problem = Problem("bad.png", None, "not an image")
-    assert searcher.search("cargo", PAGES, problems=[problem]).to_dict()["problems"] == [
-        {"source": "bad.png", "page": None, "message": "not an image"}
-    ]
+    result = searcher.search("cargo", PAGES).with_reading([problem], 12.5)
+    assert result.to_dict()["problems"] == [{"source": "bad.png", "page": None, "message": "not an image"}]
+    assert result.timings_ms["read"] == 12.5
+
+
+def test_the_steps_of_a_search_are_the_search():
+    searcher = Searcher(Reranker(ScriptedEngine(), view="text", method="pointwise", notes=2), "bm25", candidates=3, fusion=1.0)
+    whole = searcher.search("berthing fees for yachts", PAGES)
+    found = searcher.candidates("berthing fees for yachts", PAGES)
+    [ranking] = searcher.rank([found])
+    result = searcher.result(found, ranking, len(PAGES))
+    assert result.ranking == whole.ranking
+    assert result.settings == whole.settings
+    assert result[0].score_kind == "fused"
+
+
+def test_notes_are_written_on_the_pages_on_top_of_the_fused_order():
+    reranker = Reranker(ScriptedEngine(), view="text", method="pointwise", notes=1)
+    found = Candidates("berthing fees for yachts", (PAGES[0], PAGES[1], PAGES[2]), (9.0, 1.0, 0.0))
+    [alone] = reranker.rank_many([found])
+    [fused] = Searcher(reranker, "bm25", fusion=0.0).rank([found])
+    assert (alone.order[0], fused.order[0]) == (1, 0)
+    assert [i for i, note in enumerate(alone.notes) if note] == [1]
+    assert [i for i, note in enumerate(fused.notes) if note] == [0]
+
+
+def test_candidates_without_first_stage_scores_are_ranked_by_the_model_alone():
+    searcher = Searcher(Reranker(ScriptedEngine(), view="text", method="pointwise"), "bm25", fusion=5.0)
+    found = Candidates("cargo by terminal", tuple(PAGES))
+    [ranking] = searcher.rank([found])
+    assert ranking == searcher.reranker.rank_many([found])[0]
+    assert searcher.result(found, ranking, 4).settings["fusion"] is None
+
+
+def test_the_time_of_parsing_is_that_of_reading_the_reply(monkeypatch):
+    import time
+
+    import mmr5.methods.listwise as listwise
+
+    real = listwise.parse
+
+    def slow(*given, **named):
+        time.sleep(0.02)
+        return real(*given, **named)
+
+    monkeypatch.setattr(listwise, "parse", slow)
+    timings = Reranker(ScriptedEngine(), view="text", method="direct").rerank("cargo", PAGES).timings_ms
+    assert 20 <= timings["parse"] < 60
+    assert timings["model"] < timings["parse"]
+    assert Reranker(ScriptedEngine(), view="text", method="likelihood").rerank("cargo", PAGES).timings_ms["parse"] == 0.0
+
+
+@pytest.mark.parametrize("kind", list(ScoreKind))
+def test_every_kind_of_score_has_words_and_its_way_to_the_unit_interval(kind):
+    assert kind.label and kind.meaning and len(kind.label) < 30
+    if kind.unit_kind is None:
+        with pytest.raises(ValueError, match=kind.value):
+            kind.to_unit(0.5)
+        return
+    low, high = (kind.to_unit(score) for score in ((0.2, 0.7) if kind.unit_kind is kind else (-3.0, -0.5)))
+    assert 0 <= low < high <= 1
 
 
 def test_fusion_by_hand():

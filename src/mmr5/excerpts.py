@@ -11,25 +11,28 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-PASSAGE_WORDS = 60
-
-_WORD = re.compile(r"\w+(?:[.\-_']\w+)*")
-_UNIT_END = re.compile(r"(?<=[.!?;:])\s+|\n+")
-_STOP = frozenset(
-    "a an and are as at be been but by can could did do does for from had has have how i if in into is it its may not of on or "
-    "should so such than that the their them then there these they this those to was we were what when where which who whom "
-    "whose why will with would you your".split()
+from mmr5.languages import (
+    CJK,
+    ENGLISH,
+    SENTENCE_END,
+    SOUTH_EAST,
+    UNSPACED,
+    UNSPACED_END,
+    is_unspaced,
+    language,
+    query_terms,
+    terms,
 )
 
+PASSAGE_WORDS = 60
+LEAST_WORDS = 5
+"""A passage that does not fit is cut into passages of half its words, but of no fewer than these."""
 
-def words(text: str) -> list[str]:
-    """Lower-case words of a text; numbers and dotted or hyphenated names stay whole."""
-    return [w.lower() for w in _WORD.findall(text)]
-
-
-def terms(text: str) -> list[str]:
-    """The words that carry meaning, each also folded to a simple stem (plural and -ing, -ed endings dropped)."""
-    return [_stem(w) for w in words(text) if w not in _STOP]
+_UNIT_END, _UNSPACED_UNIT_END = re.compile(SENTENCE_END), re.compile(UNSPACED_END)
+_ATOM = re.compile(rf"\s*(?:(?:[{CJK}]{{1,2}}|[{SOUTH_EAST}]{{1,4}})[^\w\s「『（【《“(]*|[^\s{UNSPACED}]+)")
+"""As much text as one word, with the white space before it."""
+_CHARACTER = re.compile(rf"\s*(?:[{UNSPACED}]|[^\s{UNSPACED}]+)")
+_WIDE = re.compile(rf"[{CJK}\u3000-\u303f\uff00-\uff60]")
 
 
 def passages(text: str, size: int = PASSAGE_WORDS) -> list[str]:
@@ -37,38 +40,44 @@ def passages(text: str, size: int = PASSAGE_WORDS) -> list[str]:
 
     Args:
         text: any text.
-        size: words in a passage, at least 1; a passage ends at the first line or sentence end at or after it would
-            overflow, and a unit longer than ``size`` is cut hard.
+        size: words in a passage, at least 1, two characters of Chinese or Japanese and four of Thai, Lao, Khmer or Burmese
+            counting as one; a passage ends at the first line or sentence end at or after it would overflow, and a unit longer
+            than ``size`` is cut hard.
 
     Returns:
-        Passages in order, none empty; joined they hold every word of the text.
+        Passages in order, none empty; joined they hold every character but white space. Lines of Chinese and Japanese are
+        joined without a space.
     """
     if size < 1:
         raise ValueError(f"size is {size}: a passage has at least one word")
+    spaced = not is_unspaced(text)
     found: list[str] = []
     current: list[str] = []
-    for unit in _UNIT_END.split(text):
-        tokens = unit.split()
-        if current and len(current) + len(tokens) > size:
-            found.append(" ".join(current))
+    for unit in (_UNIT_END if spaced else _UNSPACED_UNIT_END).split(text):
+        atoms = unit.split() if spaced else _ATOM.findall(unit)
+        if current and len(current) + len(atoms) > size:
+            found.append(_joined(current, spaced))
             current = []
-        while len(tokens) > size:
-            found.append(" ".join(tokens[:size]))
-            tokens = tokens[size:]
-        current += tokens
+        while len(atoms) > size:
+            found.append(_joined(atoms[:size], spaced))
+            atoms = atoms[size:]
+        if not spaced and current and atoms:
+            atoms[0] = _seam(current[-1], atoms[0]) + atoms[0].lstrip()
+        current += atoms
     if current:
-        found.append(" ".join(current))
+        found.append(_joined(current, spaced))
     return found
 
 
 def passage_scores(query: str, texts: Sequence[str], *, k1: float = 1.2, b: float = 0.4) -> list[float]:
     """BM25 scores of passages for a query, over these passages alone; 0 where no word is shared."""
-    bags = [Counter(terms(t)) for t in texts]
-    if not bags:
+    if not texts:
         return []
+    spoken = language("\n".join(texts))
+    bags = [Counter(terms(t, spoken or ENGLISH)) for t in texts]
     lengths = [sum(bag.values()) for bag in bags]
     mean = sum(lengths) / len(lengths) or 1.0
-    wanted = set(terms(query))
+    wanted = set(query_terms(query, [spoken]))
     frequency = {t: sum(t in bag for bag in bags) for t in wanted}
     scores = []
     for bag, length in zip(bags, lengths, strict=True):
@@ -96,8 +105,9 @@ def best_passage(query: str, text: str, *, size: int = PASSAGE_WORDS) -> str | N
 def excerpt(query: str, text: str, budget: int, count: Callable[[str], int], *, size: int = PASSAGE_WORDS) -> str:
     """The part of a page's text that helps most with a question, within a budget of tokens.
 
-    A text that fits is returned whole (white space folded by passage). Else the first passage (the page's head) and the best
-    passages are taken while they fit, and put in reading order; left-out stretches are marked by an ellipsis.
+    A text that fits is returned whole (white space folded by passage). Else the best passage, the first one (the page's head) and
+    the next best are taken while they fit, and put in reading order; left-out stretches are marked by an ellipsis. Where the best
+    passage alone is too long, its own best part is taken.
 
     Args:
         query: the question.
@@ -107,7 +117,8 @@ def excerpt(query: str, text: str, budget: int, count: Callable[[str], int], *, 
         size: words in a passage.
 
     Returns:
-        A text of at most ``budget`` tokens by ``count``; ``""`` for a text without words.
+        A text of at most ``budget`` tokens by ``count``, or its first character where that alone has more; ``""`` for a text of
+        nothing but white space.
     """
     if budget < 1:
         raise ValueError(f"budget is {budget} tokens: give at least 1")
@@ -117,26 +128,53 @@ def excerpt(query: str, text: str, budget: int, count: Callable[[str], int], *, 
         return whole
     scores = passage_scores(query, found)
     ranked = sorted(range(len(found)), key=lambda i: (-scores[i], i))
-    wanted = [ranked[0], *([0] if ranked[0] != 0 else []), *(i for i in ranked[1:] if i != 0)]
-    chosen: list[int] = []
-    for i in wanted:
-        trial = _join(found, sorted([*chosen, i]))
-        if count(trial) <= budget:
-            chosen.append(i)
-    return _join(found, sorted(chosen)) if chosen else truncate(found[wanted[0]], budget, count)
+    best = ranked[0]
+    chosen = [best]
+    if count(_join(found, chosen)) > budget:
+        return _within(query, found[best], budget, count, size)
+    for i in [*([0] if best else []), *(i for i in ranked[1:] if i)]:
+        trial = sorted([*chosen, i])
+        if count(_join(found, trial)) <= budget:
+            chosen = trial
+    return _join(found, chosen)
+
+
+def _within(query: str, passage: str, budget: int, count: Callable[[str], int], size: int) -> str:
+    """The part of a passage that helps most, where the passage is longer than the budget."""
+    smaller = size // 2
+    return excerpt(query, passage, budget, count, size=smaller) if smaller >= LEAST_WORDS else truncate(passage, budget, count)
 
 
 def truncate(text: str, budget: int, count: Callable[[str], int]) -> str:
-    """The longest run of leading words of at most ``budget`` tokens (binary search)."""
-    tokens = text.split()
-    low, high = 0, len(tokens)
+    """The longest run of leading words of at most ``budget`` tokens (binary search); of characters in unspaced scripts.
+
+    Where not even the first word fits, it is cut within; its first character is given in any case, unless the budget is 0.
+    """
+    words = text.split()
+    if budget < 1 or not words:
+        return ""
+    atoms = _CHARACTER.findall(" ".join(words)) if is_unspaced(text) else [f" {word}" for word in words]
+    return _longest(atoms, budget, count) or _longest(words[0], budget, count, least=1)
+
+
+def _longest(pieces: Sequence[str], budget: int, count: Callable[[str], int], *, least: int = 0) -> str:
+    low, high = least, len(pieces)
     while low < high:
         middle = (low + high + 1) // 2
-        if count(" ".join(tokens[:middle])) <= budget:
+        if count("".join(pieces[:middle]).strip()) <= budget:
             low = middle
         else:
             high = middle - 1
-    return " ".join(tokens[:low])
+    return "".join(pieces[:low]).strip()
+
+
+def _joined(atoms: Sequence[str], spaced: bool) -> str:
+    return " ".join(atoms) if spaced else " ".join("".join(atoms).split())
+
+
+def _seam(before: str, after: str) -> str:
+    """What stands between two units: nothing within Chinese or Japanese, else a space."""
+    return "" if _WIDE.match(before[-1]) and _WIDE.match(after.lstrip()) else " "
 
 
 def _join(found: Sequence[str], chosen: Sequence[int]) -> str:
@@ -145,10 +183,3 @@ def _join(found: Sequence[str], chosen: Sequence[int]) -> str:
         gap = i > 0 if place == 0 else i > chosen[place - 1] + 1
         parts.append(("… " if place == 0 else "\n… ") + found[i] if gap else ("" if place == 0 else "\n") + found[i])
     return "".join(parts)
-
-
-def _stem(word: str) -> str:
-    for ending in ("ing", "ed", "es", "s"):
-        if word.endswith(ending) and len(word) - len(ending) >= 3 and word.isalpha():
-            return word[: -len(ending)]
-    return word

@@ -6,10 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mmr5.types import Ranking
+from mmr5.types import Ranking, ScoreKind
 
-PROBABILITY = "relevance_probability"
-"""The kind of score that is fused as its log-odds: near 0 and 1 the probabilities of unlike pages lie close together."""
 SURE = 1e-12
 """A probability is taken to be so far from 0 and 1 at least."""
 
@@ -33,8 +31,8 @@ def standardise(values: Sequence[float]) -> list[float]:
 def fuse(first_stage: Sequence[float] | None, ranking: Ranking, weight: float) -> Ranking:
     """First stage and model together: z(first stage) + weight × z(model), over the candidates.
 
-    The model's part is its scores; for probabilities of relevance their log-odds; for list-wise decoding (whose scores only
-    restate the order) minus the place.
+    The model's part is its scores; for probabilities of relevance their log-odds, since near 0 and 1 the probabilities of unlike
+    pages lie close together; for list-wise decoding (whose scores only restate the order) minus the place.
 
     Args:
         first_stage: one score a candidate; None leaves the ranking alone.
@@ -47,15 +45,15 @@ def fuse(first_stage: Sequence[float] | None, ranking: Ranking, weight: float) -
     if first_stage is None:
         return ranking
     n = len(ranking.order)
-    if ranking.scores is None or ranking.score_kind == "reciprocal_rank":
+    if ranking.scores is None or ranking.score_kind is ScoreKind.RECIPROCAL_RANK:
         model = [0.0] * n
         for place, position in enumerate(ranking.order):
             model[position] = -float(place)
-    elif ranking.score_kind == PROBABILITY:
+    elif ranking.score_kind is ScoreKind.RELEVANCE_PROBABILITY:
         model = [log_odds(p) for p in ranking.scores]
     else:
         model = list(ranking.scores)
     pairs = zip(standardise(first_stage), standardise(model), strict=True)
     scores = tuple(first + weight * second for first, second in pairs)
     order = tuple(sorted(range(n), key=lambda i: (-scores[i], i)))
-    return replace(ranking, order=order, scores=scores, score_kind="fused")
+    return replace(ranking, order=order, scores=scores, score_kind=ScoreKind.FUSED)

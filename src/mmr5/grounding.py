@@ -1,7 +1,7 @@
 """Whether a sentence about a page is borne out by the page's words. Pure.
 
 It is no proof: it catches notes that speak of other things. A note's content words are looked for on the page, folded as
-:mod:`mmr5.excerpts` folds them; words with which any note may speak of a page ("lists", "section", "without") need no support,
+:mod:`mmr5.languages` folds them; words with which any note may speak of a page ("lists", "section", "without") need no support,
 and a number must stand on the page.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmr5.excerpts import terms
+from mmr5.languages import ENGLISH, forms, language, terms
 
 SUPPORT = 0.6
 """Least share of a note's content words that must stand on the page."""
@@ -33,12 +33,13 @@ def support(note: str, text: str) -> float:
         note: a sentence about the page.
         text: the page's text.
     """
-    wanted = {term for term in terms(note) if term not in _SPEAKING}
-    here = set(terms(text))
-    numbers = {term for term in wanted if any(c.isdigit() for c in term)}
-    if not wanted or not numbers <= here:
+    spoken = language(text) or ENGLISH
+    wanted = {form for form in forms(note, [spoken]) if not form & _SPEAKING}
+    here = set(terms(text, spoken))
+    numbers = {form for form in wanted if any(c.isdigit() for term in form for c in term)}
+    if not wanted or not all(form & here for form in numbers):
         return 0.0
-    return len(wanted & here) / len(wanted)
+    return sum(bool(form & here) for form in wanted) / len(wanted)
 
 
 def grounded(notes: Sequence[str | None], texts: Sequence[str | None]) -> list[str | None]:

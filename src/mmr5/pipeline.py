@@ -1,18 +1,24 @@
-"""Searcher: documents and a question → first stage → Reranker → fusion. What the command, the server and evaluation call."""
+"""Searcher: documents and a question → candidates → fused ranking → result. The only such path.
+
+The command, the server, evaluation and ``rerank-run`` call :meth:`Searcher.candidates`, :meth:`Searcher.rank` and
+:meth:`Searcher.result`, as :meth:`Searcher.search` does.
+"""
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 
-from mmr5.cache import Cache
-from mmr5.errors import ConfigError, InputError
+from mmr5 import documents
+from mmr5.errors import InputError
 from mmr5.fusion import fuse
-from mmr5.methods.hearing import OnWriting, of_one
+from mmr5.methods.streaming import TextCallback, for_one_list
 from mmr5.reranker import Reranker, build_result
 from mmr5.retrieval import Retriever, open_retriever, top_candidates
-from mmr5.types import Candidates, Page, Problem, Progress, Ranking, RerankResult
+from mmr5.settings import SearchSettings
+from mmr5.storage.cache import Cache
+from mmr5.types import Candidates, Page, Progress, Ranking, RerankResult, View
 
 DEFAULT_CANDIDATES = 10
 
@@ -41,100 +47,112 @@ class Searcher:
         cache: Cache | None = None,
         progress: Progress | None = None,
     ) -> None:
-        if candidates is not None and candidates < 1:
-            raise ConfigError(f"candidates is {candidates}: give at least 1")
-        if fusion is not None and fusion < 0:
-            raise ConfigError(f"fusion is {fusion}: the weight of the model is at least 0")
-        self.fusion = fusion if fusion is not None else recipe_fusion(reranker)
-        self.reranker = reranker.with_settings(fusion=self.fusion)
+        SearchSettings(retriever, candidates, fusion)  # refuses impossible values
+        self.reranker = reranker
+        self.fusion = fusion if fusion is not None else reranker.recipe.fusion_for(reranker.method)
         self.retriever = retriever
-        self.candidates = candidates if candidates is not None or retriever == "none" else DEFAULT_CANDIDATES
+        self.n_candidates = candidates if candidates is not None or retriever == "none" else DEFAULT_CANDIDATES
         self._cache = cache
         self._progress = progress
+
+    def with_view(self, view: View) -> Searcher:
+        """The same searcher with another view of the pages; see :meth:`mmr5.Reranker.with_view`."""
+        changed = copy.copy(self)
+        changed.reranker = self.reranker.with_view(view)
+        return changed
 
     def search(
         self,
         query: str,
-        pages: Sequence[Page],
+        pages: Iterable[object],
         *,
         top_n: int | None = None,
-        read_ms: float = 0.0,
-        problems: Sequence[Problem] = (),
         on_text: Callable[[str], None] | None = None,
     ) -> RerankResult:
         """The pages that answer a question best.
 
         Args:
             query: the question.
-            pages: every page to look through.
+            pages: every page to look through, or documents of other forms, as for :meth:`Reranker.rerank`.
             top_n: keep only the best.
-            read_ms: time spent on reading them, for the result's timings.
-            problems: pages passed over while reading, for the result.
             on_text: hears the reasoning while it is written (see :meth:`Reranker.rerank`).
 
         Raises:
-            InputError: an empty question, or no pages.
+            InputError: an empty question, no pages, or what is no page and no document.
         """
-        heard = of_one(on_text)
-        return self.search_many([query], pages, top_n=top_n, read_ms=read_ms, problems=problems, on_text=heard)[0]
+        return self.search_many([query], pages, top_n=top_n, on_text=for_one_list(on_text))[0]
 
     def search_many(
         self,
         queries: Sequence[str],
-        pages: Sequence[Page],
+        pages: Iterable[object],
         *,
         top_n: int | None = None,
-        read_ms: float = 0.0,
-        problems: Sequence[Problem] = (),
-        on_text: OnWriting | None = None,
+        on_text: TextCallback | None = None,
     ) -> list[RerankResult]:
         """:meth:`search` for several questions about the same pages, in shared batches; ``on_text`` as in its ``rank_many``."""
+        queries = [documents.clean_question(query) for query in queries]
+        own = self.reranker.view
+        pages, _ = documents.to_pages(pages, "both" if own == "image" and self.retriever != "none" else own, cache=self._cache)
         if not pages:
             raise InputError("there are no pages to look through")
-        if any(not q.strip() for q in queries):
-            raise InputError("the question is empty: say what to look for")
+        searcher = self.with_view(documents.common_view(own, pages))
         start = time.perf_counter()
-        index = open_retriever(self.retriever, pages, cache=self._cache, progress=self._progress)
-        batch = [self.first_stage(query, pages, index) for query in queries]
+        index = self.index(pages)
+        batch = [self.candidates(query, pages, index) for query in queries]
         retrieved = time.perf_counter()
         if self._progress is not None:
             self._progress(f"reading {sum(len(c) for c in batch)} candidate pages with {self.reranker.model}", 0, None)
-        rankings = self.reranker.rank_many(batch, on_text=on_text)
-        ranked = time.perf_counter()
+        rankings = searcher.rank(batch, on_text=on_text)
         share = 1000 / max(1, len(queries))
-        timings = {"read": read_ms, "retrieve": (retrieved - start) * share, "model": (ranked - retrieved) * share}
-        return [self._result(c, r, len(pages), top_n, timings, problems) for c, r in zip(batch, rankings, strict=True)]
+        timings = {"retrieve": (retrieved - start) * share, "model": (time.perf_counter() - retrieved) * share}
+        rows = zip(batch, rankings, strict=True)
+        return [searcher.result(c, r, len(pages), top_n=top_n, timings_ms=timings) for c, r in rows]
 
-    def first_stage(self, query: str, pages: Sequence[Page], index: Retriever) -> Candidates:
-        """The candidates for a question: exactly the first stage's best."""
-        return top_candidates(query, pages, index.scores(query), self.candidates, scored=self.retriever != "none")
+    def index(self, pages: Sequence[Page]) -> Retriever:
+        """The first stage over these pages."""
+        return open_retriever(self.retriever, pages, cache=self._cache, progress=self._progress)
 
-    def _result(
+    def candidates(self, query: str, pages: Sequence[Page], index: Retriever | None = None) -> Candidates:
+        """The candidates for a question: exactly the first stage's best; ``index`` is that of :meth:`index`, None makes it."""
+        scores = (self.index(pages) if index is None else index).scores(query)
+        return top_candidates(query, pages, scores, self.n_candidates, scored=self.retriever != "none")
+
+    def rank(self, batch: Sequence[Candidates], *, on_text: TextCallback | None = None) -> list[Ranking]:
+        """Rank candidate lists by the model and, where they have first-stage scores, fuse both (see :func:`mmr5.fusion.fuse`).
+
+        Notes are written on the pages on top of the fused order; ``on_text`` as for :meth:`mmr5.Reranker.rank_many`.
+        """
+        return self.reranker.rank_many(batch, on_text=on_text, adjust=self._fused)
+
+    def result(
         self,
         candidates: Candidates,
         ranking: Ranking,
         n_pages: int,
-        top_n: int | None,
-        timings: dict[str, float],
-        problems: Sequence[Problem],
+        *,
+        top_n: int | None = None,
+        timings_ms: dict[str, float] | None = None,
     ) -> RerankResult:
-        start = time.perf_counter()
-        used = self.fusion if candidates.scores is not None else None
-        fused = ranking if used is None else fuse(candidates.scores, ranking, used)
-        result = build_result(
+        """Candidates and their ranking of :meth:`rank` as a result.
+
+        Args:
+            candidates: in first-stage order.
+            ranking: over their positions.
+            n_pages: pages that were looked through.
+            top_n: keep only the best.
+            timings_ms: wall time by part, ``retrieve`` and ``model`` at least.
+        """
+        return build_result(
             self.reranker,
             candidates,
-            fused,
+            ranking,
             n_pages=n_pages,
             retriever=self.retriever,
-            fusion=used,
+            fusion=self.fusion if candidates.scores is not None else None,
             top_n=top_n,
-            problems=problems,
+            timings_ms=timings_ms,
         )
-        return replace(result, timings_ms={**timings, "parse": (time.perf_counter() - start) * 1000})
 
-
-def recipe_fusion(reranker: Reranker) -> float | None:
-    """The recipe's fusion weight, where it applies: the method is the recipe's own, and is not list-wise decoding."""
-    same = reranker.method == reranker.recipe.method
-    return reranker.recipe.fusion if same and reranker.method not in ("reason", "direct") else None
+    def _fused(self, candidates: Candidates, ranking: Ranking) -> Ranking:
+        return ranking if self.fusion is None else fuse(candidates.scores, ranking, self.fusion)

@@ -6,20 +6,21 @@ import asyncio
 import copy
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
-from mmr5 import prompt
-from mmr5.cache import Cache
-from mmr5.engines.base import Engine
-from mmr5.engines.open import open_engine
+from mmr5 import documents, prompt
+from mmr5.engines.opening import open_engine
+from mmr5.engines.protocol import Engine
 from mmr5.errors import ConfigError, InputError
 from mmr5.excerpts import best_passage
-from mmr5.methods import Rank, Settings
+from mmr5.methods import Adjust
 from mmr5.methods import method as find_method
-from mmr5.methods.hearing import OnWriting, of_one
+from mmr5.methods.streaming import TextCallback, at_places, for_one_list
 from mmr5.models import Recipe
-from mmr5.types import Candidates, Page, Problem, Progress, RankedPage, Ranking, RerankResult, View
+from mmr5.settings import MethodSettings, ModelSettings, check_names
+from mmr5.storage.cache import Cache
+from mmr5.types import Candidates, Progress, RankedPage, Ranking, RerankResult, View
 
 EVIDENCE_WORDS = 45
 
@@ -32,7 +33,7 @@ class Reranker:
         method: one of ``reason``, ``direct``, ``logits``, ``pointwise``, ``likelihood``; ``auto`` takes the recipe's.
         view: ``image``, ``text`` or ``both``; ``auto`` takes the recipe's.
         recipe: what the checkpoint was made for; None takes list-wise reasoning over what the engine can see.
-        settings: further knobs of :class:`mmr5.methods.Settings`, by name.
+        settings: fields of :class:`mmr5.settings.MethodSettings` that override the recipe's, by name; None leaves one as it is.
 
     Raises:
         ConfigError: an unknown method, view or setting.
@@ -52,18 +53,12 @@ class Reranker:
         default = "cross-encoder" if engine.capabilities.score_pairs else self.recipe.method
         self.method = default if method == "auto" else method
         self.view: View = self.recipe.view if view == "auto" else view
-        self._rank: Rank = find_method(self.method)
+        self._method = find_method(self.method)
         if self.view not in prompt.VIEWS:
             raise ConfigError(f"view {self.view!r} is unknown: use auto or one of {', '.join(prompt.VIEWS)}")
-        known = {f.name for f in dataclasses.fields(Settings)} - {"view"}
-        unknown = sorted(set(settings) - known)
-        if unknown:
-            raise ConfigError(f"unknown setting {', '.join(unknown)}: the settings are {', '.join(sorted(known))}")
-        own: dict[str, Any] = {"page_tokens": self.recipe.page_tokens, "notes": self.recipe.notes}
-        if self.method == self.recipe.method:
-            own |= {"question_weight": self.recipe.question_weight, "fusion": self.recipe.fusion}
-        given = {name: value for name, value in settings.items() if value is not None}
-        self.settings = Settings(view=self.view, **{**own, **given})
+        check_names(MethodSettings, settings, "setting")
+        self._given = {name: value for name, value in settings.items() if value is not None and name != "view"}
+        self.settings = MethodSettings(view=self.view, **{**self.recipe.method_settings(self.method), **self._given})
 
     @classmethod
     def from_pretrained(
@@ -94,22 +89,43 @@ class Reranker:
             dtype: ``auto``, ``float32``, ``bfloat16``, ``float16``.
             cache: where weights are kept.
             progress: told of downloads.
-            settings: further knobs of :class:`mmr5.methods.Settings`.
+            settings: fields of :class:`mmr5.settings.MethodSettings` that override the recipe's.
 
         Raises:
             ModelNotFoundError: there is no such model.
             ConfigError: an unknown engine, method, view or setting.
             MissingExtraError: the extra that the engine needs is not installed.
         """
-        if method != "auto":
-            find_method(method)
-        opened, checkpoint = open_engine(model, engine, base_url, device, dtype, cache, progress)
-        return cls(opened, method=method, view=view, recipe=checkpoint.recipe if checkpoint else None, **settings)
+        chosen: dict[str, Any] = {
+            "model": model, "engine": engine, "base_url": base_url, "method": method, "view": view, "device": device,
+            "dtype": dtype,
+        }  # fmt: skip
+        return cls.from_settings(ModelSettings(**chosen, given=settings), cache=cache, progress=progress)
+
+    @classmethod
+    def from_settings(cls, chosen: ModelSettings, *, cache: Cache | None = None, progress: Progress | None = None) -> Reranker:
+        """:meth:`from_pretrained` by settings, such as the command's flags give; the same errors."""
+        if chosen.method != "auto":
+            find_method(chosen.method)
+        check_names(MethodSettings, chosen.given, "setting")
+        opened, checkpoint = open_engine(
+            chosen.model, chosen.engine, chosen.base_url, chosen.device, chosen.dtype, cache, progress
+        )
+        recipe = checkpoint.recipe if checkpoint else None
+        return cls(opened, method=chosen.method, view=chosen.view, recipe=recipe, **chosen.given)
 
     def with_settings(self, **settings: Any) -> Reranker:
-        """The same model with some settings changed (see :class:`mmr5.methods.Settings`); this one stays as it is."""
+        """The same model with some settings changed (see :class:`mmr5.settings.MethodSettings`); this one stays as it is."""
         changed = copy.copy(self)
         changed.settings = dataclasses.replace(self.settings, **settings)
+        return changed
+
+    def with_view(self, view: View) -> Reranker:
+        """The same model with another view of the pages; this one stays as it is, and is given back where the view is its own."""
+        if view == self.view:
+            return self
+        changed = self.with_settings(view=view)
+        changed.view = view
         return changed
 
     @property
@@ -122,43 +138,65 @@ class Reranker:
         """Of the prompt in use; it changes when the prompt's words change."""
         return prompt.fingerprint(self.method, self.view) if self.method in prompt.METHODS else "none"
 
-    def rank_many(self, batch: Sequence[Candidates], *, on_text: OnWriting | None = None) -> list[Ranking]:
-        """Rank many candidate lists at once; positions are within each list.
+    def rank_many(
+        self, batch: Sequence[Candidates], *, on_text: TextCallback | None = None, adjust: Adjust | None = None
+    ) -> list[Ranking]:
+        """Rank many candidate lists at once by the model alone; positions are within each list.
 
         Args:
             batch: the lists.
             on_text: called as ``on_text(position in batch, text)`` while a list-wise method writes, from the thread that runs the
                 model; the texts of a position, joined, are its first sample's reply. ``pointwise`` calls it as
                 ``on_text(position in batch, text, position of the page)`` while it writes notes.
+            adjust: changes each ranking before notes are written on the pages on top (see :class:`mmr5.Searcher`).
         """
         for candidates in batch:
             if not candidates.query.strip():
                 raise InputError("the question is empty: say what to look for")
-        return self._rank(self.engine, batch, self.settings, on_text)
+        return self._method(self.engine, batch, self.settings, on_text, adjust=adjust)
 
     def rerank(
-        self, query: str, pages: Sequence[Page], *, top_n: int | None = None, on_text: Callable[[str], None] | None = None
+        self, query: str, pages: Iterable[object], *, top_n: int | None = None, on_text: Callable[[str], None] | None = None
     ) -> RerankResult:
         """Rank exactly these pages.
 
         Args:
             query: the question.
-            pages: any number of pages, as from :func:`mmr5.read_pages`.
+            pages: any number of pages, as from :func:`mmr5.read_pages`, or of documents of other forms: strings, pictures (a
+                ``Path``, bytes, base64, a data URI, a Pillow image), ``{"text": …, "image": …}``. Where the model looks at
+                pictures and one of them has none, all are read as text; see :func:`mmr5.documents.to_pages`.
             top_n: keep only the best; None keeps all.
             on_text: hears the reasoning and the answer while ``reason`` or ``direct`` writes them, piece by piece; for the notes
                 of ``pointwise`` see :meth:`rank_many`.
 
         Raises:
-            InputError: an empty question.
-            ConfigError: a page lacks what the view needs.
+            InputError: an empty question, or what is no page and no document; the error names its position and type.
+            PageError: a picture that cannot be read.
+            MissingExtraError: the text in a picture is needed, and the extra ``ocr`` is not installed.
         """
-        return self.rerank_many([(query, pages)], top_n=top_n, on_text=of_one(on_text))[0]
+        return self.rerank_many([(query, pages)], top_n=top_n, on_text=for_one_list(on_text))[0]
 
     def rerank_many(
-        self, items: Sequence[tuple[str, Sequence[Page]]], *, top_n: int | None = None, on_text: OnWriting | None = None
+        self, items: Sequence[tuple[str, Iterable[object]]], *, top_n: int | None = None, on_text: TextCallback | None = None
     ) -> list[RerankResult]:
-        """Rank many questions, each over its own pages, in shared batches; results in order; ``on_text`` as :meth:`rank_many`."""
-        batch = [Candidates(query, tuple(pages)) for query, pages in items]
+        """:meth:`rerank` for many questions, each over its own pages; ``on_text`` as :meth:`rank_many`.
+
+        Lists of one view share their batches; results are in the order of ``items``.
+        """
+        batch, views = [], []
+        for query, values in items:
+            question = documents.clean_question(query)
+            pages, view = documents.to_pages(values, self.view)
+            batch.append(Candidates(question, pages))
+            views.append(view)
+        results: dict[int, RerankResult] = {}
+        for view in dict.fromkeys(views):
+            places = [i for i, other in enumerate(views) if other == view]
+            found = self.with_view(view)._results([batch[i] for i in places], top_n, at_places(on_text, places))
+            results.update(zip(places, found, strict=True))
+        return [results[i] for i in range(len(batch))]
+
+    def _results(self, batch: Sequence[Candidates], top_n: int | None, on_text: TextCallback | None) -> list[RerankResult]:
         start = time.perf_counter()
         rankings = self.rank_many(batch, on_text=on_text)
         spent = (time.perf_counter() - start) * 1000 / max(1, len(batch))
@@ -168,7 +206,7 @@ class Reranker:
         ]
 
     async def arerank(
-        self, query: str, pages: Sequence[Page], *, top_n: int | None = None, on_text: Callable[[str], None] | None = None
+        self, query: str, pages: Iterable[object], *, top_n: int | None = None, on_text: Callable[[str], None] | None = None
     ) -> RerankResult:
         """:meth:`rerank` in a worker thread; ``on_text`` is called from that thread."""
         return await asyncio.to_thread(self.rerank, query, pages, top_n=top_n, on_text=on_text)
@@ -184,7 +222,6 @@ def build_result(
     fusion: float | None = None,
     top_n: int | None = None,
     timings_ms: dict[str, float] | None = None,
-    problems: Sequence[Problem] = (),
 ) -> RerankResult:
     """Put candidates and their ranking together.
 
@@ -196,8 +233,7 @@ def build_result(
         retriever: the first stage's name.
         fusion: weight used, or None.
         top_n: keep only the best.
-        timings_ms: wall time by part.
-        problems: pages passed over.
+        timings_ms: wall time by part; the time of parsing, which the ranking knows, is taken out of ``model``.
     """
     if top_n is not None and top_n < 1:
         raise ConfigError(f"top_n is {top_n}: give at least 1")
@@ -219,7 +255,7 @@ def build_result(
                 evidence=best_passage(candidates.query, page.text, size=EVIDENCE_WORDS) if page.text else None,
             )
         )
-    parts = {"read": 0.0, "retrieve": 0.0, "model": 0.0, "parse": 0.0, **(timings_ms or {})}
+    parts = model_and_parse({"read": 0.0, "retrieve": 0.0, "model": 0.0, **(timings_ms or {})}, ranking)
     settings = {
         "view": reranker.view,
         "page_tokens": None if reranker.view == "image" else reranker.settings.page_tokens,
@@ -228,5 +264,10 @@ def build_result(
     }
     return RerankResult(
         candidates.query, reranker.model, reranker.method, retriever, n_pages, tuple(lines), ranking.reasoning, ranking.reply,
-        ranking.issues, parts, ranking.usage, tuple(problems), settings,
+        ranking.issues, parts, ranking.usage, (), settings,
     )  # fmt: skip
+
+
+def model_and_parse(timings_ms: dict[str, float], ranking: Ranking) -> dict[str, float]:
+    """Times by part, the share of ``model`` that went into reading the reply told apart as ``parse``."""
+    return {**timings_ms, "model": max(0.0, timings_ms["model"] - ranking.parse_ms), "parse": ranking.parse_ms}

@@ -21,7 +21,10 @@ Compat = Literal["paper", "upstream"]
 COMPATS = ("paper", "upstream")
 
 _UPSTREAM_RANKING = re.compile(r"<answer>\s*\[([\d, ]+)\]\s*</answer>")
-_UPSTREAM_FORMAT = re.compile(r"<think>.*?</think>\s*<answer>\[(\d+(?:,\s*\d+)*)\]</answer>", re.DOTALL)
+_UPSTREAM_FORMAT = re.compile(r"</think>\s*<answer>\[(\d+(?:,\s*\d+)*)\]</answer>")
+"""Behind the first ``<think>``."""
+_UPSTREAM_DIGITS = 4300
+"""Python's own limit on a number in source text: the released functions read none that is longer."""
 
 
 def discounted_gain(predicted: Sequence[int], relevant: Collection[int]) -> float:
@@ -47,8 +50,8 @@ def discounted_gain(predicted: Sequence[int], relevant: Collection[int]) -> floa
 def ranking_reward(reply: str, relevant: Collection[int], n: int, *, compat: Compat = "paper") -> float:
     """How well the order in a reply puts the relevant pages first, in [0, 1].
 
-    Only ids that the reply itself names count: de-duplicated, in range, in order, nothing appended. A reply without an
-    answer tag earns 0.
+    Only ids that the reply itself names count: de-duplicated, in range, in order, nothing appended. A reply whose answer lacks
+    one of its tags, or whose square brackets do not balance, earns 0.
 
     Args:
         reply: all that the model wrote.
@@ -62,16 +65,15 @@ def ranking_reward(reply: str, relevant: Collection[int], n: int, *, compat: Com
     if _is_upstream(compat):
         return _upstream_ranking(reply, relevant)
     parsed = parse(reply, n, think=False)
-    if not parsed.raw_ids or "<answer>" not in reply.lower():
-        return 0.0
-    return discounted_gain(parsed.predicted, relevant)
+    return discounted_gain(parsed.predicted, relevant) if parsed.enclosed else 0.0
 
 
 def format_reward(reply: str, n: int, *, think: bool = True, compat: Compat = "paper") -> float:
     """How well a reply keeps the format, in [0, 1] (with ``compat="upstream"`` it has no lower bound).
 
-    valid × max(0, 1 - ||Î| - n| / n) × (share of raw ids in 1..n), where Î are the de-duplicated ids, strangers
-    included; so ``[3, 3, 3, 3, 3]`` for five candidates earns 0.2.
+    valid × max(0, 1 - max(||Î| - n|, |raw| - n) / n) × (share of raw ids in 1..n), where raw are the ids as written and Î the
+    de-duplicated ones, strangers included; so for five candidates ``[3, 1, 2, 4, 5, 3, 3]`` earns 0.6, ``[5, 1, 2, 3, 4, 5]``
+    0.8, and ``[3, 3, 3, 3, 3]`` 0.2. Valid is 1 for a well-formed reply (:func:`mmr5.answer.well_formed`), else 0.
 
     Args:
         reply: all that the model wrote.
@@ -90,8 +92,9 @@ def format_reward(reply: str, n: int, *, think: bool = True, compat: Compat = "p
     parsed = parse(reply, n, think=think)
     if not parsed.well_formed or not parsed.raw_ids:
         return 0.0
-    length = max(0.0, 1 - abs(len(set(parsed.raw_ids)) - n) / n)
-    in_range = sum(1 <= i <= n for i in parsed.raw_ids) / len(parsed.raw_ids)
+    written = len(parsed.raw_ids)
+    length = max(0.0, 1 - max(abs(len(set(parsed.raw_ids)) - n), written - n) / n)
+    in_range = sum(1 <= i <= n for i in parsed.raw_ids) / written
     return length * in_range
 
 
@@ -123,7 +126,7 @@ def _upstream_ranking(reply: str, relevant: Collection[int]) -> float:
     if match is None or not relevant:
         return 0.0
     items = [item.strip() for item in match[1].split(",")]
-    if not all(item.isdigit() for item in items):
+    if not all(item.isdigit() and len(item) <= _UPSTREAM_DIGITS for item in items):
         return 0.0
     ids = [int(item) for item in items]
     gain = sum(1 / (ids.index(i + 1) + 1) ** 3 for i in set(relevant) if i + 1 in ids)
@@ -132,11 +135,12 @@ def _upstream_ranking(reply: str, relevant: Collection[int]) -> float:
 
 def _upstream_format(reply: str, n: int) -> float:
     """The released function evaluates the list as Python: one id alone, a leading zero or a line break is an error, so 0."""
-    match = _UPSTREAM_FORMAT.search(reply)
+    thought = reply.find("<think>")
+    match = None if thought < 0 else _UPSTREAM_FORMAT.search(reply, thought + len("<think>"))
     if match is None or "\n" in match[1]:
         return 0.0
     items = [item.strip() for item in match[1].split(",")]
-    if len(items) < 2 or any(item[0] == "0" and item.strip("0") for item in items):
+    if len(items) < 2 or any((item[0] == "0" and item.strip("0")) or len(item) > _UPSTREAM_DIGITS for item in items):
         return 0.0
     length = 1 - abs(len(items) - n) / n
     return length * sum(1 <= int(item) <= n for item in items) / len(items)

@@ -6,8 +6,9 @@ count; "Image 3" is one-based too, and lives inside ``prompt.py`` and ``answer.p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 TextKind = Literal["layer", "ocr", "given"]
 View = Literal["image", "text", "both"]
+
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom of a part of a page, in [0, 1] of its picture as shown; the origin is the top left corner."""
 
 Progress = Callable[[str, int, int | None], None]
 """Called as ``progress(stage, done, total)``; ``total`` is None while it is unknown."""
@@ -42,6 +46,20 @@ Message = dict[str, Any]
 ``{"type": "image", "image": ImageSource}``."""
 
 
+@runtime_checkable
+class BoxSource(Protocol):
+    """Where the text of a page stands on it, looked up only when asked for."""
+
+    def of(self, start: int, end: int) -> list[Box]:
+        """Boxes around the characters from ``start`` to before ``end`` of the page's text, one a line, in reading order.
+
+        A character whose place is not known has none: the list may be empty.
+
+        Raises:
+            PageError: the document cannot be read any more.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """One page of a document.
@@ -52,6 +70,10 @@ class Page:
         text: the page's text; ``""`` when it is known to have none, None when nobody has looked.
         image: the page's picture, or None.
         text_kind: where the text came from: the PDF's text ``layer``, ``ocr``, or ``given`` by the caller.
+        label: the document's own number of the page, e.g. ``"iv"``, or None where it has none.
+        language: ISO 639-1 code of the text's language, or None when nobody has looked.
+        size: width and height of the page as shown, in points (1/72 inch), or None for a picture.
+        boxes: where the text stands on the page, or None where that is not known.
     """
 
     source: str
@@ -59,11 +81,15 @@ class Page:
     text: str | None = None
     image: ImageSource | None = field(default=None, repr=False)
     text_kind: TextKind | None = None
+    label: str | None = None
+    language: str | None = None
+    size: tuple[float, float] | None = None
+    boxes: BoxSource | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A page or a file that was passed over, and why.
+    """A page, a file or a part of them that was passed over, and why.
 
     Attributes:
         source: the document or file.
@@ -138,6 +164,83 @@ class Issue(StrEnum):
     """The answer held something that is no whole number."""
 
 
+class ScoreKind(StrEnum):
+    """What a score is. ``label`` is its short name for people, ``meaning`` a line about it, :meth:`to_unit` its way to [0, 1]."""
+
+    FUSED = "fused"
+    MEAN_LOG_LIKELIHOOD = "mean_log_likelihood"
+    CHOICE_PROBABILITY = "choice_probability"
+    RELEVANCE_PROBABILITY = "relevance_probability"
+    RELEVANCE_LOG_ODDS = "relevance_log_odds"
+    CROSS_ENCODER = "cross_encoder"
+    RECIPROCAL_RANK = "reciprocal_rank"
+    BORDA = "borda"
+    LOGISTIC_FUSED = "logistic_fused"
+    GEOMETRIC_MEAN_TOKEN_PROBABILITY = "geometric_mean_token_probability"  # noqa: S105 - a kind of score
+    CROSS_ENCODER_PROBABILITY = "cross_encoder_probability"
+    LINEAR_RANK = "linear_rank"
+
+    @property
+    def label(self) -> str:
+        """A short name, e.g. ``"log-odds"``."""
+        return _SCORE_WORDS[self][0]
+
+    @property
+    def meaning(self) -> str:
+        """What the score is, in a line."""
+        return _SCORE_WORDS[self][1]
+
+    @property
+    def unit_kind(self) -> ScoreKind | None:
+        """The kind that :meth:`to_unit` gives, or None where no score of this kind alone says anything in [0, 1]."""
+        return _UNIT_KINDS.get(self)
+
+    def to_unit(self, score: float) -> float:
+        """A score as a number in [0, 1] of kind :attr:`unit_kind`; the order of scores is kept.
+
+        Raises:
+            ValueError: there is no such kind.
+        """
+        if self.unit_kind is None:
+            raise ValueError(f"a score of kind {self.value!r} has no place in [0, 1] on its own")
+        if self.unit_kind is self:
+            return score
+        return math.exp(min(score, 0.0)) if self is ScoreKind.MEAN_LOG_LIKELIHOOD else logistic(score)
+
+
+_SCORE_WORDS = {
+    ScoreKind.FUSED: ("fused score", "fused: z-score of the first stage plus weighted z-score of the model"),
+    ScoreKind.MEAN_LOG_LIKELIHOOD: ("log-likelihood", "mean log-likelihood of the question given the page"),
+    ScoreKind.CHOICE_PROBABILITY: ("probability", "probability that the model names this page first"),
+    ScoreKind.RELEVANCE_PROBABILITY: ("relevance", "probability that the model calls the page relevant"),
+    ScoreKind.RELEVANCE_LOG_ODDS: (
+        "log-odds",
+        "log-odds that the page is relevant, with the log-likelihood of the question",
+    ),
+    ScoreKind.CROSS_ENCODER: ("cross-encoder score", "the cross-encoder's own score of question and page"),
+    ScoreKind.RECIPROCAL_RANK: ("1 / rank", "one over the rank: the model gives an order, no scores"),
+    ScoreKind.BORDA: ("Borda share", "Borda share over several shuffled orders"),
+    ScoreKind.LOGISTIC_FUSED: ("fused score", "logistic function of the fused score"),
+    ScoreKind.GEOMETRIC_MEAN_TOKEN_PROBABILITY: ("token probability", "geometric mean probability of the question's tokens"),
+    ScoreKind.CROSS_ENCODER_PROBABILITY: ("cross-encoder score", "logistic function of the cross-encoder's score"),
+    ScoreKind.LINEAR_RANK: ("rank share", "share of the pages that stand no higher"),
+}
+_UNIT_KINDS = {
+    ScoreKind.CHOICE_PROBABILITY: ScoreKind.CHOICE_PROBABILITY,
+    ScoreKind.RELEVANCE_PROBABILITY: ScoreKind.RELEVANCE_PROBABILITY,
+    ScoreKind.RECIPROCAL_RANK: ScoreKind.RECIPROCAL_RANK,
+    ScoreKind.RELEVANCE_LOG_ODDS: ScoreKind.RELEVANCE_PROBABILITY,
+    ScoreKind.CROSS_ENCODER: ScoreKind.CROSS_ENCODER_PROBABILITY,
+    ScoreKind.FUSED: ScoreKind.LOGISTIC_FUSED,
+    ScoreKind.MEAN_LOG_LIKELIHOOD: ScoreKind.GEOMETRIC_MEAN_TOKEN_PROBABILITY,
+}
+
+
+def logistic(value: float) -> float:
+    """1 / (1 + exp(-value)), without overflow."""
+    return 1 / (1 + math.exp(-value)) if value >= 0 else math.exp(value) / (1 + math.exp(value))
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens read and written, summed over the requests behind a result."""
@@ -156,28 +259,34 @@ class Ranking:
     Attributes:
         order: the N zero-based candidate positions, best first.
         scores: N scores by candidate position (not by rank), or None when the method gives none.
-        score_kind: what the scores are, e.g. ``"mean_log_likelihood"``.
+        score_kind: what the scores are.
         notes: N sentences of the model by candidate position; None where it wrote none.
+        verdicts: N verdicts of the model by candidate position, whether it holds the page to be relevant; None without any.
         reasoning: what the model wrote while thinking.
         reply: all that the model wrote.
         issues: what was wrong with the reply.
         usage: tokens read and written.
+        parse_ms: time spent on reading the reply, in milliseconds.
     """
 
     order: tuple[int, ...]
     scores: tuple[float, ...] | None = None
-    score_kind: str | None = None
+    score_kind: ScoreKind | None = None
     notes: tuple[str | None, ...] | None = None
     reasoning: str | None = None
     reply: str | None = None
     issues: tuple[Issue, ...] = ()
     usage: Usage = Usage()
+    verdicts: tuple[bool, ...] | None = None
+    parse_ms: float = 0.0
 
     def __post_init__(self) -> None:
         n = len(self.order)
         if sorted(self.order) != list(range(n)):
             raise ValueError(f"{list(self.order)} is not a permutation of 0..{n - 1}")
-        for name in ("scores", "notes"):
+        if self.score_kind is not None:
+            object.__setattr__(self, "score_kind", ScoreKind(self.score_kind))
+        for name in ("scores", "notes", "verdicts"):
             values = getattr(self, name)
             if values is not None and len(values) != n:
                 raise ValueError(f"{len(values)} {name} for {n} candidates: give one for each")
@@ -205,11 +314,15 @@ class RankedPage:
     source: str
     page: int
     score: float | None = None
-    score_kind: str | None = None
+    score_kind: ScoreKind | None = None
     first_stage_rank: int | None = None
     first_stage_score: float | None = None
     reason: str | None = None
     evidence: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.score_kind is not None:
+            object.__setattr__(self, "score_kind", ScoreKind(self.score_kind))
 
     def to_dict(self) -> dict[str, Any]:
         """The record as plain JSON values."""
@@ -257,6 +370,10 @@ class RerankResult:
     def order(self) -> tuple[int, ...]:
         """Zero-based indices over all pages read, best first."""
         return tuple(page.index for page in self.ranking)
+
+    def with_reading(self, problems: Sequence[Problem], read_ms: float) -> RerankResult:
+        """The same result, told what was passed over while the documents were read and how long that took, in milliseconds."""
+        return replace(self, problems=tuple(problems), timings_ms={**self.timings_ms, "read": read_ms})
 
     def __len__(self) -> int:
         return len(self.ranking)

@@ -20,7 +20,7 @@ def test_the_driver_alone_writes_every_question_once(bench, capsys):
 
 
 def test_the_made_corpus_has_what_was_asked_for(bench, tmp_path):
-    from mmr5.data.corpus import load_corpus
+    from mmr5.corpora import load_corpus
     from mmr5.evaluation.runs import read_first_stage
 
     folder = bench.large_corpus(tmp_path / "c", 130)

@@ -42,8 +42,8 @@ def test_bytes_of_a_page_are_those_of_the_models_tensors(plan):
     """The formulas against tensors of the engine's own classes, in a small shape."""
     import torch
 
-    from mmr5.engines.lean import Prefix
-    from mmr5.engines.vision import Features
+    from mmr5.engines.runtime.decoder import Prefix
+    from mmr5.engines.runtime.vision import Features
 
     shape = plan.Shape("small", layers=3, hidden=32, kv_heads=2, head=8)
     features = Features(torch.zeros(12, 32, dtype=torch.bfloat16), (3, 4))

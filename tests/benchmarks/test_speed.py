@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from mmr5.methods import Settings, method
+from mmr5.methods import MethodSettings, method
 
 SMALL = ["--pages", "2", "--tokens", "4", "--batch", "2", "--released", "1", "--singles", "1", "--rounds", "1", "--threads", "1"]
 
@@ -53,7 +53,7 @@ def test_both_sides_write_the_same_tokens(speed):
     candidates = bench.fresh(1)[0]
     bench.released(candidates)
     engine = bench.engine()
-    ranking = method("reason")(engine, [candidates], Settings(view="image", max_new_tokens=4, notes=0))[0]
+    ranking = method("reason")(engine, [candidates], MethodSettings(view="image", max_new_tokens=4, notes=0))[0]
     assert ranking.reply == engine._tokenizer.decode(written[0], skip_special_tokens=True)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mmr5.engines import pruning
+from mmr5.engines.runtime import pruning
 from mmr5.engines.transformers import TransformersEngine
 from mmr5.pages import read_pages
 from mmr5.types import Candidates, Page

@@ -1,4 +1,5 @@
 import json
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +108,19 @@ def test_html_opens_without_a_network(run, tmp_path):
     assert "data:image/jpeg;base64," in text
     assert "http://" not in text.replace("http://www.w3.org", "")
     assert "https://" not in text
+
+
+def test_html_is_written_through_links_and_into_devices_which_stay_what_they_are(run, tmp_path):
+    said = ("rerank", "fees", REPORT, *dry("--method", "likelihood", "--view", "text", "--json"), "--html")
+    (tmp_path / "link.html").symlink_to("real.html")
+    assert run(*said, tmp_path / "link.html")[0] == 0
+    assert (tmp_path / "link.html").is_symlink()
+    assert "<html" in (tmp_path / "real.html").read_text()
+    code, out, err = run(*said, "/dev/full")
+    assert (code, json.loads(out)["n_pages"]) == (1, 12)
+    assert "the disk is full" in err
+    assert "folder that you may write to" not in err
+    assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
 
 
 def test_an_unwritable_html_fails_but_the_result_is_printed(run, tmp_path):

@@ -7,12 +7,12 @@ import threading
 import time
 from pathlib import Path
 
+from mmr5.corpora import Corpus, Document
 from mmr5.data.candidates import CandidateList
-from mmr5.data.corpus import Corpus, Document
-from mmr5.data.journal import Journal
+from mmr5.data.notes import open_notes
 from mmr5.data.reasoning import reason
 from mmr5.data.teacher import TeacherSettings
-from mmr5.engines.base import Capabilities, Reply
+from mmr5.engines.protocol import Capabilities, Reply
 from mmr5.types import Page, Usage
 
 PAGES = 8
@@ -56,7 +56,7 @@ def main(folder, n, seconds):
     log = os.open(folder / "asks.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     settings = TeacherSettings(view="text", workers=4, refine=True)
     print("ready", flush=True)
-    with Journal(folder / "notes.jsonl") as journal:
+    with open_notes(folder / "notes.jsonl") as journal:
         tally = reason(lists, corpus, Teacher(log, seconds), journal, settings)
     print(tally.to_dict(), flush=True)
 

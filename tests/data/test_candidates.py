@@ -6,14 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmr5.cli.main import main
+from mmr5.corpora import load_corpus
+from mmr5.corpora.questions import captions, headings, index_entries, with_questions
+from mmr5.corpora.records import Question
 from mmr5.data.annotations import annotation_note, heading
 from mmr5.data.candidates import CandidateList, build_lists, candidate_list, evaluation_list, read_lists, training_list
 from mmr5.data.consistency import problem_with
-from mmr5.data.corpus import load_corpus
-from mmr5.data.journal import Journal
-from mmr5.data.notes import NO_WHY, annotate, read_notes
-from mmr5.data.questions import captions, headings, index_entries, with_questions
-from mmr5.data.records import Question
+from mmr5.data.notes import NO_WHY, annotate, open_notes, read_notes
 from mmr5.data.sampling import balanced_sample, quantile_bins
 from mmr5.errors import ConfigError, CorpusError
 from mmr5.types import Page
@@ -83,7 +82,7 @@ def test_a_first_stage_with_too_few_scores_is_refused(corpus):
 
 def test_the_annotators_notes_follow_the_rule(corpus, tmp_path):
     lists = [CandidateList("guide#0", "guide", "What does the small plan cost?", (1,), (0, 1, 2, 3, 4, 5), (0.0,) * 6)]
-    with Journal(tmp_path / "n.jsonl") as journal:
+    with open_notes(tmp_path / "n.jsonl") as journal:
         done = annotate(lists, corpus, journal)
         assert annotate(lists, corpus, journal).present == 6
     assert dict(done.written) == {"gist": 2, "why": 1, "near_miss": 1, "blank": 1, "heading": 1}
@@ -100,7 +99,7 @@ def test_the_annotators_notes_follow_the_rule(corpus, tmp_path):
 
 def test_a_relevant_page_without_a_why_has_no_note(corpus, tmp_path):
     lists = [CandidateList("guide#0", "guide", "q?", (0, 1), (0, 1), (0.0, 0.0))]
-    with Journal(tmp_path / "n.jsonl") as journal:
+    with open_notes(tmp_path / "n.jsonl") as journal:
         assert dict(annotate(lists, corpus, journal).dropped) == {NO_WHY: 1}
     assert set(read_notes(tmp_path / "n.jsonl")) == {("guide#0", 1)}
     assert annotation_note(0, relevant=True, why={0: "  "}, near_misses={}, gists={}) is None
@@ -180,7 +179,7 @@ def test_questions_from_documents_are_a_choice_and_bring_their_reason(corpus, tm
     with pytest.raises(ConfigError, match="annotations, heading, caption, index"):
         with_questions(corpus, ("oracle",))
     lists = list(build_lists(made, lambda pages: ByLength(pages), partial(training_list, sizes=(3, 4))))
-    with Journal(tmp_path / "n.jsonl") as journal:
+    with open_notes(tmp_path / "n.jsonl") as journal:
         assert not annotate(lists, made, journal).dropped
 
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from mmr5.data.interrupts import held_interrupts
+from mmr5.data.teacher_run import held_interrupts
 
 
 def test_the_first_interrupt_waits_and_the_second_does_not():

@@ -7,12 +7,11 @@ import pytest
 
 from mmr5.cli.main import main
 from mmr5.data.candidates import CandidateList
-from mmr5.data.journal import Journal
-from mmr5.data.notes import read_notes
+from mmr5.data.notes import open_notes, read_notes
 from mmr5.data.reasoning import FAILURES_IN_A_ROW, reason
-from mmr5.data.teacher import TeacherSettings, clean_note, prompt_file, write_note
+from mmr5.data.teacher import TeacherSettings, clean_note, open_teacher, prompt_file, refine_notes, write_note
 from mmr5.engines.scripted import ScriptedEngine
-from mmr5.errors import ConfigError, ContextLengthError, CorpusError, EngineError, MMR5Warning
+from mmr5.errors import ConfigError, ContextLengthError, CorpusError, EngineError, MMR5Warning, OutputError
 from mmr5.types import Page
 
 
@@ -24,7 +23,7 @@ def lists_of(*page_ids, relevant=(1,), qid="guide#0"):
     return [CandidateList(qid, "guide", "What does the small plan cost?", relevant, page_ids, (0.0,) * len(page_ids))]
 
 
-TEXT = TeacherSettings(view="text", workers=2, backoff=0.0)
+TEXT = TeacherSettings(view="text", workers=2)
 
 
 def good(request):
@@ -36,20 +35,20 @@ def good(request):
 
 def test_a_label_guides_every_note_and_a_second_run_asks_nothing(corpus, tmp_path):
     engine = ScriptedEngine(good)
-    with Journal(tmp_path / "notes.jsonl") as journal:
+    with open_notes(tmp_path / "notes.jsonl") as journal:
         tally = reason(lists_of(0, 1, 2), corpus, engine, journal, TEXT)
     assert (tally.written, tally.dropped, dict(tally.failures)) == (3, 0, {})
     assert sum("holds the answer, or a part" in text_of(r) for r in engine.requests) == 1
     assert read_notes(tmp_path / "notes.jsonl") == {
         ("guide#0", 0): "Shows something else.", ("guide#0", 1): "Lists the price, 12 euros.", ("guide#0", 2): "Shows something else.",
     }  # fmt: skip
-    with Journal(tmp_path / "notes.jsonl") as journal:
+    with open_notes(tmp_path / "notes.jsonl") as journal:
         again = reason(lists_of(0, 1, 2), corpus, ScriptedEngine([]), journal, TEXT)
     assert (again.present, again.written) == (3, 0)
 
 
 def test_another_label_page_text_or_setting_is_other_work(corpus, tmp_path):
-    with Journal(tmp_path / "notes.jsonl") as journal:
+    with open_notes(tmp_path / "notes.jsonl") as journal:
         reason(lists_of(0, 1), corpus, ScriptedEngine(good), journal, TEXT)
         assert reason(lists_of(0, 1, relevant=(0,)), corpus, ScriptedEngine(good), journal, TEXT).written == 2
         corpus.store.texts["guide"][1] = "changed"
@@ -59,7 +58,7 @@ def test_another_label_page_text_or_setting_is_other_work(corpus, tmp_path):
 
 def test_refinement_rewrites_a_list_once_its_notes_are_there(corpus, tmp_path):
     settings = TeacherSettings(view="text", workers=2, refine=True)
-    with Journal(tmp_path / "notes.jsonl") as journal:
+    with open_notes(tmp_path / "notes.jsonl") as journal:
         tally = reason(lists_of(0, 1), corpus, ScriptedEngine(good), journal, settings)
     assert (tally.total, tally.written, tally.done) == (3, 3, 3)
     assert read_notes(tmp_path / "notes.jsonl")["guide#0", 1] == "Shows thing 2."
@@ -67,7 +66,7 @@ def test_refinement_rewrites_a_list_once_its_notes_are_there(corpus, tmp_path):
 
 def test_a_note_that_contradicts_its_label_is_asked_for_again_then_dropped(corpus, tmp_path):
     stubborn = ScriptedEngine(lambda r: "This page does not answer the question.")
-    with Journal(tmp_path / "notes.jsonl") as journal:
+    with open_notes(tmp_path / "notes.jsonl") as journal:
         tally = reason(lists_of(0, 1), corpus, stubborn, journal, TEXT)
         assert (tally.written, tally.dropped, tally.asks) == (1, 1, 4)
         assert reason(lists_of(0, 1), corpus, ScriptedEngine([]), journal, TEXT).present == 2
@@ -87,32 +86,11 @@ def test_a_failed_page_does_not_stop_the_others_and_is_asked_for_by_the_next_run
             raise EngineError("no", retryable=False)
         return good(request)
 
-    with Journal(tmp_path / "notes.jsonl") as journal:
+    with open_notes(tmp_path / "notes.jsonl") as journal:
         tally = reason(lists_of(0, 1, 2, 5), corpus, ScriptedEngine(failing), journal, TEXT)
         assert (tally.written, dict(tally.failures)) == (2, {"too long": 1, "refused": 1})
         assert "failures: refused 1, too long 1" in tally.line(2.0)
         assert reason(lists_of(0, 1, 2, 5), corpus, ScriptedEngine(good), journal, TEXT).written == 2
-
-
-def test_passing_failures_are_retried_with_growing_pauses(corpus):
-    tries, pauses = [], []
-
-    def busy(request):
-        tries.append(1)
-        if len(tries) < 4:
-            raise EngineError("busy", retryable=True)
-        return good(request)
-
-    page = corpus.document_pages("guide")[1]
-    settings = TeacherSettings(view="text", tries=4, backoff=1.0)
-    written = write_note(ScriptedEngine(busy), "q?", page, relevant=True, settings=settings, pause=pauses.append)
-    assert written.notes and len(pauses) == 3
-    assert all(0.5 * 2**i <= pause <= 2**i for i, pause in enumerate(pauses))
-    tries.clear()
-    with pytest.raises(EngineError, match="busy"):
-        write_note(
-            ScriptedEngine(busy), "q?", page, relevant=True, settings=TeacherSettings(view="text", tries=3), pause=pauses.append
-        )
 
 
 def test_a_server_that_is_down_stops_the_run_with_the_way_out(corpus, tmp_path):
@@ -121,14 +99,14 @@ def test_a_server_that_is_down_stops_the_run_with_the_way_out(corpus, tmp_path):
 
     many = [lists_of(0, 1, 2, 3, qid=f"guide#{k}")[0] for k in range(30)]
     engine = ScriptedEngine(down)
-    with Journal(tmp_path / "notes.jsonl") as journal, pytest.raises(EngineError, match=r"one after the other.*run again"):
+    with open_notes(tmp_path / "notes.jsonl") as journal, pytest.raises(EngineError, match=r"one after the other.*run again"):
         reason(many, corpus, engine, journal, TEXT)
     assert FAILURES_IN_A_ROW <= len(engine.requests) < 2 * FAILURES_IN_A_ROW
 
 
 def test_a_list_that_names_no_page_of_its_document(corpus, tmp_path):
     with (
-        Journal(tmp_path / "notes.jsonl") as journal,
+        open_notes(tmp_path / "notes.jsonl") as journal,
         pytest.raises(CorpusError, match="has 6 pages, and the list names page id 9"),
     ):
         reason(lists_of(1, 9), corpus, ScriptedEngine(good), journal, TEXT)
@@ -136,7 +114,7 @@ def test_a_list_that_names_no_page_of_its_document(corpus, tmp_path):
 
 def test_progress_tells_rate_tokens_and_failures(corpus, tmp_path):
     seen, now = [], iter(range(0, 10_000, 10))
-    with Journal(tmp_path / "notes.jsonl") as journal:
+    with open_notes(tmp_path / "notes.jsonl") as journal:
         reason(
             lists_of(0, 1),
             corpus,
@@ -179,20 +157,20 @@ def test_page_text_cannot_speak_for_the_teachers_own_chat():
 
 def test_a_journal_drops_half_a_line_and_is_held_by_one_run(tmp_path):
     path = tmp_path / "notes.jsonl"
-    with Journal(path) as journal:
-        journal.extend([{"key": "a"}, {"key": "b"}, {"key": "a", "late": True}])
-        with pytest.raises(ConfigError, match="another run is writing"):
-            Journal(path)
+    with open_notes(path) as journal:
+        assert journal.append(['{"key": "a"}', '{"key": "b"}', '{"key": "a", "late": true}']) == 2
+        with pytest.raises(OutputError, match="another process is writing"):
+            open_notes(path)
     with path.open("ab") as file:
         file.write(b'{"key": "c", "no')
-    with Journal(path) as journal:
-        assert list(journal.records) == ["a", "b"] and journal.repaired == 16
-        journal.append({"key": "d"})
+    with open_notes(path) as journal:
+        assert list(journal.values) == ["a", "b"] and journal.repaired == 16
+        journal.append(['{"key": "d"}'])
     assert [json.loads(line)["key"] for line in path.read_text().splitlines()] == ["a", "b", "d"]
     with path.open("ab") as file:
         file.write(b"rubbish\n" + b'{"key": "whole"}')
-    with pytest.warns(MMR5Warning, match="line 4: not a record"), Journal(path) as journal:
-        assert "whole" in journal.records
+    with pytest.warns(MMR5Warning, match="line 4: not a record"), open_notes(path) as journal:
+        assert "whole" in journal.values
 
 
 @contextmanager
@@ -298,3 +276,47 @@ def test_a_teacher_without_an_address_is_a_usage_error(pdf_corpus, tmp_path, cap
     run("data", "candidates", pdf_corpus, "--out", lists, "--retriever", "none")
     assert run("data", "reason", lists, "--corpus", pdf_corpus, "--out", tmp_path / "n", "--teacher", "m") == 2
     assert "--base-url" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("bad", [{"workers": 0}, {"asks": 0}, {"page_tokens": 0}, {"note_tokens": 0}, {"temperature": -0.1}])
+def test_impossible_settings_are_refused(bad):
+    with pytest.raises(ConfigError, match=f"{next(iter(bad))} is .*at least"):
+        TeacherSettings(**bad)
+
+
+def test_a_page_without_a_picture_and_a_refinement_with_a_hole(corpus):
+    with pytest.raises(ConfigError, match=r"x\.pdf page 1 has no picture: use view 'text'"):
+        write_note(ScriptedEngine(good), "q?", Page("x.pdf", 1, "text"), relevant=True, settings=TeacherSettings())
+    engine = ScriptedEngine(["Image 1: Shows one.", "Image 1: Shows one.\nImage 2: Shows two."])
+    written = refine_notes(engine, "q?", ["a", "b"], [0], settings=TEXT)
+    assert (written.notes, written.asks) == (("Shows one.", "Shows two."), 2)
+    assert "there is no line for Image 2" in text_of(engine.requests[1])
+
+
+def test_a_list_is_rewritten_only_when_its_relevant_pages_have_notes(corpus, tmp_path):
+    def silent(request):
+        return "" if "holds the answer, or a part" in text_of(request) else good(request)
+
+    settings = TeacherSettings(view="text", workers=2, asks=1, refine=True)
+    with open_notes(tmp_path / "notes.jsonl") as journal:
+        tally = reason(lists_of(0, 1), corpus, ScriptedEngine(silent), journal, settings)
+        assert (tally.total, tally.written, tally.dropped) == (2, 1, 1)
+        kinds = {record["kind"] for record in journal.values.values()}
+    assert kinds == {"note"}
+    with open_notes(tmp_path / "full.jsonl") as journal:
+        reason(lists_of(0, 1), corpus, ScriptedEngine(good), journal, settings)
+        assert reason(lists_of(0, 1), corpus, ScriptedEngine([]), journal, settings).present == 3
+
+
+def test_a_teacher_by_engine(monkeypatch):
+    engine, alone = open_teacher("m", "openai", "http://127.0.0.1:1/v1", tries=3, workers=2)
+    assert (engine.model, alone, engine._retries) == ("m", False, 2)
+    engine, alone = open_teacher("m", "scripted", None, tries=1, workers=2)
+    assert (engine.name, alone) == ("scripted", False)
+
+
+def test_a_line_that_is_no_note_is_named(tmp_path):
+    path = tmp_path / "notes.jsonl"
+    path.write_text('{"key": "a", "kind": "list", "qid": "q", "candidates": [1], "notes": ["x", "y"]}\n')
+    with pytest.raises(CorpusError, match=r"line 1: this is no line of a notes file"):
+        read_notes(path)

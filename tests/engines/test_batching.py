@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmr5.engines.batching import (
+from mmr5.engines.runtime.token_batches import (
     BATCH_PIXELS,
     BATCH_TOKENS,
     Budget,

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from mmr5.answer import Answering, answer_start, format_reply, parse
-from mmr5.engines.base import Request, Sampling
-from mmr5.engines.constraint import NEEDED, Guard, Spelling
-from mmr5.engines.decoding import constrain
-from mmr5.engines.openai import OpenAIEngine
+from mmr5.engines.openai.engine import OpenAIEngine
+from mmr5.engines.protocol import Request, Sampling
+from mmr5.engines.runtime.constraint import NEEDED, AnswerTokens, Guard
+from mmr5.engines.runtime.generation import constrain
 from mmr5.engines.scripted import ScriptedEngine
 from mmr5.engines.transformers import TransformersEngine
 from mmr5.errors import CapabilityError, ConfigError
-from mmr5.methods import Settings, method
+from mmr5.methods import MethodSettings, method
 from mmr5.types import Candidates, Page
 from support.tiny import Picture, tokenizer
 
@@ -125,7 +125,7 @@ def possible(state, text):
 @pytest.mark.parametrize("make", [tokenizer, merging])
 def test_the_tokens_that_may_follow_are_exactly_those_that_leave_a_ranking_possible(make):
     words = make()
-    spelling = Spelling(words)
+    spelling = AnswerTokens(words)
     texts = {i: words.decode([i]) for i in range(len(words)) if i not in words.all_special_ids}
     for n, written in [
         (12, ""),
@@ -157,24 +157,24 @@ def test_a_tokenizer_that_cannot_spell_an_answer_is_refused():
     inner.decoder = decoders.Fuse()
     words = PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>")
     with pytest.raises(CapabilityError, match=r"none for \['7'\]"):
-        Spelling(words)
+        AnswerTokens(words)
 
 
 def test_a_token_that_opens_the_answer_wrongly_is_not_taken():
     words = merging()
-    guard = Guard(Spelling(words), 3)
+    guard = Guard(AnswerTokens(words), 3)
     one, two = words.convert_tokens_to_ids(">["), words.convert_tokens_to_ids(">[[")
     assert guard.allowed("<think>x</think><answer") is None
     assert guard.takes("<think>x</think><answer", one)
     assert not guard.takes("<think>x</think><answer", two)
     assert guard.takes("<think>a <answer", two)
     with pytest.raises(ConfigError, match="cannot name each id"):
-        Guard(Spelling(words), 3, "<answer>[4")
+        Guard(AnswerTokens(words), 3, "<answer>[4")
 
 
 def test_logits_of_what_may_be_written_stay_as_they_are():
     words = merging()
-    guard = Guard(Spelling(words), 3, "<answer>[")
+    guard = Guard(AnswerTokens(words), 3, "<answer>[")
     logits = torch.randn(2, len(words))
     before = logits.clone()
     constrain(logits, [(None, ""), (guard, "2, ")])
@@ -206,7 +206,7 @@ LISTS = [Candidates(f"who is it{'?' * i}", pages(n)) for i, n in enumerate([3, 1
 @pytest.mark.parametrize("options", [{}, {"think_tokens": 7}, {"temperature": 1.5}])
 def test_every_reply_of_a_random_model_is_a_full_ranking(engine, name, options):
     view = "image" if engine.capabilities.images else "text"
-    settings = Settings(view=view, max_new_tokens=150, constrain=True, strict=True, **options)
+    settings = MethodSettings(view=view, max_new_tokens=150, constrain=True, strict=True, **options)
     heard = {}
     rankings = method(name)(engine, LISTS, settings, lambda i, text: heard.setdefault(i, []).append(text))
     for i, (ranking, candidates) in enumerate(zip(rankings, LISTS, strict=True)):
@@ -243,10 +243,11 @@ def test_a_reply_that_is_a_full_ranking_by_itself_is_not_changed(tiny_text, monk
 
     monkeypatch.setattr(engine._reader, "read", read)
     monkeypatch.setattr(engine._reader, "step", lambda tokens, states: lift(inner_step(tokens, states)))
-    monkeypatch.setattr("mmr5.engines.decoding.SHRINK", 0.0)
+    monkeypatch.setattr("mmr5.engines.runtime.generation.SHRINK", 0.0)
     longer, shorter = (Candidates("q" * (9 - i), pages(n)) for i, n in enumerate((12, 2)))
     free, kept = (
-        method("reason")(engine, [longer, shorter], Settings(view="text", constrain=c, max_new_tokens=400)) for c in (False, True)
+        method("reason")(engine, [longer, shorter], MethodSettings(view="text", constrain=c, max_new_tokens=400))
+        for c in (False, True)
     )
     assert [r.reply for r in free] == wanted
     assert [r.reply for r in kept] == wanted
@@ -259,4 +260,4 @@ def test_engines_that_cannot_say_so():
         with pytest.raises(CapabilityError, match=r"'constrain'.*transformers"):
             engine.generate(requests, Sampling(4))
         with pytest.raises(CapabilityError, match="a constrained answer needs 'constrain'"):
-            method("reason")(engine, [LISTS[0]], Settings(view="text", constrain=True))
+            method("reason")(engine, [LISTS[0]], MethodSettings(view="text", constrain=True))

@@ -9,8 +9,8 @@ import pytest
 from engines.test_openai import completion, server
 from mmr5 import prompt
 from mmr5.answer import parse
-from mmr5.engines.base import CAPABILITY_ENGINES, Capabilities, Engine, Reply, Request, Sampling, require
-from mmr5.engines.openai import OpenAIEngine
+from mmr5.engines.openai.engine import OpenAIEngine
+from mmr5.engines.protocol import CAPABILITY_ENGINES, Capabilities, Engine, Reply, Request, Sampling, require
 from mmr5.engines.scripted import ScriptedEngine
 from mmr5.engines.transformers import TransformersEngine
 from mmr5.errors import CapabilityError, EngineError

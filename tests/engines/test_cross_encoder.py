@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from mmr5 import Reranker
-from mmr5.engines.base import Request, Sampling
 from mmr5.engines.cross_encoder import MONO_PROMPT, CrossEncoderEngine
+from mmr5.engines.protocol import Request, Sampling
 from mmr5.errors import CapabilityError, EngineError, ModelNotFoundError
-from mmr5.methods import Settings
+from mmr5.methods import MethodSettings
 from mmr5.methods import cross_encoder as method
 from mmr5.types import Candidates, Page
 from support import encoders, tiny
@@ -118,23 +118,23 @@ class Fixed:
 def test_lists_of_any_length_are_scored_in_one_batch_and_ties_keep_their_order(made):
     engine = Fixed(made["text"].capabilities)
     lists = [Candidates("q", PAGES), Candidates("r", ()), Candidates("s", (PAGES[2], PAGES[2], PAGES[0]))]
-    found = method.rank(engine, lists, Settings(view="text"))
+    found = method.rank(engine, lists, MethodSettings(view="text"))
     assert [r.order for r in found] == [(1, 0, 2), (), (2, 0, 1)]
     assert found[0].scores == (16.0, 25.0, 7.0)
     assert found[0].score_kind == "cross_encoder"
     assert len(engine.seen) == 1
     assert engine.seen[0][0] == ["q"] * 3 + ["s"] * 3
-    assert method.rank(engine, [], Settings(view="text")) == []
+    assert method.rank(engine, [], MethodSettings(view="text")) == []
 
 
 def test_views_decide_what_is_shown(made):
     engine = Fixed(made["vision"].capabilities)
-    shown = {view: method.document(engine, QUERY, PAGES[0], Settings(view=view)) for view in ("text", "image", "both")}
+    shown = {view: method.document(engine, QUERY, PAGES[0], MethodSettings(view=view)) for view in ("text", "image", "both")}
     assert shown["text"] == ("Fees for yachts.", None)
     assert shown["image"] == (None, PAGES[0].image)
     assert shown["both"] == ("Fees for yachts.", PAGES[0].image)
     with pytest.raises(CapabilityError, match="images"):
-        method.rank(Fixed(made["text"].capabilities), [Candidates("q", PAGES)], Settings(view="image"))
+        method.rank(Fixed(made["text"].capabilities), [Candidates("q", PAGES)], MethodSettings(view="image"))
 
 
 def test_a_long_page_is_cut_to_what_the_model_reads(made):
@@ -142,7 +142,7 @@ def test_a_long_page_is_cut_to_what_the_model_reads(made):
     page = Page(
         "a", 1, "\n\n".join(["An opening line. " * 20] * 9 + ["What a yacht pays: 31 euros."] + ["A closing line. " * 20] * 9)
     )
-    text, _ = method.document(engine, QUERY, page, Settings(view="text"))
+    text, _ = method.document(engine, QUERY, page, MethodSettings(view="text"))
     assert text
     assert engine.count_tokens(text) + engine.count_tokens(QUERY) + method.SPECIAL_TOKENS <= 256
 

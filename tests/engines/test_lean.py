@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from mmr5 import prompt
-from mmr5.engines.base import Request, Sampling
-from mmr5.engines.lean import Decoder, supported
 from mmr5.engines.loading import load_model
-from mmr5.engines.reading import CachedReader, PlainReader, _common
+from mmr5.engines.protocol import Request, Sampling
+from mmr5.engines.runtime.decoder import Decoder, supported
+from mmr5.engines.runtime.model_runner import CachedRunner, PlainRunner, _common
 from mmr5.engines.transformers import TransformersEngine
 from support.tiny import Picture
 
@@ -23,8 +23,8 @@ def opened(folder, **options):
 def pair(request, tiny_text, tiny_vision):
     folder = tiny_text if request.param == "text" else tiny_vision
     cached, plain = opened(folder), opened(folder, caches=False)
-    assert isinstance(cached._reader, CachedReader)
-    assert isinstance(plain._reader, PlainReader)
+    assert isinstance(cached._reader, CachedRunner)
+    assert isinstance(plain._reader, PlainRunner)
     return cached, plain
 
 
@@ -176,7 +176,7 @@ def test_other_families_are_read_with_caches_too(tiny_text, tmp_path, family):
     )  # fmt: skip
     model = getattr(transformers, f"{family}ForCausalLM")(config).eval()
     cached, plain = (TransformersEngine(model, tokenizer, name=family, caches=caches) for caches in (True, False))
-    assert isinstance(cached._reader, CachedReader)
+    assert isinstance(cached._reader, CachedRunner)
     requests = requests_for(cached)
     expected = [generated(plain, r, 24) for r in requests]
     for _ in range(2):
@@ -185,7 +185,7 @@ def test_other_families_are_read_with_caches_too(tiny_text, tmp_path, family):
 
 
 def test_a_row_does_not_depend_on_its_company_nor_on_where_its_prefix_ends(tiny_text):
-    from mmr5.engines.lean import Row
+    from mmr5.engines.runtime.decoder import Row
 
     engine = opened(tiny_text)
     decoder = Decoder(engine._model)

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from mmr5.engines import loading
+from mmr5.engines.chat_template import LocalPrompts
 from mmr5.engines.encoders import load_encoder
 from mmr5.engines.loading import PROBE_GAIN, TRUST, cpu_matmul_seconds, load_model, pick_dtype
-from mmr5.engines.rendering import LocalPrompts
 from mmr5.errors import ConfigError, ModelNotFoundError
 from mmr5.models import resolve
 

@@ -5,13 +5,14 @@ import sys
 
 import pytest
 
-from mmr5.engines import ENGINES, open_engine
-from mmr5.engines.openai import OpenAIEngine
+from mmr5.engines import open_engine
+from mmr5.engines.openai.engine import OpenAIEngine
 from mmr5.engines.scripted import ScriptedEngine
 from mmr5.engines.transformers import TransformersEngine
 from mmr5.errors import ConfigError, ModelNotFoundError
 from mmr5.models import Recipe
 from mmr5.pages import DEFAULT_MAX_PIXELS
+from mmr5.settings import ENGINES
 
 
 def test_a_folder_is_opened_with_its_recipe(tiny_text):

@@ -17,10 +17,9 @@ import pytest
 from PIL import Image
 
 from mmr5 import Page, Reranker, prompt
-from mmr5.engines import openai
-from mmr5.engines.base import Reply, Request, Sampling
-from mmr5.engines.openai import OpenAIEngine
-from mmr5.engines.wire import retry_after
+from mmr5.engines.openai.engine import OpenAIEngine
+from mmr5.engines.openai.wire import retry_after
+from mmr5.engines.protocol import Reply, Request, Sampling
 from mmr5.errors import CapabilityError, ConfigError, ContextLengthError, EngineError, PageError
 from support.tiny import Picture
 
@@ -75,7 +74,7 @@ def server(answer):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(openai, "BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr("mmr5.engines.openai.engine.BACKOFF_SECONDS", 0.01)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("MMR5_API_KEY", raising=False)
 
@@ -376,7 +375,7 @@ def test_it_works_inside_a_running_event_loop():
 def test_ctrl_c_drops_what_is_under_way():
     """A process that waits for a slow server ends at once when it is interrupted."""
     program = (
-        "import sys\nfrom mmr5.engines.base import Request, Sampling\nfrom mmr5.engines.openai import OpenAIEngine\n"
+        "import sys\nfrom mmr5.engines.protocol import Request, Sampling\nfrom mmr5.engines.openai.engine import OpenAIEngine\n"
         "ask = Request([{'role': 'user', 'content': [{'type': 'text', 'text': 'q'}]}])\n"
         "try: OpenAIEngine('m', sys.argv[1]).generate([ask] * 3, Sampling())\n"
         "except KeyboardInterrupt: sys.exit(130)\n"

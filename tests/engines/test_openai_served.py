@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from mmr5 import prompt
-from mmr5.engines.base import Request, Sampling
-from mmr5.engines.openai import OpenAIEngine
+from mmr5.engines.openai.engine import OpenAIEngine
+from mmr5.engines.protocol import Request, Sampling
 from mmr5.engines.transformers import TransformersEngine
 from mmr5.errors import EngineError
 from support.tiny import Picture

@@ -13,9 +13,9 @@ from transformers import AutoTokenizer
 
 from engines.test_openai import completion, server
 from mmr5 import prompt
-from mmr5.engines.base import Request, Sampling
-from mmr5.engines.openai import OpenAIEngine
-from mmr5.engines.rendering import LocalPrompts
+from mmr5.engines.chat_template import LocalPrompts
+from mmr5.engines.openai.engine import OpenAIEngine
+from mmr5.engines.protocol import Request, Sampling
 from mmr5.engines.transformers import TransformersEngine
 from mmr5.errors import ContextLengthError, EngineError
 from support.tiny import Picture
@@ -185,7 +185,7 @@ def test_a_server_that_knows_no_further_fields_is_asked_without_them(tiny_text):
 
 
 def test_connections_are_kept_between_calls():
-    from mmr5.engines import client
+    from mmr5.engines.openai import client
 
     opened = []
     original = client.httpx.AsyncClient

@@ -6,15 +6,15 @@ import pytest
 import torch
 
 from mmr5 import prompt
-from mmr5.cache import Cache
-from mmr5.engines.base import Request, Sampling
-from mmr5.engines.openai import OpenAIEngine
-from mmr5.engines.pruning import LAYER, LEAD, Pruner, kept_count, strongest
+from mmr5.engines.openai.engine import OpenAIEngine
+from mmr5.engines.protocol import Request, Sampling
+from mmr5.engines.runtime.pruning import LAYER, LEAD, Pruner, kept_count, strongest
+from mmr5.engines.runtime.vision import positions
 from mmr5.engines.scripted import ScriptedEngine
 from mmr5.engines.transformers import TransformersEngine
-from mmr5.engines.vision import positions
 from mmr5.errors import CapabilityError, ConfigError
-from mmr5.methods import Settings, method
+from mmr5.methods import MethodSettings, method
+from mmr5.storage.cache import Cache
 from mmr5.types import Candidates, Page
 from support.tiny import Picture
 
@@ -107,7 +107,7 @@ def test_a_share_of_one_changes_nothing(engine):
 
 @pytest.mark.parametrize("name", ["logits", "pointwise", "reason", "direct", "likelihood"])
 def test_every_method_in_batches_with_a_cache_and_without(engine, tiny_vision, tmp_path, name):
-    settings = Settings(view="image", keep=0.4, max_new_tokens=24, notes=2, note_tokens=8)
+    settings = MethodSettings(view="image", keep=0.4, max_new_tokens=24, notes=2, note_tokens=8)
     batch = lists([4, 2, 3])
     rank = method(name)
     found = rank(engine, batch, settings)
@@ -121,7 +121,7 @@ def test_every_method_in_batches_with_a_cache_and_without(engine, tiny_vision, t
         alone = rank(engine, [candidates], settings)[0]
         assert (alone.order, alone.reply, alone.notes) == (ranking.order, ranking.reply, ranking.notes)
         assert alone.scores == pytest.approx(ranking.scores, abs=1e-4)
-    whole = rank(engine, batch, Settings(view="image", max_new_tokens=24, notes=2, note_tokens=8))
+    whole = rank(engine, batch, MethodSettings(view="image", max_new_tokens=24, notes=2, note_tokens=8))
     assert sum(r.usage.prompt_tokens for r in found) < sum(r.usage.prompt_tokens for r in whole)
 
 
@@ -160,14 +160,14 @@ def test_how_many_are_kept_and_which():
 def test_what_cannot_be_pruned_is_refused(engine, tiny_vision, tiny_text):
     for bad in (0, -0.1, 1.5):
         with pytest.raises(ConfigError, match="keep is"):
-            Settings(keep=bad)
+            MethodSettings(keep=bad)
     with pytest.raises(ConfigError, match="view 'text'"):
-        method("logits")(engine, lists([2]), Settings(view="text", keep=0.5))
+        method("logits")(engine, lists([2]), MethodSettings(view="text", keep=0.5))
     with pytest.raises(ConfigError, match="no words"):
         engine.generate([asked(0.5, question="")], Sampling(2))
     for other in (ScriptedEngine(), OpenAIEngine("m", "http://localhost:1"), opened(tiny_vision, caches=False)):
         with pytest.raises(CapabilityError, match=r"keep.*Qwen2"):
             other.generate([asked(0.5)], Sampling(2))
         with pytest.raises(CapabilityError, match=r"keep 0\.5 needs"):
-            method("reason")(other, lists([2]), Settings(view="image", keep=0.5))
+            method("reason")(other, lists([2]), MethodSettings(view="image", keep=0.5))
     assert not opened(tiny_text).capabilities.keep

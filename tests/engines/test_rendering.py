@@ -4,10 +4,10 @@ import pytest
 from transformers import AutoTokenizer
 
 from mmr5 import prompt
-from mmr5.engines.base import Request, Sampling
-from mmr5.engines.choices import crossings, path_logprobs, token_paths
+from mmr5.engines.chat_template import LocalPrompts, pictures, template_fingerprint
 from mmr5.engines.loading import load_processor
-from mmr5.engines.rendering import LocalPrompts, pictures, template_fingerprint
+from mmr5.engines.protocol import Request, Sampling
+from mmr5.engines.runtime.choices import crossings, path_logprobs, token_paths
 from mmr5.engines.transformers import TransformersEngine
 from mmr5.errors import ConfigError, ModelNotFoundError
 from support.tiny import TEMPLATE, Picture

@@ -3,7 +3,7 @@
 import pytest
 
 from mmr5 import prompt
-from mmr5.engines.base import Request, Sampling
+from mmr5.engines.protocol import Request, Sampling
 from mmr5.engines.scripted import REMEMBERED, ScriptedEngine
 from mmr5.errors import EngineError
 

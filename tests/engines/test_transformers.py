@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from mmr5 import prompt
-from mmr5.engines.base import Request, Sampling
-from mmr5.engines.reading import PlainReader
+from mmr5.engines.protocol import Request, Sampling
+from mmr5.engines.runtime.model_runner import PlainRunner
 from mmr5.engines.transformers import TransformersEngine
 from mmr5.errors import ConfigError, ContextLengthError, EngineError, ModelNotFoundError
 from support.tiny import Picture
@@ -26,7 +26,7 @@ def plain(tiny_vision):
 
 def batch_of(plain, request):
     reader = plain._reader
-    assert isinstance(reader, PlainReader)
+    assert isinstance(reader, PlainRunner)
     return reader.batch([reader.encode(plain.render(request), request)])
 
 

@@ -2,11 +2,11 @@ import pytest
 import torch
 
 from mmr5 import prompt
-from mmr5.cache import Cache
-from mmr5.engines.base import Request
 from mmr5.engines.loading import load_model
+from mmr5.engines.protocol import Request
+from mmr5.engines.runtime.vision import Features, PageFeatures, Tower, pack, positions, unpack
 from mmr5.engines.transformers import TransformersEngine
-from mmr5.engines.vision import Features, PageFeatures, Tower, pack, positions, unpack
+from mmr5.storage.cache import Cache
 from support.tiny import Picture
 
 SIZES = [(84, 112), (30, 200), (500, 333), (56, 56), (333, 500)]
@@ -81,7 +81,7 @@ def test_a_page_is_seen_once_while_there_is_room():
     assert pages._tower.calls == ["a", "b", "c"]
     pages.get([a, b])
     assert pages._tower.calls == ["a", "b", "c", "b"]
-    assert pages.memory.bytes == 64
+    assert pages.memory.size == 64
     assert pages.tokens(a) == 4
     assert pages.tokens(c) is None
 
@@ -119,7 +119,7 @@ def test_cached_and_fresh_pages_give_the_same_scores_to_the_last_bit(tiny_vision
     options = {"dtype": dtype, "device": "cpu"}
     choices = [["1,", "2,"]]
     cached = TransformersEngine.from_pretrained(str(tiny_vision), **options)
-    cached._reader.prefixes.max_bytes = 0
+    cached._reader.prefixes.capacity = 0
     cached.score_choices([ask(["bb", "a"], "other"), ask(["ccc", "a"])], choices * 2)
     seen = cached._reader.pages.seen
     found = cached.score_choices([ask(["a", "bb"])], choices)

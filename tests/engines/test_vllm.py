@@ -16,8 +16,8 @@ import torch
 from transformers import GenerationConfig
 
 from mmr5 import prompt
-from mmr5.engines.base import Engine, Request, Sampling
 from mmr5.engines.loading import load_model
+from mmr5.engines.protocol import Engine, Request, Sampling
 from mmr5.engines.transformers import TransformersEngine
 from mmr5.engines.vllm import VLLMEngine
 from mmr5.errors import ConfigError, ContextLengthError, EngineError, MissingExtraError

@@ -1,7 +1,7 @@
 import pytest
 
-from mmr5.engines.base import Sampling
-from mmr5.engines.writing import Detokenizer, Streamer
+from mmr5.engines.protocol import Sampling
+from mmr5.engines.runtime.detokenize import Detokenizer, Streamer
 from support.tiny import tokenizer
 
 

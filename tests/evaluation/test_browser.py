@@ -5,10 +5,10 @@ import shutil
 import pytest
 
 from evaluation.samples import FACTS, HOSTILE, PAGES
-from mmr5.cache import Cache
 from mmr5.evaluation.report_page import report_html
 from mmr5.evaluation.runs import RunLine
 from mmr5.evaluation.statistics import summarise
+from mmr5.storage.cache import Cache
 
 pytestmark = pytest.mark.slow
 

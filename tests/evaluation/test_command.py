@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shlex
 
@@ -5,8 +6,9 @@ import pytest
 
 from mmr5.cli.main import main
 from mmr5.engines.scripted import ScriptedEngine
-from mmr5.evaluation.benchmark import Setup, run_config
+from mmr5.evaluation.benchmark import command_of, run_config, searcher_of
 from mmr5.reranker import Reranker
+from mmr5.settings import EvaluationSettings, MethodSettings
 
 
 @pytest.fixture
@@ -70,21 +72,22 @@ def test_bad_requests_say_the_way_out(call, harbour, tmp_path):
 
 
 def test_the_command_names_what_differs_from_the_defaults():
-    setup = Setup("opendocs", split="dev", model="i2vec/MM-R5", think_tokens=64)
-    assert setup.command("out", engine="openai", base_url="http://h/v1", device="auto", dtype=None) == (
-        "mmr5 evaluate opendocs --split dev --retriever hybrid --model i2vec/MM-R5 --think-tokens 64 "
-        "--engine openai --base-url http://h/v1 --out out"
+    setup = EvaluationSettings(
+        "opendocs", split="dev", model="i2vec/MM-R5", engine="openai", base_url="http://h/v1", given={"think_tokens": 64}
     )
-    assert " --constrain --out" in Setup("opendocs", model="none", constrain=True).command("out")
+    assert command_of(setup, "out") == (
+        "mmr5 evaluate opendocs --split dev --retriever hybrid --model i2vec/MM-R5 --engine openai --base-url http://h/v1 "
+        "--think-tokens 64 --out out"
+    )
+    assert " --constrain --out" in command_of(EvaluationSettings("opendocs", model="none", given={"constrain": True}), "out")
 
 
-def test_a_run_begun_before_a_setting_was_there_can_be_gone_on_with():
-    given = (
-        {"constrain": False, "keep": 1.0, "temperature": 0.0},
-        {"constrain": True, "keep": 0.5, "temperature": 0.7},
-    )
-    off, on = (run_config(Setup("opendocs", **g), Reranker(ScriptedEngine(), **g), None) for g in given)
-    assert not {"constrain", "keep"} & {*off, *off["settings"]}
-    assert "temperature" not in off and off["settings"]["temperature"] == 0.0, "the method's settings always had one"
-    assert all(part["constrain"] is True and part["keep"] == 0.5 for part in (on, on["settings"]))
-    assert on["temperature"] == on["settings"]["temperature"] == 0.7
+def test_a_run_keeps_every_setting_that_its_scores_depend_on():
+    given = {"constrain": True, "keep": 0.5, "temperature": 0.7, "seed": 3}
+    setup = EvaluationSettings("opendocs", base_url="http://h/v1", device="cpu", given=given)
+    config = run_config(setup, searcher_of(setup, Reranker(ScriptedEngine(), view="text", method="pointwise", **given)))
+    assert {name: config["settings"][name] for name in given} == given
+    assert set(config["settings"]) == {f.name for f in dataclasses.fields(MethodSettings)}
+    assert (config["method"], config["view"], config["engine"], config["seed"]) == ("pointwise", "text", "scripted", 3)
+    assert not {"base_url", "device", "given"} & set(config), "where a model runs does not bind a run"
+    assert run_config(EvaluationSettings("opendocs", model="random", given={"seed": 4}), None)["seed"] == 4

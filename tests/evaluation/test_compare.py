@@ -3,11 +3,12 @@ import json
 import pytest
 
 from mmr5.cli.main import main
-from mmr5.data.corpus import load_corpus
+from mmr5.corpora import load_corpus
 from mmr5.errors import ConfigError
-from mmr5.evaluation.benchmark import Setup, evaluate
+from mmr5.evaluation.benchmark import evaluate
 from mmr5.evaluation.comparison import compare, comparison_html, comparison_markdown, pair, run_pages
 from mmr5.evaluation.runs import read_run
+from mmr5.settings import EvaluationSettings
 
 
 @pytest.fixture
@@ -15,7 +16,7 @@ def runs(harbour, tmp_path):
     """Three runs of the same questions."""
     corpus = load_corpus(harbour, ocr="never")
     for model in ("none", "random", "oracle"):
-        evaluate(Setup(str(harbour), retriever="bm25", model=model, candidates=6), corpus, tmp_path / model)
+        evaluate(EvaluationSettings(str(harbour), retriever="bm25", model=model, candidates=6), corpus, tmp_path / model)
     return tmp_path
 
 

@@ -8,13 +8,14 @@ import time
 import pytest
 
 from mmr5 import Page, Reranker
-from mmr5.data.corpus import Corpus, Document, Question
+from mmr5.corpora import Corpus, Document, Question
 from mmr5.engines.scripted import ScriptedEngine
 from mmr5.errors import ConfigError, CorpusError
-from mmr5.evaluation.benchmark import Setup, evaluate
-from mmr5.evaluation.runs import RunLine, RunWriter, parse_line, read_first_stage, read_run, trec_qrels, trec_run
+from mmr5.evaluation.benchmark import evaluate
+from mmr5.evaluation.runs import RunLine, open_run, parse_line, read_first_stage, read_run, trec_qrels, trec_run
 from mmr5.evaluation.statistics import gold_position, intervals, latencies, parse_shares, summarise
 from mmr5.metrics import score
+from mmr5.settings import EvaluationSettings
 
 TOPICS = ["crane", "seal", "ferry", "pilot", "tide", "wage", "storm", "letter", "fee", "cargo", "anchor", "buoy"]
 
@@ -46,7 +47,7 @@ def corpus():
 
 
 def setup(**options):
-    return Setup("test", retriever="bm25", **options)
+    return EvaluationSettings("test", retriever="bm25", **options)
 
 
 def reranker(method="likelihood", script=None):
@@ -111,7 +112,7 @@ def test_baselines(tmp_path):
     assert found["oracle"]["reranked"]["micro"]["mrr"] == 1
     again = evaluate(setup(model="random"), corpus(), tmp_path / "again")
     assert again["reranked"] == found["random"]["reranked"]
-    assert evaluate(setup(model="random", seed=5), corpus(), tmp_path / "other")["reranked"] != again["reranked"]
+    assert evaluate(setup(model="random", given={"seed": 5}), corpus(), tmp_path / "other")["reranked"] != again["reranked"]
 
 
 def test_list_wise_rankings_are_the_parse_of_the_reply(tmp_path):
@@ -163,16 +164,16 @@ def test_runs_can_be_the_first_stage(tmp_path):
     first = evaluate(setup(model="random"), corpus(), tmp_path / "a")
     for name in ("run.trec", "run.jsonl"):
         path = tmp_path / "a" / name
-        second = evaluate(Setup("test", retriever=str(path), model="none"), corpus(), tmp_path / f"b-{name}")
+        second = evaluate(EvaluationSettings("test", retriever=str(path), model="none"), corpus(), tmp_path / f"b-{name}")
         assert second["retriever"] == first["reranked"]
     with pytest.raises(CorpusError, match="no run at"):
-        evaluate(Setup("test", retriever=str(tmp_path / "nothing.trec"), model="none"), corpus(), tmp_path / "c")
+        evaluate(EvaluationSettings("test", retriever=str(tmp_path / "nothing.trec"), model="none"), corpus(), tmp_path / "c")
     (tmp_path / "bad.trec").write_text("one#0 Q0 one:99 1 0.5 t\n")
     with pytest.raises(CorpusError, match="page 99"):
-        evaluate(Setup("test", retriever=str(tmp_path / "bad.trec"), model="none"), corpus(), tmp_path / "d")
+        evaluate(EvaluationSettings("test", retriever=str(tmp_path / "bad.trec"), model="none"), corpus(), tmp_path / "d")
     (tmp_path / "worse.trec").write_text("one#0 one:99\n")
     with pytest.raises(CorpusError, match=r"worse\.trec:1"):
-        evaluate(Setup("test", retriever=str(tmp_path / "worse.trec"), model="none"), corpus(), tmp_path / "e")
+        evaluate(EvaluationSettings("test", retriever=str(tmp_path / "worse.trec"), model="none"), corpus(), tmp_path / "e")
 
 
 def line(qid="d#0", domain="x", relevant=(1,), candidates=(0, 1, 2), ranking=None, **more):
@@ -249,11 +250,11 @@ def test_a_kill_at_any_moment_loses_nothing_and_repeats_nothing(tmp_path):
     """A process that appends lines is killed while it writes; what was flushed is there, and the rest is written once."""
     program = (
         "import sys, pathlib; sys.path.insert(0, sys.argv[2])\n"
-        "from mmr5.evaluation.runs import RunLine, RunWriter\n"
-        "w = RunWriter(pathlib.Path(sys.argv[1])); done = {x.qid for x in w.lines}\n"
+        "from mmr5.evaluation.runs import RunLine, open_run\n"
+        "w = open_run(pathlib.Path(sys.argv[1])); done = w.values\n"
         "for i in range(400):\n"
         "    if f'd#{i}' not in done:\n"
-        "        w.write([RunLine(f'd#{i}', 'd', 'x', 'q' * 2000, (1,), (0, 1), (1, 0))])\n"
+        "        w.append([RunLine(f'd#{i}', 'd', 'x', 'q' * 2000, (1,), (0, 1), (1, 0)).to_json()])\n"
         "        print(i, flush=True)\n"
     )
     path = tmp_path / "run.jsonl"
@@ -271,9 +272,9 @@ def test_a_kill_at_any_moment_loses_nothing_and_repeats_nothing(tmp_path):
 def test_a_half_line_is_dropped_when_a_run_is_opened(tmp_path):
     path = tmp_path / "run.jsonl"
     path.write_text(line("a#0").to_json() + "\n" + line("a#1").to_json()[:30])
-    writer = RunWriter(path)
-    assert [x.qid for x in writer.lines] == ["a#0"]
-    writer.write([line("a#1")])
+    writer = open_run(path)
+    assert list(writer.values) == ["a#0"]
+    writer.append([line("a#1").to_json()])
     writer.close()
     assert [x.qid for x in read_run(path)] == ["a#0", "a#1"]
 
@@ -281,7 +282,7 @@ def test_a_half_line_is_dropped_when_a_run_is_opened(tmp_path):
 @pytest.mark.parametrize("bad", [{"candidates": 0}, {"limit": 0}])
 def test_impossible_setups_are_refused(bad):
     with pytest.raises(ConfigError):
-        Setup("test", **bad)
+        EvaluationSettings("test", **bad)
 
 
 def test_a_model_needs_a_reranker(tmp_path):

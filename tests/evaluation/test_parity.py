@@ -12,12 +12,13 @@ from ir_measures import RR, nDCG
 from PIL import Image
 
 from mmr5 import Page
-from mmr5.data.mmdocir import ANNOTATIONS, DOMAINS, LAYOUTS, PAGES, load_evaluation
-from mmr5.evaluation.benchmark import Setup, evaluate
+from mmr5.corpora.mmdocir import ANNOTATIONS, DOMAINS, LAYOUTS, PAGES, load_evaluation
+from mmr5.evaluation.benchmark import evaluate
 from mmr5.evaluation.runs import read_run
 from mmr5.evaluation.statistics import question_scores
 from mmr5.metrics import layout_recall, macro, micro, recall, score
 from mmr5.retrieval import top_candidates
+from mmr5.settings import EvaluationSettings
 
 FIXTURE = json.loads((Path(__file__).parent / "fixtures" / "mmdocir_parity.json").read_text())
 NEWS = "doc-09.pdf"
@@ -84,7 +85,7 @@ def test_evaluation_gives_the_numbers_of_mmdocirs_own_code(tmp_path, level, case
     """Ten domains, an empty one, ties, few pages, several relevant pages, a question asked twice; in its file formats."""
     corpus = published(tmp_path / "corpus", without)
     run = first_stage(tmp_path / "fixture.trec", corpus, level, without)
-    setup = Setup("mmdocir", retriever=str(run), model="none", candidates=10, level=level)
+    setup = EvaluationSettings("mmdocir", retriever=str(run), model="none", candidates=10, level=level)
     scores = evaluate(setup, corpus, tmp_path / "out")
     for k in DEPTHS[level]:
         name = f"recall@{k}"
@@ -128,7 +129,7 @@ def test_the_report_shows_the_benchmarks_own_pictures(tmp_path, monkeypatch, lev
     monkeypatch.setattr("mmr5.evaluation.browser.MOST_PICTURES", 40)
     corpus = published(tmp_path / "corpus")
     run = first_stage(tmp_path / "fixture.trec", corpus, level)
-    evaluate(Setup("mmdocir", retriever=str(run), model="oracle", level=level), corpus, tmp_path / "out")
+    evaluate(EvaluationSettings("mmdocir", retriever=str(run), model="oracle", level=level), corpus, tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.count("data:image/jpeg;base64,") == 40
     assert f'"layouts":{"true" if level == "layout" else "false"}' in page
@@ -151,7 +152,11 @@ def test_written_runs_score_the_same_in_ir_measures(tmp_path, level):
     """nDCG@5 and reciprocal rank, read back from our TREC files by another program, question by question."""
     corpus = published(tmp_path / "corpus")
     run = first_stage(tmp_path / "fixture.trec", corpus, level)
-    evaluate(Setup("mmdocir", retriever=str(run), model="random", seed=3, level=level), corpus, tmp_path / "out")
+    evaluate(
+        EvaluationSettings("mmdocir", retriever=str(run), model="random", given={"seed": 3}, level=level),
+        corpus,
+        tmp_path / "out",
+    )
     qrels = list(ir_measures.read_trec_qrels(str(tmp_path / "out" / "qrels.trec")))
     ranked = list(ir_measures.read_trec_run(str(tmp_path / "out" / "run.trec")))
     theirs = {(m.query_id, str(m.measure)): m.value for m in ir_measures.iter_calc([nDCG @ 5, RR], qrels, ranked)}

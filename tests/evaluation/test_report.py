@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from evaluation.samples import FACTS, HOSTILE, PAGES
 from mmr5 import Page
-from mmr5.cache import Cache
 from mmr5.evaluation.browser import browser_data, draw, first_stage_order, ranked_order, shown
 from mmr5.evaluation.plots import bars, dumbbells, forest, grid, ticks
 from mmr5.evaluation.report import report_markdown
 from mmr5.evaluation.report_page import report_html
 from mmr5.evaluation.runs import RunLine
 from mmr5.evaluation.statistics import summarise
+from mmr5.storage.cache import Cache
 
 
 def lines():

@@ -10,10 +10,12 @@ import time
 import numpy as np
 import pytest
 
-from mmr5.data.corpus import load_corpus
+from mmr5.corpora import load_corpus
 from mmr5.errors import OutputError
-from mmr5.evaluation.benchmark import BATCH, Setup, evaluate
-from mmr5.evaluation.runs import RunLine, RunWriter, read_run
+from mmr5.evaluation.benchmark import BATCH, evaluate
+from mmr5.evaluation.runs import RunLine, open_run, read_run
+from mmr5.pages.ocr import Recognition
+from mmr5.settings import EvaluationSettings
 
 TIMES = {"latency_ms"}
 
@@ -23,12 +25,12 @@ def without_times(folder):
 
 
 def test_a_run_has_one_writer(tmp_path):
-    with RunWriter(tmp_path / "run.jsonl") as writer:
-        writer.write([RunLine("a#0", "a", "x", "q", (0,), (0,), (0,))])
+    with open_run(tmp_path / "run.jsonl") as writer:
+        writer.append([RunLine("a#0", "a", "x", "q", (0,), (0,), (0,)).to_json()])
         with pytest.raises(OutputError, match="another process"):
-            RunWriter(tmp_path / "run.jsonl")
-    with RunWriter(tmp_path / "run.jsonl") as writer:
-        assert [x.qid for x in writer.lines] == ["a#0"]
+            open_run(tmp_path / "run.jsonl")
+    with open_run(tmp_path / "run.jsonl") as writer:
+        assert list(writer.values) == ["a#0"]
 
 
 class Encoder:
@@ -51,8 +53,10 @@ def test_a_second_evaluation_reads_recognises_and_embeds_nothing_again(harbour, 
     recognised = []
     monkeypatch.setattr("mmr5.retrieval.dense.obtain", lambda *_, **__: tmp_path)
     monkeypatch.setattr("mmr5.retrieval.dense._encoder", lambda _: encoder)
-    monkeypatch.setattr("mmr5.pages.ocr.recognise", lambda image: recognised.append(image.size) or "a letter about a late berth")
-    setup = Setup(str(harbour), retriever="hybrid", model="none")
+    monkeypatch.setattr(
+        "mmr5.pages.ocr.recognise", lambda image: recognised.append(image.size) or Recognition("a letter about a late berth")
+    )
+    setup = EvaluationSettings(str(harbour), retriever="hybrid", model="none")
     first = evaluate(setup, load_corpus(harbour), tmp_path / "a")
     questions = {x.question for x in read_run(tmp_path / "a")}
     assert recognised

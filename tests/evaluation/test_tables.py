@@ -6,14 +6,15 @@ import tomllib
 import pytest
 
 from mmr5.cli.main import main
-from mmr5.data.corpus import load_corpus
+from mmr5.corpora import load_corpus
 from mmr5.errors import ConfigError, SourceNotFoundError
 from mmr5.evaluation import table_run
-from mmr5.evaluation.benchmark import Setup, evaluate
+from mmr5.evaluation.benchmark import evaluate
 from mmr5.evaluation.table_report import table_markdown
-from mmr5.evaluation.table_run import How, run_table, why_not
+from mmr5.evaluation.table_run import run_table, why_not
 from mmr5.evaluation.tables import Row, Table, load_table, shipped, slug
 from mmr5.retrieval.names import NAMED
+from mmr5.settings import EvaluationSettings, TableSettings
 from support import encoders, tiny
 from support.mmdocir import evaluation_set
 
@@ -163,7 +164,7 @@ def test_a_table_is_measured_once_and_shown_beside_what_was_published(small, mmd
     assert found["rows"][3]["reason"] == "needs a GPU with 24 GB, and there is none"
     assert found["rows"][4]["reason"] == "nobody has it"
     assert json.loads((out / "table.json").read_text()) == found
-    direct = evaluate(Setup("mmdocir", retriever="bm25", model="random", candidates=3), corpus, tmp_path / "direct")
+    direct = evaluate(EvaluationSettings("mmdocir", retriever="bm25", model="random", candidates=3), corpus, tmp_path / "direct")
     kept = found["rows"][2]["scores"]
     assert {key: direct[key] for key in ("retriever", "reranked", "delta", "ci95")} == {
         key: kept[key] for key in ("retriever", "reranked", "delta", "ci95")
@@ -205,12 +206,12 @@ def test_a_table_goes_on_after_a_kill(small, mmdocir, tmp_path, monkeypatch):
 
 def test_some_rows_only_then_the_others_and_never_with_other_settings(small, mmdocir, tmp_path):
     corpus, out = load_corpus(mmdocir), tmp_path / "out"
-    found = run_table(load_table(small), corpus, out, only=["words + dice"], how=How(limit=3))
+    found = run_table(load_table(small), corpus, out, only=["words + dice"], how=TableSettings(limit=3))
     assert [row["status"] for row in found["rows"]] == ["not measured", "not measured", "done", "not measured", "not measured"]
     assert found["rows"][0]["reason"] == "not asked for yet"
     assert found["rows"][2]["scores"]["n_questions"] == found["n_questions"] == 3
     assert "the first 3 questions only" in (out / "table.md").read_text()
-    found = run_table(load_table(small), corpus, out, only=["words"], how=How(limit=3))
+    found = run_table(load_table(small), corpus, out, only=["words"], how=TableSettings(limit=3))
     assert [row["status"] for row in found["rows"][:3]] == ["done", "not measured", "done"]
     with pytest.raises(ConfigError, match=r"'words' in .* was measured with other settings \(limit\)"):
         run_table(load_table(small), corpus, out)
@@ -238,17 +239,17 @@ def test_a_row_that_fails_is_told_and_the_others_go_on(mmdocir, tmp_path):
 @pytest.mark.parametrize(
     ("row", "how", "gpu", "hub", "reason"),
     [
-        (Row("a", "bm25"), How(), 0, False, ""),
-        (Row("a", "bm25", "mini"), How(), 0, False, ""),
-        (Row("a", "bm25", unavailable="gone"), How(anywhere=True), 80, True, "gone"),
-        (Row("a", "bm25", "a/b", gpu_gb=24), How(), 0, True, "needs a GPU with 24 GB, and there is none"),
-        (Row("a", "bm25", "a/b", gpu_gb=24), How(), 16, True, "needs a GPU with 24 GB, and its GPU has 16 GB"),
-        (Row("a", "bm25", "a/b", gpu_gb=24), How(), 80, True, ""),
-        (Row("a", "bm25", "a/b", gpu_gb=24), How(anywhere=True), 0, True, ""),
-        (Row("a", "bm25", "a/b"), How(), 0, False, "the weights a/b are not on this machine, and the hub cannot be reached"),
-        (Row("a", "clip"), How(), 0, False, f"the weights {NAMED['clip'].checkpoint} are not on this machine, and the hub cannot be reached"),
-        (Row("a", "bm25", "a/b", method="reason", gpu_gb=24), How(base_url="http://x/v1"), 0, False, ""),
-        (Row("a", "bm25", "a/b", engine="cross-encoder", gpu_gb=24), How(base_url="http://x/v1"), 0, True, "needs a GPU with 24 GB, and there is none"),
+        (Row("a", "bm25"), TableSettings(), 0, False, ""),
+        (Row("a", "bm25", "mini"), TableSettings(), 0, False, ""),
+        (Row("a", "bm25", unavailable="gone"), TableSettings(anywhere=True), 80, True, "gone"),
+        (Row("a", "bm25", "a/b", gpu_gb=24), TableSettings(), 0, True, "needs a GPU with 24 GB, and there is none"),
+        (Row("a", "bm25", "a/b", gpu_gb=24), TableSettings(), 16, True, "needs a GPU with 24 GB, and its GPU has 16 GB"),
+        (Row("a", "bm25", "a/b", gpu_gb=24), TableSettings(), 80, True, ""),
+        (Row("a", "bm25", "a/b", gpu_gb=24), TableSettings(anywhere=True), 0, True, ""),
+        (Row("a", "bm25", "a/b"), TableSettings(), 0, False, "the weights a/b are not on this machine, and the hub cannot be reached"),
+        (Row("a", "clip"), TableSettings(), 0, False, f"the weights {NAMED['clip'].checkpoint} are not on this machine, and the hub cannot be reached"),
+        (Row("a", "bm25", "a/b", method="reason", gpu_gb=24), TableSettings(base_url="http://x/v1"), 0, False, ""),
+        (Row("a", "bm25", "a/b", engine="cross-encoder", gpu_gb=24), TableSettings(base_url="http://x/v1"), 0, True, "needs a GPU with 24 GB, and there is none"),
     ],
 )  # fmt: skip
 def test_why_a_row_cannot_be_measured(row, how, gpu, hub, reason, monkeypatch):

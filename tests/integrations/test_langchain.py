@@ -10,8 +10,8 @@ from langchain_core.runnables import RunnableLambda
 
 from integrations.conftest import QUESTION, REPORT, TEXTS, pictures_seen
 from mmr5 import read_pages
+from mmr5.documents import pdf_page
 from mmr5.errors import ConfigError, PageError
-from mmr5.integrations.documents import pdf_page
 from mmr5.integrations.langchain import MMR5Rerank, MMR5Retriever, to_documents
 
 

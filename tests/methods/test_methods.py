@@ -4,10 +4,10 @@ import re
 import pytest
 
 from mmr5.answer import format_reply
-from mmr5.engines.base import Capabilities
+from mmr5.engines.protocol import Capabilities
 from mmr5.engines.scripted import ScriptedEngine
 from mmr5.errors import CapabilityError, ConfigError, ContextLengthError, ReplyError
-from mmr5.methods import Settings, inputs, listwise, method
+from mmr5.methods import MethodSettings, inputs, listwise, method
 from mmr5.types import Candidates, Issue, Page
 from support.tiny import Picture
 
@@ -38,7 +38,7 @@ def ascending(request):
 
 
 def text(**options):
-    return Settings(view="text", **options)
+    return MethodSettings(view="text", **options)
 
 
 def test_reason_reads_the_models_order_and_notes():
@@ -232,7 +232,7 @@ def test_a_method_asks_for_a_capability_and_names_the_engines_that_have_it(name,
 
 def test_a_view_the_engine_cannot_see_is_refused():
     with pytest.raises(CapabilityError, match="view 'image'"):
-        method("reason")(ScriptedEngine(capabilities=Capabilities()), [candidates(2)], Settings(view="image"))
+        method("reason")(ScriptedEngine(capabilities=Capabilities()), [candidates(2)], MethodSettings(view="image"))
 
 
 def test_pages_must_have_what_the_view_needs():
@@ -240,7 +240,7 @@ def test_pages_must_have_what_the_view_needs():
     with pytest.raises(ConfigError, match=r"a\.pdf page 3 has none"):
         method("reason")(ScriptedEngine(), [bare], text())
     with pytest.raises(ConfigError, match=r"a\.pdf page 3 has none"):
-        method("reason")(ScriptedEngine(), [bare], Settings(view="image"))
+        method("reason")(ScriptedEngine(), [bare], MethodSettings(view="image"))
 
 
 def test_the_text_budget_is_derived_from_the_context():
@@ -278,7 +278,7 @@ def test_a_page_alone_has_a_budget_too():
 )
 def test_impossible_settings_are_refused(bad):
     with pytest.raises(ConfigError, match=next(iter(bad))):
-        Settings(**bad)
+        MethodSettings(**bad)
 
 
 def test_an_unknown_method_is_refused_with_the_list():

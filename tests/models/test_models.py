@@ -10,7 +10,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from mmr5.cache import Cache
 from mmr5.errors import ConfigError, IntegrityError, ModelNotFoundError
 from mmr5.models import Recipe, resolve
 from mmr5.models import weights as room
@@ -18,6 +17,7 @@ from mmr5.models.recipes import load_recipe, parse_recipe
 from mmr5.models.resolve import mini_recipe
 from mmr5.models.weights import MINI_BASE, Weights, locate, obtain
 from mmr5.prompt import fingerprint
+from mmr5.storage.cache import Cache
 
 CONTENT = b"these are weights"
 SMALL = Weights(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from mmr5.cache import Cache
+from mmr5.storage.cache import Cache
 
 PAD = bytes.fromhex("28BF4E5E4E758A4164004E56FFFA01082E2E00B6D0683E802F0CA9FE6453697A")
 PROSE = "The reservoir was drained in spring, and the engineers repaired both of its outlets."

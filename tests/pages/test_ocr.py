@@ -8,26 +8,27 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmr5.errors import EngineError, MissingExtraError
-from mmr5.pages import ocr
+from mmr5.pages import ocr, tesseract
 from mmr5.pages.images import ImageBytes
-from mmr5.pages.ocr import Box, read_picture, reading_order, recognise
+from mmr5.pages.layout import TextBox, reading_order
+from mmr5.pages.ocr import Recognition, read_picture, recognise, recognise_picture
 
 LINES = ["Annual report on reservoirs", "Repairs cost 4,250 euros", "The dam was closed in May"]
 
 
 def test_recognises_lines_in_order_and_quietly(make_picture, capfd):
-    assert recognise(make_picture(LINES)).split("\n") == LINES
+    assert recognise(make_picture(LINES)).text.split("\n") == LINES
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_picture_without_text(capfd):
     gradient = Image.linear_gradient("L").resize((400, 400)).convert("RGB")
-    assert recognise(gradient) == ""
+    assert recognise(gradient) == Recognition("")
     assert capfd.readouterr() == ("", "")
 
 
 def line(left, top, right=None, height=10):
-    return Box(left, top, left + 40 if right is None else right, top + height)
+    return TextBox(left, top, left + 40 if right is None else right, top + height)
 
 
 def test_lines_from_top_to_bottom_and_left_to_right():
@@ -46,6 +47,34 @@ def test_two_columns_are_read_one_after_the_other():
     assert reading_order([*right, footer, *left, title]) == [[15], *([8 + i] for i in range(7)), *([i] for i in range(7)), [7]]
 
 
+@pytest.mark.parametrize("count", [3, 4])
+def test_several_columns_are_read_one_after_the_other(count):
+    boxes = [line(210 * k, 14 * i + k, 210 * k + 190 - 3 * (i % 3)) for i in range(20) for k in range(count)]
+    title = line(100, -40, 210 * count - 100)
+    assert reading_order([*boxes, title]) == [[20 * count], *([count * i + k] for k in range(count) for i in range(20))]
+
+
+def test_a_doubtful_result_is_read_again_when_packs_are_installed(make_picture, encode, cache, monkeypatch):
+    calls = []
+    monkeypatch.setattr(ocr, "recognise", lambda image: calls.append(image.size) or Recognition("?", (), "in doubt"))
+    data = encode(make_picture(LINES))
+    monkeypatch.setattr(tesseract, "installed", lambda: ())
+    assert [recognise_picture(ImageBytes(data), cache).doubt for _ in range(2)] == ["in doubt"] * 2
+    assert len(calls) == 1
+    monkeypatch.setattr(tesseract, "installed", lambda: ("osd", "rus"))
+    recognise_picture(ImageBytes(data), cache)
+    assert len(calls) == 2
+
+
+def test_equal_pixels_of_other_files_are_recognised_once(make_picture, encode, cache, monkeypatch):
+    calls = []
+    whole = Recognition("read", (ocr.Line(0, 4, (0.1, 0.2, 0.3, 0.4), 0.9),), None, 90)
+    monkeypatch.setattr(ocr, "recognise", lambda image: calls.append(image.size) or whole)
+    for kind in ("PNG", "TIFF"):
+        assert recognise_picture(ImageBytes(encode(make_picture(LINES), kind)), cache) == whole
+    assert len(calls) == 1
+
+
 def test_rows_of_a_table_stay_together():
     cells = [line(x, 14 * i, x + 30) for i in range(8) for x in (0, 100, 200, 300)]
     assert reading_order(cells) == [[4 * i, 4 * i + 1, 4 * i + 2, 4 * i + 3] for i in range(8)]
@@ -62,13 +91,13 @@ def test_no_boxes():
     st.lists(st.integers(0, 20), max_size=40),
 )
 def test_every_box_is_read_once(boxes, rows):
-    boxes = boxes + [Box(220 * (i % 2), 14 * row, 220 * (i % 2) + 180, 14 * row + 10) for i, row in enumerate(rows)]
+    boxes = boxes + [TextBox(220 * (i % 2), 14 * row, 220 * (i % 2) + 180, 14 * row + 10) for i, row in enumerate(rows)]
     assert sorted(i for found in reading_order(boxes) for i in found) == list(range(len(boxes)))
 
 
 def test_texts_are_cached_by_content(make_picture, encode, cache, monkeypatch):
     calls = []
-    monkeypatch.setattr(ocr, "recognise", lambda image: calls.append(image.size) or "read")
+    monkeypatch.setattr(ocr, "recognise", lambda image: calls.append(image.size) or Recognition("read"))
     data = encode(make_picture(LINES))
     assert [read_picture(ImageBytes(data), cache) for _ in range(3)] == ["read"] * 3
     assert len(calls) == 1
@@ -80,7 +109,7 @@ def test_texts_are_cached_by_content(make_picture, encode, cache, monkeypatch):
 
 def test_pictures_are_recognised_within_the_budget(encode, monkeypatch):
     sizes = []
-    monkeypatch.setattr(ocr, "recognise", lambda image: sizes.append(image.width * image.height) or "")
+    monkeypatch.setattr(ocr, "recognise", lambda image: sizes.append(image.width * image.height) or Recognition(""))
     image = Image.new("RGB", (3000, 2000), "white")
     image.paste("black", (0, 0, 1000, 1000))
     read_picture(ImageBytes(encode(image)))
@@ -100,7 +129,7 @@ def test_missing_extra_is_named(make_picture, monkeypatch):
 
 
 def test_a_failing_engine_is_an_engine_error(make_picture, monkeypatch):
-    def fail(pixels):
+    def fail(pixels, **options):
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(ocr, "_engine", fail)

@@ -5,8 +5,9 @@ import threading
 import pytest
 
 from mmr5.errors import ConfigError, DocumentError, PageError
+from mmr5.pages import pdf
 from mmr5.pages.files import StoredFile
-from mmr5.pages.pdf import PdfPageImage, read_layers, render_page, render_scale
+from mmr5.pages.pdf import PdfContent, PdfPageImage, read_content, render_page, render_scale
 from mmr5.types import ImageSource
 
 
@@ -19,9 +20,14 @@ def store(folder):
     return write
 
 
+def read_layers(stored, cache=None):
+    """The texts of a document's layers."""
+    return [None if page is None else page.text for page in read_content(stored, cache).pages]
+
+
 def test_layers_of_all_pages(store, make_pdf):
     layers = read_layers(store(make_pdf(["First (page)", "", "Third\nof three"])))
-    assert layers == ["First (page)", "", "Third\r\nof three"]
+    assert layers == ["First (page)", "", "Third\nof three"]
 
 
 def test_a_missing_page_is_none(store, make_pdf):
@@ -30,12 +36,16 @@ def test_a_missing_page_is_none(store, make_pdf):
 
 def test_layers_are_cached_by_content(store, make_pdf, cache, monkeypatch):
     stored = store(make_pdf(["one", None]))
+    first = read_content(stored, cache)
     assert read_layers(stored, cache) == ["one", None]
-    monkeypatch.setattr("mmr5.pages.pdf._extract", lambda path: pytest.fail("read again"))
-    assert read_layers(stored, cache) == ["one", None]
+    monkeypatch.setattr(pdf, "_extract", lambda path: pytest.fail("read again"))
+    again = read_content(stored, cache)
+    assert (again.attachments, again.makes_pages) == (first.attachments, first.makes_pages)
+    assert [page and page.text for page in again.pages] == ["one", None]
+    assert list(again.pages[0].size) == list(first.pages[0].size) == [612, 792]
     assert read_layers(store(make_pdf(["one", None]), "copy.pdf"), cache) == ["one", None]
-    monkeypatch.setattr("mmr5.pages.pdf._extract", lambda path: ["changed"])
-    assert read_layers(store(make_pdf(["two"])), cache) == ["changed"]
+    monkeypatch.setattr(pdf, "_extract", lambda path: PdfContent([None], [], False))
+    assert read_layers(store(make_pdf(["two"])), cache) == [None]
 
 
 def test_encrypted_with_a_password(store, make_pdf):

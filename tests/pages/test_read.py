@@ -19,7 +19,9 @@ LINES = ["Annual report on reservoirs", "Repairs cost 4,250 euros", "The dam was
 def fake_ocr(monkeypatch):
     """Stands for the engine: every picture that is not blank reads as the same text."""
     calls = []
-    monkeypatch.setattr(ocr, "recognise", lambda image: calls.append(image.size) or "text as recognised in the picture")
+    monkeypatch.setattr(
+        ocr, "recognise", lambda image: calls.append(image.size) or ocr.Recognition("text as recognised in the picture")
+    )
     return calls
 
 
@@ -78,7 +80,7 @@ def test_only_pages_without_a_usable_layer_are_recognised(folder, make_pdf, pros
 
 def test_a_short_layer_is_kept_when_recognition_says_no_more(folder, make_pdf, cache, fake_ocr, monkeypatch):
     (folder / "a.pdf").write_bytes(make_pdf(["Chapter 3: outlets"]))
-    monkeypatch.setattr(ocr, "recognise", lambda image: "Chapter 3 outlets")
+    monkeypatch.setattr(ocr, "recognise", lambda image: ocr.Recognition("Chapter 3 outlets"))
     (page,) = read_pages(folder / "a.pdf", cache=cache)
     assert (page.text, page.text_kind) == ("Chapter 3: outlets", "layer")
 
@@ -151,10 +153,14 @@ def test_folders_are_read_in_natural_order(folder, make_pdf, prose, cache):
     for name in ("p10.pdf", "p2.pdf", "sub/p1.pdf", ".hidden.pdf", "without-suffix"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(make_pdf([prose]))
-    (folder / "notes.txt").write_text("passed over silently")
+    (folder / "notes.txt").write_text("of a kind that holds text")
     (folder / "empty").touch()
-    pages = read_pages(folder, cache=cache)
+    problems: list[Problem] = []
+    pages = read_pages(folder, cache=cache, on_problem=problems.append)
     assert [page.source for page in pages] == ["p2.pdf", "p10.pdf", "sub/p1.pdf", "without-suffix"]
+    assert [(problem.source, problem.message.split(":")[0]) for problem in problems] == [
+        ("notes.txt", "files of kind .txt are not read"), (str(folder), "1 file of other kinds passed over"),
+    ]  # fmt: skip
 
 
 def test_names_tell_files_apart(tmp_path, make_pdf, prose, cache, monkeypatch):

@@ -63,7 +63,7 @@ def test_text_without_a_unicode_mapping_is_garbled(text):
 @pytest.mark.parametrize(
     ("raw", "expected"),
     [
-        ("one\r\ntwo\rthree\x0bfour\x0cfive\u2028six", "one\ntwo\nthree\nfour\nfive\nsix"),
+        ("one\r\ntwo\rthree \x0b four.\x0cFive\u2028six", "one\ntwo\nthree\n four.\nFive\nsix"),
         ("a\0b\x01c\x7fd\x85e\x9ff\ufeffg\ud800h", "abcd\nefgh"),
         ("co\xadopera\u00adtion", "cooperation"),
         ("exam\ufffeple", "example"),

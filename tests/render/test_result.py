@@ -81,7 +81,7 @@ def test_problems_issues_and_the_reply_are_told(result, pages):
 
 
 def test_nothing_from_outside_can_become_markup(result, pages):
-    line = replace(result[0], source=HOSTILE, reason=HOSTILE, evidence=HOSTILE + " fees", score_kind=HOSTILE)
+    line = replace(result[0], source=HOSTILE, reason=HOSTILE, evidence=HOSTILE + " fees")
     bad = replace(
         result,
         query=HOSTILE,
@@ -113,6 +113,8 @@ def test_it_needs_no_network_and_no_script_for_its_pictures(result, pages):
     assert "url(" not in html
     assert "http" not in re.sub(r"data:image/[^\"]+", "", html).replace("http-equiv", "")
     assert not page.all("link")
+    policy = next(a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
+    assert "default-src 'none'" in policy and "img-src data:" in policy and "http" not in policy
 
 
 def test_it_is_usable_by_keyboard_and_screen_reader(result, pages):

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from mmr5.render.table import result_table
+from mmr5.render.terminal import result_table
 
 
 def printed(result, width=80):

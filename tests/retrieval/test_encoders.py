@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from mmr5.cache import Cache
 from mmr5.engines import encoders as library
 from mmr5.errors import ConfigError, ModelNotFoundError
 from mmr5.excerpts import passages
 from mmr5.retrieval import check_retriever, dense, image, is_retriever, late, open_retriever, release_models
 from mmr5.retrieval.names import NAMED, find_encoding
 from mmr5.retrieval.vectors import embed_pages
+from mmr5.storage.cache import Cache
 from mmr5.types import Page
 from support import encoders, tiny
 from support.tiny import Picture

@@ -1,12 +1,17 @@
 import math
+import re
+from pathlib import Path
 
 import pytest
 
 from mmr5.errors import ConfigError
+from mmr5.pages.read import read_pages
 from mmr5.retrieval import open_retriever, standardise, top_candidates
 from mmr5.retrieval.base import HybridRetriever, NoRetriever
-from mmr5.retrieval.bm25 import BM25Retriever
+from mmr5.retrieval.bm25 import BM25Retriever, page_languages
 from mmr5.types import Page
+
+CASES = Path(__file__).parent.parent / "pages" / "cases"
 
 PAGES = [
     Page("a", 1, text="Contents and list of figures"),
@@ -44,6 +49,74 @@ def test_bm25_by_passages_takes_the_best_one():
     whole = BM25Retriever([long, short]).scores("seal")
     assert by_passage[0] == pytest.approx(by_passage[1], rel=1e-4)
     assert whole[0] < whole[1]
+
+
+def best(pages, query):
+    scores = BM25Retriever(pages).scores(query)
+    first, second = sorted(scores, reverse=True)[:2]
+    assert first > second >= 0
+    return scores.index(first)
+
+
+def test_bm25_finds_the_page_of_a_chinese_pdf():
+    assert best(read_pages(CASES / "chinese.pdf", ocr="never"), "苹果产量") == 3
+
+
+def test_bm25_tells_thirty_chinese_chapters_apart():
+    pages = read_pages(CASES / "chinese30.pdf", ocr="never")
+    subjects = [re.match(r"第\d+章\s+(\S+)", page.text)[1] for page in pages]
+    assert len(set(subjects)) == 30
+    assert [best(pages, f"{subject}去年的维修费用是多少") for subject in subjects] == list(range(30))
+
+
+@pytest.mark.parametrize(
+    ("texts", "query", "place"),
+    [
+        (
+            ["図書館は九時に開きます。", "りんごの収穫量は二割減りました。", "港の工事は終わりました。"],
+            "りんごの収穫はどうでしたか",
+            1,
+        ),
+        (["ห้องสมุดเปิดเวลาเก้าโมง", "เรือออกตอนเช้า", "ค่าซ่อมแซมท่าเรือสูงขึ้น"], "ท่าเรือซ่อมแซมเท่าไหร่", 2),
+        (["도서관은 아홉 시에 연다.", "펌프의 수리비가 올랐다.", "항구가 닫혔다."], "수리비는 얼마인가?", 1),
+        (["Библиотека открыта.", "Порт закрыт до весны.", "Насосы заменены инженером."], "Когда был заменён насос?", 2),
+        (
+            ["Die Bücherei ist offen.", "Die Häuser am Hafen wurden gestrichen.", "Der Hafen ist zu."],
+            "Welches Haus wurde gestrichen?",
+            1,
+        ),
+        (["Die Bücherei ist offen.", "Die Gebühren für das Boot.", "Der Hafen ist zu."], "Gebuehr", 1),
+        (["La bibliothèque est ouverte.", "Le port est fermé.", "L’église a été réparée en mai."], "reparation de l'eglise", 2),
+        (["Η βιβλιοθήκη είναι ανοιχτή.", "Οι σταθμοί επισκευάστηκαν.", "Το λιμάνι έκλεισε."], "επισκευή του σταθμού", 1),
+        (["المكتبة مفتوحة.", "الميناء مغلق.", "استبدل المهندسون المضخة."], "من هو مهندس مضخة", 2),
+        (["הספרייה פתוחה.", "המשאבה הוחלפה.", "הנמל סגור."], "מתי הוחלפה משאבה?", 1),
+        (["पुस्तकालय खुला है।", "बंदरगाह बंद है।", "पंपों की मरम्मत महंगी है।"], "पंप की मरम्मत", 2),
+        (
+            ["The library opens at nine.", "Les pompes sont réparées.", "Die Pumpe wurde ersetzt."],
+            "Wann wurden die Pumpen ersetzt?",
+            2,
+        ),
+    ],
+)
+def test_bm25_in_other_languages(texts, query, place):
+    assert best([Page("a", i, text=text) for i, text in enumerate(texts, 1)], query) == place
+
+
+def test_a_page_of_few_words_is_of_its_documents_language():
+    texts = ["Die Häuser sind nicht rot und nicht blau.", "Häuser: 12", None, "Die Pumpe ist nicht grün."]
+    pages = [Page("a", i, text=text) for i, text in enumerate(texts, 1)]
+    assert page_languages(pages) == ["de"] * 4
+    assert page_languages([*pages, Page("b", 1, text="Häuser: 12")]) == ["de"] * 4 + ["en"]
+    assert BM25Retriever(pages).scores("Haus")[1] > 0
+
+
+def test_a_question_in_english_weighs_no_more_where_pages_are_of_two_languages():
+    english = [Page("a", 1, text="The pump is painted green."), Page("a", 2, text="The harbour is closed for the winter.")]
+    german = Page("b", 1, text="Die Bücherei ist nicht offen.")
+    alone, mixed = BM25Retriever(english), BM25Retriever([*english, german])
+    assert mixed._languages == ["de", "en"]
+    ratio = [mixed.scores(q)[0] / alone.scores(q)[0] for q in ("pump", "pumps painted green")]
+    assert ratio[0] == pytest.approx(ratio[1], rel=1e-4)
 
 
 def test_standardise():
@@ -91,8 +164,8 @@ def test_opening_by_name():
 def test_dense_finds_a_paraphrase_and_caches_its_embeddings(real_cache, tmp_path, monkeypatch):
     """With the real sentence embeddings."""
     import mmr5.retrieval.dense as dense
-    from mmr5.cache import Cache
     from mmr5.models.weights import DENSE, obtain
+    from mmr5.storage.cache import Cache
 
     folder = obtain(DENSE)
     monkeypatch.setenv(DENSE.env, str(folder))

@@ -10,22 +10,24 @@ import time
 
 import pytest
 
-from mmr5.data.corpus import load_corpus
+from mmr5.corpora import load_corpus
 from mmr5.errors import ConfigError, CorpusError, EngineError, ModelNotFoundError, OutputError
-from mmr5.evaluation.benchmark import Setup, evaluate
+from mmr5.evaluation.benchmark import evaluate
 from mmr5.evaluation.comparison import compare, pair
-from mmr5.evaluation.runs import Keeper, parse_line, read_first_stage, read_run
+from mmr5.evaluation.runs import open_qids, read_first_stage, read_run
 from mmr5.reranker import Reranker
-from mmr5.scale.cluster import Workers
 from mmr5.scale.driver import FAILURES, FAILURES_IN_A_ROW, rerank_run
-from mmr5.scale.pieces import Failure, Outcome, Piece, pieces
+from mmr5.scale.shards import Failure, Outcome, Shard, shards
 from mmr5.scale.worker import Job, Worker
+from mmr5.settings import EvaluationSettings, WorkerSettings
 from scale.conftest import corpus_folder
 
 
 def job(folder, **changes):
-    setup = Setup(str(folder), retriever=str(folder / "first.trec"), model="m", method="direct", view="text", ocr="never")
-    return Job(dataclasses.replace(setup, **changes), engine="scripted")
+    setup = EvaluationSettings(
+        str(folder), retriever=str(folder / "first.trec"), model="m", engine="scripted", method="direct", view="text", ocr="never"
+    )
+    return Job(dataclasses.replace(setup, **changes))
 
 
 def here(job, work, workers):
@@ -36,7 +38,7 @@ def here(job, work, workers):
 
 def go(folder, out, *, source=here, resume=False, batch=2, **changes):
     loaded = load_corpus(folder, ocr="never")
-    return rerank_run(job(folder, **changes), loaded, out, Workers(1), resume=resume, batch=batch, source=source)
+    return rerank_run(job(folder, **changes), loaded, out, WorkerSettings(1), resume=resume, batch=batch, source=source)
 
 
 def plain(lines):
@@ -106,10 +108,10 @@ def test_a_question_that_fails_takes_no_other_with_it(folder, tmp_path, monkeypa
     original = Reranker.rank_many
     broken = ["d0#1", "d1#4"]
 
-    def fails(self, batch):
+    def fails(self, batch, **named):
         if any(f"({qid[-1]})" in c.query and c.pages[0].source == f"{qid[:2]}.pdf" for c in batch for qid in broken):
             raise EngineError("no reply")
-        return original(self, batch)
+        return original(self, batch, **named)
 
     monkeypatch.setattr(Reranker, "rank_many", fails)
     tally = go(folder, out)
@@ -156,48 +158,48 @@ def test_workers_must_rank_alike(folder, tmp_path):
 def test_pieces_are_questions_of_one_document(folder):
     corpus = load_corpus(folder, ocr="never")
     given = read_first_stage(folder / "first.trec").rankings
-    found = list(pieces(corpus, given, {"d0#0"}, candidates=3, size=2))
+    found = list(shards(corpus, given, {"d0#0"}, candidates=3, size=2))
     assert [(p.doc_name, len(p.qids)) for p in found] == [("d0", 2), ("d0", 2), ("d1", 2), ("d1", 2), ("d1", 1)]
     assert all(len(r) == 3 for p in found for r in p.ranked)
-    assert Piece.from_json(found[0].to_json()) == found[0]
+    assert Shard.from_json(found[0].to_json()) == found[0]
     outcome = Outcome({"a": 1}, {"q": "line é"}, (Failure("r", "PageError", "no"),), ("ConfigError", "x"))
     assert Outcome.from_json(outcome.to_json()) == outcome
-    assert sum(len(p.qids) for p in pieces(corpus, given, (), candidates=3, size=8, limit=7)) == 7
+    assert sum(len(p.qids) for p in shards(corpus, given, (), candidates=3, size=8, limit=7)) == 7
     with pytest.raises(CorpusError, match="no ranking for 'd0#0'"):
-        list(pieces(corpus, {}, (), candidates=3, size=2))
+        list(shards(corpus, {}, (), candidates=3, size=2))
 
 
 def test_the_file_has_one_writer_and_keeps_whole_lines(folder, tmp_path):
     go(folder, tmp_path / "out")
     path = tmp_path / "out" / "run.jsonl"
     lines = path.read_text().splitlines()
-    with Keeper(path) as keeper:
-        assert len(keeper.done) == 10
+    with open_qids(path) as keeper:
+        assert len(keeper.values) == 10
         with pytest.raises(OutputError, match="another process"):
-            Keeper(path)
-        assert keeper.keep({parse_line(lines[0], "x").qid: lines[0]}) == 0
+            open_qids(path)
+        assert keeper.append([lines[0]]) == 0
     path.write_text("\n".join(lines[:3]) + "\nno line\n")
     with pytest.raises(CorpusError, match=r"run\.jsonl:4"):
-        Keeper(path)
+        open_qids(path)
     path.write_text("\n".join(lines[:3]) + '\n{"half')
-    with Keeper(path) as keeper:
-        assert len(keeper.done) == 3
+    with open_qids(path) as keeper:
+        assert len(keeper.values) == 3
     assert path.read_text() == "\n".join(lines[:3]) + "\n"
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
-        Keeper(tmp_path / "file" / "run.jsonl")
+        open_qids(tmp_path / "file" / "run.jsonl")
 
 
 def test_a_driver_killed_while_it_writes_loses_and_doubles_nothing(tmp_path):
     """kill -9 at four moments, in the middle of appends of long lines."""
     path = tmp_path / "run.jsonl"
     program = (
-        "import sys\nfrom pathlib import Path\nfrom mmr5.evaluation.runs import RunLine\nfrom mmr5.evaluation.runs import Keeper\n"
+        "import sys\nfrom pathlib import Path\nfrom mmr5.evaluation.runs import RunLine, open_qids\n"
         "print('up', flush=True)\n"
-        "with Keeper(Path(sys.argv[1])) as keeper:\n"
+        "with open_qids(Path(sys.argv[1])) as keeper:\n"
         "    for i in range(10**6):\n"
         "        line = RunLine(f'd#{i}', 'd', 'x', 'q', (0,), (0,), (0,), reply='r' * 200_000).to_json()\n"
-        "        if keeper.keep({f'd#{i}': line}): print(i, flush=True)\n"
+        "        if keeper.append([line]): print(i, flush=True)\n"
     )
     told = -1
     for moment in range(4):
@@ -209,8 +211,8 @@ def test_a_driver_killed_while_it_writes_loses_and_doubles_nothing(tmp_path):
         process.wait()
         process.stdout.close()
         told = max([told, *said])
-        with Keeper(path) as keeper:
-            assert keeper.done >= {f"d#{i}" for i in range(told + 1)}
+        with open_qids(path) as keeper:
+            assert keeper.values.keys() >= {f"d#{i}" for i in range(told + 1)}
     ids = [json.loads(line)["qid"] for line in path.read_text().splitlines()]
     assert len(ids) == len(set(ids)) > 4
     assert os.path.getsize(path) > 0
@@ -219,7 +221,7 @@ def test_a_driver_killed_while_it_writes_loses_and_doubles_nothing(tmp_path):
 @pytest.mark.parametrize("bad", [{"number": 0}, {"cpus": 0}, {"gpus": -1}])
 def test_impossible_workers_are_refused(bad):
     with pytest.raises(ConfigError):
-        Workers(**bad)
+        WorkerSettings(**bad)
 
 
 def test_no_piece_is_empty(folder, tmp_path):

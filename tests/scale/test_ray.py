@@ -15,14 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from mmr5.data.corpus import load_corpus
+from mmr5.corpora import load_corpus
 from mmr5.errors import ConfigError
-from mmr5.evaluation.benchmark import Setup
 from mmr5.evaluation.runs import read_run
 from mmr5.scale import cluster
-from mmr5.scale.cluster import Workers
 from mmr5.scale.driver import rerank_run
 from mmr5.scale.worker import Job
+from mmr5.settings import EvaluationSettings, WorkerSettings
 from scale.conftest import corpus_folder, model_server
 
 pytestmark = pytest.mark.slow
@@ -108,12 +107,12 @@ def test_twenty_random_kills_lose_and_double_nothing(tmp_path):
     print(f"20 kills: 320 questions, {again} asked a second time")
     assert (
         again <= 20 * 2 * 2 * 2 * 2
-    )  # a kill costs at most what the workers held: 2 workers, 2 pieces each, 2 questions a piece
+    )  # a kill costs at most what the workers held: 2 workers, 2 shards each, 2 questions a piece
 
 
 def job(folder, url="", engine="openai"):
-    setup = Setup(str(folder), retriever=str(folder / "first.trec"), model="m", method="direct", view="text", ocr="never")
-    return Job(setup, engine=engine, base_url=url or None)
+    model = {"model": "m", "engine": engine, "base_url": url or None, "method": "direct", "view": "text"}
+    return Job(EvaluationSettings(str(folder), retriever=str(folder / "first.trec"), ocr="never", **model))
 
 
 def test_results_that_wait_for_the_writer_are_bounded_in_memory(tmp_path, monkeypatch):
@@ -134,7 +133,7 @@ def test_results_that_wait_for_the_writer_are_bounded_in_memory(tmp_path, monkey
 
     with model_server(padding=2 * 10**6) as (url, asked):
         loaded = load_corpus(folder, ocr="never")
-        tally = rerank_run(job(folder, url), loaded, out, Workers(2), batch=1, progress=slow)
+        tally = rerank_run(job(folder, url), loaded, out, WorkerSettings(2), batch=1, progress=slow)
     assert (tally.written, len(asked)) == (120, 120)
     print(f"most in the store: {max(seen):.0f} MiB of 240 MB that passed through")
     assert max(seen) < 64
@@ -144,11 +143,11 @@ def test_what_cannot_be_had_is_said(tmp_path):
     folder = corpus_folder(tmp_path / "corpus", documents=1, questions=1)
     loaded = load_corpus(folder, ocr="never")
     with pytest.raises(ConfigError, match=r"need 1 GPUs, and the cluster has 0"):
-        rerank_run(job(folder, engine="scripted"), loaded, tmp_path / "a", Workers(1, gpus=1.0))
+        rerank_run(job(folder, engine="scripted"), loaded, tmp_path / "a", WorkerSettings(1, gpus=1.0))
     with pytest.raises(ConfigError, match="no Ray at"):
-        rerank_run(job(folder, engine="scripted"), loaded, tmp_path / "b", Workers(1, address="127.0.0.1:9"))
+        rerank_run(job(folder, engine="scripted"), loaded, tmp_path / "b", WorkerSettings(1, address="127.0.0.1:9"))
     with pytest.raises(ConfigError, match="base_url"):
-        rerank_run(job(folder, "http://x", engine="scripted"), loaded, tmp_path / "c", Workers(1))
+        rerank_run(job(folder, "http://x", engine="scripted"), loaded, tmp_path / "c", WorkerSettings(1))
 
 
 def test_an_existing_cluster_is_used_and_left_alone(tmp_path):

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from mmr5.engines.scripted import ScriptedEngine
 from mmr5.reranker import Reranker
 from mmr5.server.app import create_app
-from mmr5.server.settings import ServerSettings
+from mmr5.settings import ServerSettings
 
 
 def png(width: int = 40, height: int = 20, color: str = "white") -> bytes:

@@ -4,9 +4,9 @@ import time
 import pytest
 
 from mmr5.errors import EngineError, InputError
-from mmr5.server.batching import Batcher
-from mmr5.server.metrics import Metrics
-from mmr5.server.problems import WireError
+from mmr5.server.http_errors import WireError
+from mmr5.server.prometheus import Metrics
+from mmr5.server.request_queue import Batcher
 from mmr5.types import Candidates, Page, Ranking
 
 

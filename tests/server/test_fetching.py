@@ -8,6 +8,7 @@ import pytest
 
 from mmr5.errors import PageError
 from mmr5.server.fetching import Fetcher, is_public
+from mmr5.server.http_errors import WireError
 
 from .conftest import png
 
@@ -18,11 +19,27 @@ from .conftest import png
         "127.0.0.1", "127.9.9.9", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "100.100.100.200",
         "192.0.0.192", "198.18.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "168.63.129.16", "::1", "::", "fe80::1", "fc00::1",
         "fd00:ec2::254", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "2002:7f00:1::", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe",
-        "2001::1", "2001:db8::1", "fec0::1",
+        "2001::1", "2001:db8::1", "fec0::1", "3fff::1", "3fff:fff:ffff::1", "5f00::1", "100:0:0:1::1",
     ],
 )  # fmt: skip
 def test_inside_addresses_are_not_public(address):
     assert not is_public(ipaddress.ip_address(address))
+
+
+# What the IANA registries of special-purpose addresses call not globally reachable, or deprecated.
+SPECIAL = """
+0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.0.0/29 192.0.0.8/32 192.0.0.170/32 192.0.0.171/32
+192.0.2.0/24 192.88.99.0/24 192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 240.0.0.0/4 255.255.255.255/32 224.0.0.0/4
+::1/128 ::/128 64:ff9b:1::/48 100::/64 100:0:0:1::/64 2001::/32 2001:2::/48 2001:10::/28 2001:db8::/32 3fff::/20 5f00::/16
+fc00::/7 fe80::/10 fec0::/10 ff00::/8 ::127.0.0.1/128 4000::/3
+""".split()
+
+
+@pytest.mark.parametrize("network", SPECIAL)
+def test_special_purpose_ranges_are_not_public(network):
+    found = ipaddress.ip_network(network)
+    for address in (found[0], found[found.num_addresses // 2], found[-1]):
+        assert not is_public(address), address
 
 
 @pytest.mark.parametrize("address", ["1.1.1.1", "93.184.216.34", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101"])
@@ -137,7 +154,7 @@ def test_one_inside_address_among_outside_ones_is_enough_to_refuse(site):
         "//user@inside.example:{port}/",
     ],
 )
-def test_a_redirect_goes_through_the_same_door(site, target):
+def test_a_redirect_is_checked_like_the_first_address(site, target):
     site.redirect = target.format(port=site.port)
     fetch = fetcher(
         site, {"pages.example": ["127.0.0.1"], "inside.example": ["10.0.0.1"]}, allowed=lambda a: str(a) == "127.0.0.1"
@@ -153,6 +170,18 @@ def test_a_good_redirect_is_followed_and_a_ring_ends(site):
     site.redirect = "/redirect"
     with pytest.raises(PageError, match="redirected more than"):
         get(fetcher(site), f"http://pages.example:{site.port}/redirect")
+
+
+def test_each_piece_is_counted_and_may_end_the_fetch(site):
+    sizes = []
+    assert asyncio.run(fetcher(site).fetch(f"http://pages.example:{site.port}/p.png", sizes.append)) == png()
+    assert sum(sizes) == len(png())
+
+    def refuse(size):
+        raise WireError(503, "no more")
+
+    with pytest.raises(WireError):
+        asyncio.run(fetcher(site).fetch(f"http://pages.example:{site.port}/endless", refuse))
 
 
 def test_size_and_time_are_bounded(site):

@@ -87,7 +87,7 @@ def test_the_packaged_example_is_the_repositorys():
 
 
 def test_the_example_is_read_and_answers(make_client, monkeypatch):
-    monkeypatch.setattr("mmr5.server.parsing.Parser._made_for", lambda self: {"page_pixels": 0, "ocr": "never"})
+    monkeypatch.setattr("mmr5.server.document_reader.Parser._made_for", lambda self: {"page_pixels": 0, "ocr": "never"})
     client = make_client()
     body = client.get("/v1/example").json()
     assert body["file"]["name"] == "harbour-report.pdf" and body["file"]["n_pages"] == 12

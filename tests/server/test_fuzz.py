@@ -13,7 +13,7 @@ from hypothesis.errors import Unsatisfiable
 from mmr5.engines.scripted import ScriptedEngine
 from mmr5.reranker import Reranker
 from mmr5.server.app import create_app
-from mmr5.server.settings import ServerSettings
+from mmr5.settings import ServerSettings
 
 pytestmark = pytest.mark.slow
 
@@ -87,7 +87,7 @@ def test_every_route_is_fuzzed(client):
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_no_request_gets_a_5xx(operation, monkeypatch):
-    monkeypatch.setattr("mmr5.server.parsing.Parser._made_for", lambda self: {"page_pixels": 0, "ocr": "never"})
+    monkeypatch.setattr("mmr5.server.document_reader.Parser._made_for", lambda self: {"page_pixels": 0, "ocr": "never"})
     schemathesis = pytest.importorskip("schemathesis")
     from schemathesis.generation import GenerationMode
 

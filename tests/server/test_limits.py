@@ -16,7 +16,8 @@ import httpx
 import pytest
 
 from mmr5.engines.scripted import ScriptedEngine
-from mmr5.server.limits import JsonLines, key_is_known
+from mmr5.server.logs import JsonLines
+from mmr5.server.middleware import key_is_known
 
 from .conftest import png, reverser
 
@@ -91,6 +92,52 @@ def test_pages_of_other_sites_are_refused(make_client):
     )
 
 
+NAVIGATION = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+PICTURE = {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_pages_of_other_sites_learn_nothing_and_start_nothing(make_client, site):
+    client = make_client()
+    client.app.state.store.add = lambda *a: pytest.fail("work was started")
+    elsewhere = {"Sec-Fetch-Site": site}
+    for path in (f"/v1/files/{'0' * 64}/pages/1/thumbnail", "/v1/example", "/info", "/", "/static/page.css", "/docs"):
+        for how in (PICTURE, {}, {**NAVIGATION, "Sec-Fetch-Dest": "iframe"}):
+            answer = client.get(path, headers={**elsewhere, **how})
+            assert answer.status_code == 403 and answer.headers["cross-origin-resource-policy"] == "same-origin"
+    for path in ("/v1/example", "/info"):
+        assert client.get(path, headers={**elsewhere, **NAVIGATION}).status_code == 403
+    assert client.post("/", headers={**elsewhere, **NAVIGATION}).status_code == 403
+    for path in ("/", "/docs"):  # a link may lead to the page
+        assert client.get(path, headers={**elsewhere, **NAVIGATION}).status_code == 200
+    for own in ("same-origin", "none"):
+        assert client.get("/info", headers={"Sec-Fetch-Site": own, **PICTURE}).status_code == 200
+
+
+def test_nothing_can_be_framed_or_loaded_by_another_site(client):
+    for path in ("/", "/docs", "/health", "/v1/files/x", "/static/page.css", "/nowhere"):
+        answer = client.get(path)
+        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+        assert answer.headers["x-frame-options"] == "DENY" and answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+        assert len(answer.headers.get_list("content-security-policy")) == 1
+
+
+def test_what_all_requests_hold_is_bounded_and_given_back(make_client):
+    client = make_client(max_held_bytes=10_000)
+    answer = ask(client, documents=["x y " * 5_000])
+    assert answer.status_code == 503 and int(answer.headers["retry-after"]) >= 1
+    for _ in range(5):
+        assert ask(client, documents=["x y " * 2_000]).status_code == 200
+
+
+def test_a_form_without_files_is_small(make_client):
+    client = make_client()
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert client.post("/v1/search", content=b"a=1&" * 100_000, headers=form).status_code == 413
+    assert client.post("/v1/search", data={"query": "ж" * 8_000, "file_ids": "0" * 64}).status_code == 404
+
+
 def test_a_name_that_was_rebound_to_this_machine_is_refused(make_client):
     client = make_client(hosts=("127.0.0.1", "localhost", "::1"))
     for host in ("evil.example", "evil.example:8000", "localhost.evil.example", ""):
@@ -102,7 +149,7 @@ def test_a_name_that_was_rebound_to_this_machine_is_refused(make_client):
 def test_every_key_is_compared_whole(monkeypatch):
     calls = []
     real = __import__("hmac").compare_digest
-    monkeypatch.setattr("mmr5.server.limits.hmac.compare_digest", lambda a, b: calls.append((len(a), len(b))) or real(a, b))
+    monkeypatch.setattr("mmr5.server.middleware.hmac.compare_digest", lambda a, b: calls.append((len(a), len(b))) or real(a, b))
     assert key_is_known("Bearer a", ["a", "much longer key", "c"])
     assert calls == [(32, 32)] * 3
 
@@ -233,7 +280,7 @@ def test_overload_is_answered_or_refused_by_contract(serve):
         assert sorted(f.result().status_code for f in [first, *rest]) == [200] * 3 + [429] * 4
 
 
-def test_too_many_requests_in_the_house_are_refused_at_the_door(serve):
+def test_too_many_requests_at_once_are_refused(serve):
     held = Held()
     live = serve(held.engine, method="reason", max_inflight=1)
     with ThreadPoolExecutor(2) as pool:

@@ -4,17 +4,18 @@ import asyncio
 import json
 import random
 import threading
+import time
 
 import httpx
 import pytest
 
 from mmr5.answer import fold, parse
-from mmr5.engines.base import Reply
+from mmr5.engines.protocol import Reply
 from mmr5.engines.scripted import ScriptedEngine
-from mmr5.server.batching import Batcher
-from mmr5.server.events import NOTE, THINKING, Outbox
-from mmr5.server.metrics import Metrics
-from mmr5.server.thoughts import Ear, Note, Thoughts
+from mmr5.server.events import NOTE, THINKING, EventQueue
+from mmr5.server.prometheus import Metrics
+from mmr5.server.request_queue import Batcher
+from mmr5.server.stream_parser import NoteParser, ReasoningParser, TextRelay
 from mmr5.types import Candidates, Page, Ranking
 
 from .conftest import reverser
@@ -131,7 +132,7 @@ def test_pieces_joined_are_the_parsed_reasoning(seed):
         "<answer>[1]</answer>",
     ]
     dice.shuffle(replies)
-    text, thoughts, told = "\n\n".join(replies), Thoughts(), ""
+    text, thoughts, told = "\n\n".join(replies), ReasoningParser(), ""
     while text:
         size = dice.randint(1, 9)
         told += thoughts.push(text[:size])
@@ -139,11 +140,19 @@ def test_pieces_joined_are_the_parsed_reasoning(seed):
     assert told == "\n\n".join(r for r in (parse(reply, 1).reasoning for reply in replies) if r)
 
 
+@pytest.mark.parametrize("piece", [" ", "<", "x ", "<think>"])
+def test_a_long_piece_of_a_reply_is_heard_in_time(piece):
+    thoughts, text = ReasoningParser(), "x" + piece * (500_000 // len(piece)) + "1"
+    start = time.process_time()
+    assert thoughts.push("<think>" + text) == text
+    assert time.process_time() - start < 0.5
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_pieces_joined_are_the_folded_note(seed):
     dice = random.Random(seed)
     text = "".join(dice.choices("ab ,\n\t\xa0é", k=60))
-    rest, note, told = text, Note(), []
+    rest, note, told = text, NoteParser(), []
     while rest:
         size = dice.randint(1, 5)
         told.append(note.push(rest[:size]))
@@ -152,48 +161,48 @@ def test_pieces_joined_are_the_folded_note(seed):
 
 
 def test_pieces_of_several_notes_become_one_a_page():
-    outbox = Outbox()
-    outbox.put("stage", {})
+    queue = EventQueue()
+    queue.put("stage", {})
     for i in range(300):
-        outbox.put(NOTE, {"index": i % 3, "text": str(i % 3)})
-    outbox.put("page", {})
-    outbox.put(NOTE, {"index": 0, "text": "later"})
-    outbox.end()
+        queue.put(NOTE, {"index": i % 3, "text": str(i % 3)})
+    queue.put("page", {})
+    queue.put(NOTE, {"index": 0, "text": "later"})
+    queue.end()
 
     async def drain():
-        return [piece.decode() async for piece in aiter_of(outbox)]
+        return [piece.decode() async for piece in aiter_of(queue)]
 
     taken = asyncio.run(drain())
     told = [json.loads(piece.split("data: ")[1]) for piece in taken]
     assert told == [{}, *({"index": i, "text": str(i) * 100} for i in range(3)), {}, {"index": 0, "text": "later"}]
 
 
-async def aiter_of(outbox):
-    while (piece := await outbox.take()) is not None:
+async def aiter_of(queue):
+    while (piece := await queue.take()) is not None:
         yield piece
 
 
 def test_pieces_that_a_client_has_not_taken_become_one():
     async def lag():
-        outbox = Outbox()
-        outbox.put("accepted", {})
+        queue = EventQueue()
+        queue.put("accepted", {})
         for i in range(1000):
-            outbox.put(THINKING, {"text": str(i % 10)})
-        outbox.put("result", {})
-        outbox.end()
-        return [piece.decode() async for piece in aiter_of(outbox)]
+            queue.put(THINKING, {"text": str(i % 10)})
+        queue.put("result", {})
+        queue.end()
+        return [piece.decode() async for piece in aiter_of(queue)]
 
     taken = asyncio.run(lag())
     assert len(taken) == 3 and '"' + "0123456789" * 100 + '"' in taken[1]
 
 
-def test_an_ear_whose_loop_is_gone_does_no_harm():
+def test_a_relay_whose_loop_is_gone_does_no_harm():
     async def make():
-        return Ear()
+        return TextRelay()
 
-    ear = asyncio.run(make())
-    ear("<think>nobody hears this</think>")
-    ear("nor this", 0)
+    relay = asyncio.run(make())
+    relay("<think>nobody hears this</think>")
+    relay("nor this", 0)
 
 
 def test_what_is_ranked_again_is_not_told_twice():

@@ -1,5 +1,6 @@
 import base64
 import json
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +32,13 @@ def test_sorted_complete_and_indexed(client, path):
     assert body["usage"]["total_tokens"] > 0
     assert body["meta"]["api_version"]["version"] == "2"
     assert "document" not in body["results"][0] and "reasoning" not in body
+
+
+def test_chinese_documents_without_spaces_are_told_apart(client):
+    body = json.loads((Path(__file__).parent / "rerank_zh.json").read_text(encoding="utf-8"))
+    found = client.post("/v1/rerank", json=body).json()["results"]
+    assert [r["index"] for r in found][0] == 1
+    assert found[0]["relevance_score"] > found[1]["relevance_score"]
 
 
 @pytest.mark.parametrize(
@@ -117,8 +125,9 @@ def test_pictures_in_every_spelling_reach_the_model_as_pictures(make_client, doc
         {"image": "data:image/png,raw"},
         {"image": ""},
         "data:image/png;base64,AAAA",
-        "QUJD" * 60,
+        {"image": "QUJD" * 60},
         {"image": base64.b64encode(b"%PDF-1.7 hello").decode()},
+        base64.b64encode(b"%PDF-1.7 hello and more").decode(),
         {"content": [{"type": "image_url"}]},
         {"content": []},
         {"content": [{"type": "image", "image": PNG}, {"type": "image", "image": PNG}]},
@@ -136,7 +145,7 @@ def test_a_page_that_cannot_be_decoded_is_refused_by_name(make_client, document)
 
 
 def test_texts_that_only_resemble_something_stay_texts(client):
-    texts = ["data: the results", "see https://example.org for more", "internationalisation", "/9j/", "A" * 100]
+    texts = ["data: the results", "see https://example.org for more", "internationalisation", "/9j/", "A" * 128, "QUJD" * 60]
     assert post(client, documents=texts).status_code == 200
 
 

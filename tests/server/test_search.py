@@ -6,7 +6,7 @@ import pytest
 
 from mmr5.engines.scripted import ScriptedEngine
 from mmr5.errors import InputError
-from mmr5.server.parse_worker import REFUSED, main
+from mmr5.server.document_worker import REFUSED, main
 from mmr5.server.store import Store
 from mmr5.server.uploads import shown_name
 
@@ -107,7 +107,7 @@ def test_a_parsing_process_that_dies_does_no_harm(make_client, monkeypatch, code
 
 
 def _parser(settings, view, code):
-    from mmr5.server.parsing import Parser
+    from mmr5.server.document_reader import Parser
 
     return Parser(settings, view, (sys.executable, "-c", code))
 
@@ -158,6 +158,7 @@ def test_the_store_is_named_by_content_and_forgets_the_oldest(tmp_path):
     second, third = store.add(io.BytesIO(b"b" * 100)), store.add(io.BytesIO(b"c" * 100))
     with store.using(first):
         pass
+    store.trim()
     assert store.folder(first) is not None and store.folder(third) is not None and store.folder(second) is None
     with pytest.raises(InputError):
         store.add(io.BytesIO(b"d" * 251))
@@ -172,6 +173,7 @@ def test_what_is_in_use_is_not_deleted(tmp_path):
         with store.using(second):
             store.trim()
             assert (folder / "original").exists()
+    store.trim()
     assert store.folder(first) is None or store.folder(second) is None
 
 
@@ -182,14 +184,21 @@ def test_a_temporary_store_is_deleted_at_the_end():
     assert not store.root.exists()
 
 
-def test_the_worker_says_why_it_refuses(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("mmr5.server.parse_worker.limit_self", lambda memory, seconds: None)
+def test_the_worker_says_why_it_refuses(tmp_path, capsys):
     file = tmp_path / "original"
     file.write_bytes(REPORT)
-    options = {"max_pages": 2, "page_pixels": 0, "ocr": "never", "memory_bytes": 2**30, "seconds": 9}
-    assert main([str(file), str(tmp_path), json.dumps(options)]) == REFUSED
+    options = {
+        "max_pages": 2,
+        "page_pixels": 0,
+        "ocr": "never",
+        "memory_bytes": 2**30,
+        "seconds": 9,
+        "page_seconds": 9,
+        "parent": 0,
+    }
+    assert main([str(file), str(tmp_path), json.dumps(options)], confined=False) == REFUSED
     assert "3 pages" in capsys.readouterr().err
-    assert main([str(file), str(tmp_path), json.dumps({**options, "max_pages": 3})]) == 0
+    assert main([str(file), str(tmp_path), json.dumps({**options, "max_pages": 3})], confined=False) == 0
     report = json.loads((tmp_path / "pages.json").read_text())
     assert len(report["pages"]) == 3 and "1931" in report["pages"][1]["text"]
     assert (tmp_path / "thumb-1.jpg").exists() and not (tmp_path / "page-1.jpg").exists()

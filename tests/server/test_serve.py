@@ -1,5 +1,7 @@
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,7 +13,7 @@ from typer.testing import CliRunner
 from mmr5.cli.main import app
 from mmr5.cli.serve import check_exposure, read_keys
 from mmr5.errors import ConfigError
-from mmr5.server.settings import ServerSettings
+from mmr5.settings import ServerSettings
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.5", "example.org"])
@@ -69,10 +71,39 @@ def test_help_names_the_limits():
         assert flag in text
 
 
+def test_a_port_that_is_taken_is_said_before_the_model_is_loaded():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "mmr5.cli.main", "serve", "--model", "/no/such/folder", "--port", str(port)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, "NO_COLOR": "1"})
+    assert done.returncode == 1 and "/no/such/folder" not in done.stderr
+    assert f"cannot listen on 127.0.0.1:{port}" in done.stderr and "--port" in done.stderr
+
+
+def test_the_command_names_its_port_once_it_serves():
+    command = [sys.executable, "-m", "mmr5.cli.main", "serve", "--engine", "scripted", "--port", "0", "--retriever", "bm25"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "NO_COLOR": "1"})
+    try:
+        for line in process.stderr:
+            if "serves" in line:
+                break
+        url = re.search(r"http://127\.0\.0\.1:[1-9]\d+", line)[0]
+        assert httpx.get(url + "/ready").status_code == 200
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_model_that_is_not_there_ends_the_command_with_its_name():
+    command = [sys.executable, "-m", "mmr5.cli.main", "serve", "--model", "/no/such/folder", "--port", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, "NO_COLOR": "1"})
+    assert done.returncode == 1 and "/no/such/folder" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_the_command_serves_and_stops_on_a_signal():
     command = [sys.executable, "-m", "mmr5.cli.main", "serve", "--engine", "scripted", "--port", "0", "--retriever", "bm25"]
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -1,10 +1,14 @@
+from pathlib import Path
+
 import pytest
+
+PROOF = Path(__file__).parents[2] / "examples" / "vision_proof"
 
 
 @pytest.fixture
 def pages_corpus(tmp_path):
     """A corpus of drawn pages with its rows, small enough for a test."""
-    from mmr5.training.proof.corpus import Amount, build
+    from vision_proof.corpus import Amount, build
 
     build(tmp_path, Amount(train=1, grpo=1, test=1))
     return tmp_path
@@ -13,9 +17,6 @@ def pages_corpus(tmp_path):
 @pytest.fixture
 def settings(pages_corpus, tiny_vision):
     """``settings("sft", "optim.max_steps=2", …)`` gives the configuration of a run on the small corpus."""
-    from importlib import resources
-    from pathlib import Path
-
     from mmr5.training.config import load_config
 
     def make(stage, *overrides):
@@ -32,6 +33,6 @@ def settings(pages_corpus, tiny_vision):
                 "grpo.difficulty_samples=0",
                 "grpo.temperature=1.0",
             ]
-        return load_config(Path(str(resources.files("mmr5"))) / "configs" / "smoke" / f"{stage}.toml", [*own, *overrides])
+        return load_config(PROOF / f"{stage}.toml", [*own, *overrides])
 
     return make

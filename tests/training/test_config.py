@@ -1,11 +1,15 @@
+import dataclasses
 import json
+import typing
 from importlib import resources
 from pathlib import Path
 
 import pytest
 
 from mmr5.errors import ConfigError, SourceNotFoundError
-from mmr5.training.config import load_config
+from mmr5.models.recipes import Recipe, load_recipe
+from mmr5.prompt import fingerprint
+from mmr5.training.config import TrainingConfig, load_config
 from mmr5.training.grpo import check
 
 SHIPPED = Path(str(resources.files("mmr5"))) / "configs"
@@ -18,13 +22,14 @@ def load(tmp_path, text=SMALL, overrides=()):
     return load_config(file, overrides)
 
 
-TRAINING = sorted(p.relative_to(SHIPPED).as_posix() for p in SHIPPED.glob("*/*.toml") if p.parent.name != "eval")
+PROOF = Path(__file__).parents[2] / "examples" / "vision_proof"
+TRAINING = sorted([*PROOF.glob("*.toml"), *(p for p in SHIPPED.glob("*/*.toml") if p.parent.name != "eval")])
 
 
-@pytest.mark.parametrize("file", TRAINING)
+@pytest.mark.parametrize("file", TRAINING, ids=lambda file: f"{file.parent.name}/{file.stem}")
 def test_every_shipped_configuration_loads(file):
-    config = load_config(SHIPPED / file)
-    if "grpo" in file and "paper" not in file:
+    config = load_config(file)
+    if "grpo" in file.stem and file.parent.name != "paper-7b":
         check(config)
 
 
@@ -89,7 +94,7 @@ def test_values_are_set_from_the_command_line(tmp_path):
         ("grpo.temperature=0.0", "rollouts without chance are all alike"),
         ("grpo.loss_type=ppo", "use one of grpo, bnpo"),
         ("grpo.group_size=1", "grpo.group_size is 1: it is at least 2"),
-        ("recipe.method=guess", "method 'guess' with view"),
+        ("recipe.method=guess", "method is 'guess': use one of reason"),
         ("data.max_pixels=10", "it is at least 784"),
     ],
 )
@@ -125,3 +130,67 @@ def test_settings_of_grpo_that_do_not_go_together(tmp_path):
 
 def test_a_configuration_is_plain_json(tmp_path):
     assert json.loads(json.dumps(load(tmp_path).to_dict()))["lora"]["rank"] == 8
+
+
+FILLED_IN = {"max_pixels": 50_000, "prompt_fingerprint": fingerprint("pointwise", "both")}
+GIVEN = {"method": "pointwise", "view": "both", "page_tokens": 120, "fusion": 0.7, "question_weight": 0.3, "notes": 1}
+
+
+def test_the_table_recipe_is_the_recipe_itself():
+    """No second declaration that could drift."""
+    assert typing.get_type_hints(TrainingConfig)["recipe"] is Recipe
+    assert {field.name for field in dataclasses.fields(Recipe)} == GIVEN.keys() | FILLED_IN.keys()
+
+
+def test_every_field_of_a_recipe_reaches_the_checkpoint(tmp_path):
+    sets = [f"recipe.{name}={json.dumps(value)}" for name, value in GIVEN.items()]
+    config = load(tmp_path, overrides=[*sets, "data.max_pixels=50_000"])
+    (tmp_path / "recipe.json").write_text(config.checkpoint_recipe("sft").to_json())
+    written = load_recipe(tmp_path)
+    assert dataclasses.asdict(written) == GIVEN | FILLED_IN
+    assert all(getattr(written, f.name) != f.default for f in dataclasses.fields(Recipe) if f.name != "method")
+    assert not written.stale
+
+
+def test_what_is_not_given_is_none_or_the_default(tmp_path):
+    recipe = load(tmp_path, overrides=["recipe.view=text"]).checkpoint_recipe("sft")
+    assert recipe == dataclasses.replace(Recipe(view="text"), prompt_fingerprint=fingerprint("reason", "text"))
+
+
+def test_the_share_that_was_trained_is_the_weight_that_is_used(tmp_path):
+    grouped = ["groups.pages=4", "groups.question_share=0.25", "recipe.method=pointwise", "recipe.view=text"]
+    assert load(tmp_path, overrides=grouped).checkpoint_recipe("sft").question_weight == 0.25
+    assert load(tmp_path, overrides=[*grouped, "recipe.question_weight=0.4"]).checkpoint_recipe("sft").question_weight == 0.4
+    assert load(tmp_path, overrides=[*grouped, "groups.pages=0"]).checkpoint_recipe("sft").question_weight == 0.0
+
+
+@pytest.mark.parametrize("place", ["adapter", "base"])
+def test_grpo_keeps_the_weight_of_the_checkpoint_that_it_starts_from(tmp_path, place):
+    (tmp_path / "sft").mkdir()
+    (tmp_path / "sft" / "recipe.json").write_text(Recipe(method="pointwise", view="text", question_weight=0.25).to_json())
+    start = [f"model.{place}={tmp_path / 'sft'}", "recipe.method=pointwise", "recipe.view=text"]
+    assert load(tmp_path, overrides=start).checkpoint_recipe("grpo").question_weight == 0.25
+    assert load(tmp_path, overrides=start).checkpoint_recipe("sft").question_weight == 0.0, "SFT teaches its own"
+    assert load(tmp_path, overrides=[*start, "recipe.question_weight=0.1"]).checkpoint_recipe("grpo").question_weight == 0.1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["recipe.prompt_fingerprint=abc"], "recipe.prompt_fingerprint is given: training fills it in"),
+        (["recipe.max_pixels=5000"], "a pixel budget is data.max_pixels"),
+        (["recipe.page_tokens=many"], "page_tokens is 'many': it is of kind int"),
+        (["recipe.page_tokens=0"], "page_tokens is 0: give at least 1"),
+        (["recipe.question_weight=-0.5"], "question_weight is -0.5: give at least 0"),
+        (["recipe.notes=-1"], "notes is -1: give at least 0"),
+        (["groups.pages=4", "groups.first_stage_share=0.5"], "recipe.fusion is not given"),
+    ],
+)
+def test_recipes_that_would_mislead_are_refused(tmp_path, overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path, overrides=overrides)
+
+
+def test_a_share_of_the_first_stage_goes_with_fusion(tmp_path):
+    config = load(tmp_path, overrides=["groups.pages=4", "groups.first_stage_share=0.5", "recipe.fusion=1"])
+    assert config.checkpoint_recipe("sft").fusion == 1.0

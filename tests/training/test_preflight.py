@@ -6,7 +6,7 @@ import pytest
 
 from mmr5.errors import ConfigError
 from mmr5.training.config import load_config
-from mmr5.training.preflight import GIB, empty_model, estimate
+from mmr5.training.memory_estimate import GIB, empty_model, estimate
 
 SHIPPED = Path(str(resources.files("mmr5"))) / "configs"
 

@@ -13,8 +13,6 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.slow  # 120 s
 def test_two_processes_equal_one(settings, pages_corpus):
-    from importlib import resources
-
     from safetensors.torch import load_file
 
     from mmr5.training.sft import train_sft
@@ -27,8 +25,9 @@ def test_two_processes_equal_one(settings, pages_corpus):
         for table, values in both.to_dict().items()
         if table != "grpo"
         for key, value in values.items()
+        if value is not None
     ]
-    config = Path(str(resources.files("mmr5"))) / "configs" / "smoke" / "sft.toml"
+    config = ROOT / "examples" / "vision_proof" / "sft.toml"
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "mmr5.cli.main", "train", "sft",
         str(config), *sets,
@@ -50,11 +49,25 @@ def test_two_processes_equal_one(settings, pages_corpus):
 def sets(config):
     """A configuration as flags of the command."""
     values = config.to_dict()
-    return [f"--set={table}.{key}={json.dumps(value)}" for table in values for key, value in values[table].items()]
+    return [
+        f"--set={table}.{key}={json.dumps(value)}"
+        for table in values
+        for key, value in values[table].items()
+        if value is not None
+    ]
 
 
 def start(stage, config, *more):
-    command = [sys.executable, "-m", "mmr5.cli.main", "train", stage, f"smoke/{stage}", *sets(config), *more]
+    command = [
+        sys.executable,
+        "-m",
+        "mmr5.cli.main",
+        "train",
+        stage,
+        str(ROOT / "examples" / "vision_proof" / f"{stage}.toml"),
+        *sets(config),
+        *more,
+    ]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from mmr5.errors import ConfigError, ContextLengthError, CorpusError, EngineError
-from mmr5.training.folder import last_checkpoint
 from mmr5.training.grpo import train_grpo
+from mmr5.training.run_dir import last_checkpoint
 from mmr5.training.sft import train_sft
 
 
@@ -43,12 +43,12 @@ def test_sft_leaves_a_checkpoint_that_reranks(settings):
 
 
 def test_only_the_target_is_learnt_from(settings):
-    from mmr5.training import loading, sources
+    from mmr5.training import base_model, row_dataset
 
     config = settings("sft")
-    model, processor, _ = loading.load_for_training(config)
-    rows = sources.read_training_rows(config, taught=True)
-    data = sources.dataset(rows, sources.conversations(config, processor), processor, config, taught=True, context=None)
+    model, processor, _ = base_model.load_for_training(config)
+    rows = row_dataset.read_training_rows(config, taught=True)
+    data = row_dataset.dataset(rows, row_dataset.conversations(config, processor), processor, config, taught=True, context=None)
     from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
     batch = DataCollatorForVisionLanguageModeling(processor, max_length=None, completion_only_loss=True)([data[0], data[54]])
@@ -142,55 +142,6 @@ def test_the_policy_that_is_trained_is_the_one_that_wrote(settings, monkeypatch)
     assert all((pictures == marked).all() for _, pictures, marked in seen)
 
 
-def test_replies_alone_go_through_the_vocabulary_and_give_the_same(tiny_text, monkeypatch):
-    import torch
-    import transformers
-    from trl.trainer import utils
-
-    from mmr5.training.grpo import score_completions_only
-
-    inner, positions = utils._ChunkedLogProbFunction, []
-
-    class Counted:
-        @staticmethod
-        def apply(hidden, *rest):
-            positions.append(len(hidden))
-            return inner.apply(hidden, *rest)
-
-    monkeypatch.setattr(utils, "_ChunkedLogProbFunction", Counted)
-    monkeypatch.setattr(utils, "_use_triton", lambda device: False)  # as on a CPU; put back after this test
-    model = transformers.AutoModelForCausalLM.from_pretrained(tiny_text)
-    utils.add_fused_lm_head(model, 0.7, outputs=("log_probs", "entropy"))
-    ids = torch.arange(2 * 12).reshape(2, 12) % 50
-    labels = ids.clone()
-    labels[:, :-4] = -100  # eight tokens of prompt, four of a reply
-    labels[1, -1] = -100  # which is padded in the second row
-
-    def scored():
-        model.zero_grad()
-        out = model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels, fused_lm_head=True)
-        (out.log_probs.sum() + out.entropy.sum()).backward()
-        return out.log_probs.detach(), out.entropy.detach(), next(model.parameters()).grad.clone()
-
-    before = scored()
-    score_completions_only()
-    after = scored()
-    assert positions == [2 * 11, 4 + 3]
-    for a, b in zip(before, after, strict=True):
-        assert a.abs().sum() > 0
-        torch.testing.assert_close(a, b)
-
-
-def test_another_trl_is_refused_where_prompts_would_be_scored(monkeypatch):
-    from trl.trainer import utils
-
-    from mmr5.training.grpo import score_completions_only
-
-    monkeypatch.delattr(utils, "_use_triton")
-    with pytest.raises(EngineError, match="_use_triton"):
-        score_completions_only()
-
-
 def test_grpo_trains_and_counts(settings):
     config = settings("grpo", "optim.max_steps=2", "grpo.beta=0.01")
     done = train_grpo(config)
@@ -202,9 +153,9 @@ def test_grpo_trains_and_counts(settings):
 
 
 def test_rollouts_that_do_not_differ_stop_the_run(settings, monkeypatch):
-    from mmr5.training import rollouts
+    from mmr5.training import grpo_rewards
 
-    monkeypatch.setattr(rollouts, "text_of", lambda completion: "the same")
+    monkeypatch.setattr(grpo_rewards, "text_of", lambda completion: "the same")
     with pytest.raises(EngineError, match="one and the same reply"):
         train_grpo(settings("grpo", "optim.max_steps=2"))
 

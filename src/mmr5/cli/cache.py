@@ -15,7 +15,7 @@ app = typer.Typer(help="Show or empty the cache (page texts, OCR, embeddings, we
 @app.callback()
 def show(context: typer.Context, as_json: options.Json = False, debug: options.Debug = False) -> None:
     """Show what the cache holds."""
-    from mmr5.cache import Cache
+    from mmr5.storage.cache import Cache
 
     del debug
     if context.invoked_subcommand is not None:
@@ -38,6 +38,6 @@ def show(context: typer.Context, as_json: options.Json = False, debug: options.D
 @app.command("clear")
 def clear(namespace: Annotated[str | None, typer.Argument(help="Only this namespace, e.g. ocr.")] = None) -> None:
     """Remove cached entries (weights and corpora stay)."""
-    from mmr5.cache import Cache
+    from mmr5.storage.cache import Cache
 
     typer.echo(f"removed {Cache().clear(namespace)} entries")

@@ -13,6 +13,8 @@ import typer
 
 from mmr5.cli import options
 from mmr5.cli.console import note, progress_line
+from mmr5.cli.flags import Only, flags
+from mmr5.settings import EngineName, ModelSettings
 
 if TYPE_CHECKING:
     from mmr5.data.rows import Row
@@ -85,18 +87,18 @@ def fetch(
     opendocs takes its PDFs from Debian packages (apt-get download), each checked by its sha256; where there is no apt-get, get
     the packages elsewhere and name their folder with --from. mmdocir takes the published files from the hub or a folder.
     """
-    from mmr5.cache import Cache
+    from mmr5.storage.cache import Cache
 
     del debug
     with progress_line() as progress:
         if corpus is FetchedCorpus.MMDOCIR:
-            from mmr5.data.mmdocir import fetch_evaluation
+            from mmr5.corpora.mmdocir import fetch_evaluation
 
             folder = out or Cache().directory("corpora") / "mmdocir"
             loaded = fetch_evaluation(folder, source=source, progress=progress)
             typer.echo(f"{len(loaded.documents)} documents, {len(loaded.questions)} questions in {folder}")
             return
-        from mmr5.data.opendocs import fetch_opendocs
+        from mmr5.corpora.opendocs import fetch_opendocs
 
         fetched = fetch_opendocs(out=out, source=source, workers=workers, progress=progress)
     fetched.require_all()
@@ -127,17 +129,17 @@ def candidates(
     debug: options.Debug = False,
 ) -> None:
     """A first stage over each question's document → lists of candidate pages."""
-    from mmr5.cache import Cache
+    from mmr5.corpora import load_corpus
+    from mmr5.corpora.questions import with_questions
     from mmr5.data.candidates import build_lists, evaluation_list, training_list
-    from mmr5.data.files import write_jsonl
-    from mmr5.data.questions import with_questions
-    from mmr5.data.sources import open_corpus
     from mmr5.retrieval import open_retriever
+    from mmr5.storage.cache import Cache
+    from mmr5.storage.jsonl import write_jsonl
 
     del debug
     wanted = tuple(name.strip() for name in questions.split(",") if name.strip())
     with progress_line() as progress:
-        loaded = with_questions(open_corpus(corpus).split(split), wanted, seed=seed, progress=progress)
+        loaded = with_questions(load_corpus(corpus).split(split), wanted, seed=seed, progress=progress)
         make = (
             partial(evaluation_list, n=n)
             if mode is Mode.EVALUATION
@@ -149,15 +151,16 @@ def candidates(
 
 
 @app.command()
+@flags
 def reason(
     lists: Annotated[Path, typer.Argument(help="The file that mmr5 data candidates wrote.", show_default=False)],
     corpus: CorpusOption,
     out: Annotated[Path, typer.Option("--out", help="The notes file; what is in it is not asked for again.", show_default=False)],
+    model: Annotated[ModelSettings, Only("base_url", "device", "dtype")],
     teacher: Annotated[
         str, typer.Option(help="annotations (offline, from what the corpus's annotators wrote), or the name of a model.")
     ] = "annotations",
-    engine: options.EngineOption = options.Engine.OPENAI,
-    base_url: options.BaseUrl = None,
+    engine: Annotated[EngineName, typer.Option(help="What runs the teacher.")] = "openai",
     view: Annotated[RowView, typer.Option(help="How a page is shown to the teacher.")] = RowView.IMAGE,
     refine: Annotated[bool, typer.Option("--refine", help="Rewrite the notes of each list together at the end.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Requests at the same time.")] = 8,
@@ -165,8 +168,6 @@ def reason(
     asks: Annotated[int, typer.Option(min=1, help="How often a note is asked for until it fits its label.")] = 3,
     page_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a page's text.")] = 3000,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first lists.")] = None,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
     seed: options.Seed = 0,
     as_json: options.Json = False,
     debug: options.Debug = False,
@@ -177,19 +178,18 @@ def reason(
 
     mmr5 data reason lists.jsonl --corpus opendocs --out notes.jsonl --teacher my-model --base-url http://localhost:8000/v1
     """
+    from mmr5.corpora import load_corpus
     from mmr5.data.candidates import read_lists
-    from mmr5.data.journal import Journal
-    from mmr5.data.notes import annotate
+    from mmr5.data.notes import annotate, open_notes
     from mmr5.data.reasoning import reason as write
-    from mmr5.data.sources import open_corpus, open_teacher
-    from mmr5.data.teacher import TeacherSettings
+    from mmr5.data.teacher import TeacherSettings, open_teacher
 
     del debug
     found = read_lists(lists)[:limit]
     with progress_line() as progress:
-        loaded = open_corpus(corpus)
+        loaded = load_corpus(corpus)
         if teacher == "annotations":
-            with Journal(out) as journal:
+            with open_notes(out) as journal:
                 done = annotate(found, loaded, journal, progress=progress)
             _said(
                 {"written": dict(done.written), "dropped": dict(done.dropped), "present": done.present},
@@ -198,17 +198,16 @@ def reason(
             )
             _left_out(done.dropped)
             return
-        opened, own_tries, alone = open_teacher(teacher, engine.value, base_url, tries, workers, device, dtype, progress)
+        opened, alone = open_teacher(teacher, engine, model.base_url, tries, workers, model.device, model.dtype, progress)
         settings = TeacherSettings(
             view=view.value,
             page_tokens=page_tokens,
             refine=refine,
             workers=1 if alone else workers,
-            tries=own_tries,
             asks=asks,
             seed=seed,
         )
-        with Journal(out) as journal:
+        with open_notes(out) as journal:
             tally = write(found, loaded, opened, journal, settings, progress=progress)
     _said(tally.to_dict(), f"{tally.written} notes written, {tally.present} were there, in {out}", as_json)
     _left_out({"notes that contradict their label": tally.dropped} if tally.dropped else {})
@@ -240,9 +239,9 @@ def rows(
 ) -> None:
     """Candidate lists and notes → rows for supervised training or for reinforcement."""
     from mmr5.data.candidates import read_lists
-    from mmr5.data.files import write_jsonl
     from mmr5.data.notes import read_notes
     from mmr5.data.row_building import build_rows
+    from mmr5.storage.jsonl import write_jsonl
 
     del debug
     if sample is not None and corpus is None:
@@ -276,18 +275,18 @@ def check(
     Each reward of the gold reply is 1 and of an empty reply 0, labels are the corpus's, notes fit their labels, and the pages in
     the prompt are the pages listed.
     """
+    from mmr5.corpora import load_corpus
     from mmr5.data.checks import check_rows
     from mmr5.data.rows import read_rows
-    from mmr5.data.sources import open_corpus
     from mmr5.data.summary import held_out_overlap, summarise_rows, summary_text
 
     del debug
     made = [row for file in files for row in read_rows(file)]
-    loaded = open_corpus(corpus)
+    loaded = load_corpus(corpus)
     with progress_line() as progress:
         faults = check_rows(made, loaded, pages=pages, progress=progress)
     summary = summarise_rows(made)
-    shared = [] if against is None else held_out_overlap(made, loaded, open_corpus(against).split(against_split))
+    shared = [] if against is None else held_out_overlap(made, loaded, load_corpus(against).split(against_split))
     if as_json:
         shown = [{"row": f.place, "qid": f.qid, "problem": f.problem} for f in faults]
         typer.echo(json.dumps({"faults": shown, "held_out": shared, **summary.to_dict()}, ensure_ascii=False, indent=2))
@@ -311,11 +310,12 @@ _SHOWN_FAULTS = 20
 
 
 def _sampled(made: list[Row], corpus: str, n: int, bins: int, allotment: Any, seed: int) -> list[Row]:
+    from mmr5.corpora import load_corpus
     from mmr5.data.sampling import balanced_sample
-    from mmr5.data.sources import mean_pixels, open_corpus
+    from mmr5.data.summary import mean_pixels
 
     with progress_line() as progress:
-        sizes = mean_pixels(made, open_corpus(corpus), progress=progress)
+        sizes = mean_pixels(made, load_corpus(corpus), progress=progress)
     return [made[i] for i in balanced_sample(sizes, n, bins=bins, allotment=allotment, seed=seed)]
 
 

@@ -12,6 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from mmr5.cli import options
+from mmr5.cli.flags import Only, flags
+from mmr5.settings import ModelSettings
 
 _PARTS = {
     "torch": "local",
@@ -27,9 +29,10 @@ _PARTS = {
 }
 
 
+@flags
 def doctor(
+    server: Annotated[ModelSettings, Only("base_url")],
     model: Annotated[Path | None, typer.Option(help="Folder of a checkpoint: also show what a server of it must share.")] = None,
-    base_url: options.BaseUrl = None,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
@@ -40,7 +43,7 @@ def doctor(
     """
     del debug
     if model is not None:
-        _served(model, base_url, as_json)
+        _served(model, server.base_url, as_json)
         return
     report: dict[str, Any] = {"machine": _machine(), "packages": _packages(), "weights": _weights(), "can_run": _can_run()}
     if as_json:
@@ -57,7 +60,7 @@ def doctor(
 
 
 def _served(folder: Path, base_url: str | None, as_json: bool) -> None:
-    from mmr5.engines.parity import describe, probe
+    from mmr5.engines.openai.probe import describe, probe
     from mmr5.errors import EngineError
 
     found = describe(folder)
@@ -108,7 +111,7 @@ def _weights() -> dict[str, str]:
 
 def _can_run() -> list[dict[str, Any]]:
     """Every engine, method and view: whether it runs here, and why not or under what condition."""
-    from mmr5.engines.base import Capabilities
+    from mmr5.engines.protocol import Capabilities
     from mmr5.prompt import METHODS, VIEWS
 
     needs = {

@@ -9,16 +9,21 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import IO, Annotated, Any, Protocol, runtime_checkable
 
-import typer
+INTERRUPTED = 130
+"""Exit code behind Ctrl-C."""
 
-from mmr5 import __version__
-from mmr5.cli import cache, compare, data, doctor, evaluate, models, prompt, rerank, rerank_run, serve, table, train
-from mmr5.errors import ConfigError, MMR5Error, MMR5Warning
+try:
+    import typer
 
-UsageProblem: type[Exception] = typer.BadParameter.__mro__[2]
-"""Parent of all of typer's usage errors: ClickException, whether typer brings its own click or uses the installed one."""
+    from mmr5 import __version__
+    from mmr5.cli import cache, compare, data, doctor, evaluate, models, prompt, rerank, rerank_run, serve, table, train
+    from mmr5.cli.console import guarded_streams, note
+    from mmr5.errors import ConfigError, MMR5Error, MMR5Warning
+except KeyboardInterrupt:
+    sys.stderr.write("interrupted\n")
+    raise SystemExit(INTERRUPTED) from None
 
 app = typer.Typer(
     name="mmr5",
@@ -57,35 +62,48 @@ app.add_typer(train.app, name="train")
 app.add_typer(cache.app, name="cache")
 
 
+@runtime_checkable
+class UsageProblem(Protocol):
+    """An error in the arguments: click's ``ClickException``, whether typer brings its own click or uses the installed one."""
+
+    exit_code: int
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Say what is wrong."""
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in given
     warnings.showwarning = _warn(warnings.showwarning)
+    with guarded_streams():
+        code = _run(given, debug="--debug" in given)
+    raise SystemExit(code)
+
+
+def _run(given: Sequence[str], *, debug: bool) -> int:
+    """The exit code of a command; what went wrong is said."""
     try:
         code = app(given, standalone_mode=False)
-    except UsageProblem as error:
-        error.show(sys.stderr)  # type: ignore[attr-defined]
-        raise SystemExit(2) from None
+        sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("interrupted", err=True)
-        raise SystemExit(130) from None
+        code = INTERRUPTED
     except MMR5Error as error:
         if debug:
             traceback.print_exc()
-        typer.echo(f"error: {error}", err=True)
-        raise SystemExit(2 if isinstance(error, ConfigError) else 1) from None
-    except BrokenPipeError:
-        sys.stderr.close()
-        raise SystemExit(1) from None
+        note(f"error: {error}")
+        return 2 if isinstance(error, ConfigError) else 1
     except Exception as error:  # the outermost edge: a bug must not show as a traceback unless asked for
+        if isinstance(error, UsageProblem):
+            error.show(sys.stderr)
+            return 2
         if debug:
             raise
-        typer.echo(
-            f"internal error: {type(error).__name__}: {error}\nRun again with --debug for the traceback, and report it.", err=True
-        )
-        raise SystemExit(1) from None
-    raise SystemExit(code if isinstance(code, int) else 0)
+        note(f"internal error: {type(error).__name__}: {error}\nRun again with --debug for the traceback, and report it.")
+        return 1
+    if code == INTERRUPTED:
+        note("interrupted")
+    return code if isinstance(code, int) else 0
 
 
 def _warn(fallback: Callable[..., None]) -> Callable[..., None]:
@@ -93,7 +111,7 @@ def _warn(fallback: Callable[..., None]) -> Callable[..., None]:
 
     def show(message: Warning | str, category: type[Warning], *rest: object, **named: object) -> None:
         if issubclass(category, MMR5Warning):
-            typer.echo(f"warning: {message}", err=True)
+            note(f"warning: {message}")
         else:
             fallback(message, category, *rest, **named)
 

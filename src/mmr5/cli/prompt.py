@@ -8,15 +8,17 @@ from typing import Annotated, Any
 import typer
 
 from mmr5.cli import options
+from mmr5.cli.flags import Only, flags
+from mmr5.settings import MethodSettings, ModelSettings, ReadingSettings
 
 
+@flags
 def prompt(
     query: options.Query,
     sources: options.Sources,
-    view: options.ViewOption = options.View.IMAGE,
-    method: options.MethodOption = options.Method.REASON,
+    model: Annotated[ModelSettings, Only("view", "method")],
+    reading: ReadingSettings,
     page_tokens: Annotated[int, typer.Option(min=1, help="Most words of a page's text.")] = 300,
-    ocr: options.OcrOption = options.Ocr.AUTO,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
@@ -26,17 +28,17 @@ def prompt(
     work its own tokens count.
     """
     from mmr5.engines.scripted import ScriptedEngine
-    from mmr5.methods import Settings, inputs, likelihood, listwise, pointwise
+    from mmr5.methods import inputs, likelihood, listwise, pointwise
     from mmr5.pages import read_pages
     from mmr5.prompt import placeholders
     from mmr5.types import Candidates
 
     del debug
-    chosen: Any = "image" if view is options.View.AUTO else view.value
-    kind = "reason" if method is options.Method.AUTO else method.value
+    chosen: Any = "image" if model.view == "auto" else model.view
+    kind = "reason" if model.method == "auto" else model.method
     engine = ScriptedEngine()
-    pages = read_pages(sources, ocr="never" if chosen == "image" else ocr.value)
-    settings = Settings(view=chosen, page_tokens=page_tokens, window=max(2, len(pages)), overlap=1)
+    pages = read_pages(sources, ocr="never" if chosen == "image" else reading.ocr)
+    settings = MethodSettings(view=chosen, page_tokens=page_tokens, window=max(2, len(pages)), overlap=1)
     inputs.check(engine, settings, kind)
     if kind in ("pointwise", "likelihood"):
         build = pointwise.request if kind == "pointwise" else likelihood.request

@@ -10,29 +10,18 @@ import typer
 
 from mmr5.cli import options
 from mmr5.cli.console import note, progress_line
+from mmr5.cli.flags import flags
+from mmr5.settings import ModelSettings, ReadingSettings, SearchSettings
 
 
+@flags
 def rerank(
     query: options.Query,
     sources: options.Sources,
-    model: options.Model = "mini",
-    engine: options.EngineOption = options.Engine.TRANSFORMERS,
-    base_url: options.BaseUrl = None,
-    method: options.MethodOption = options.Method.AUTO,
-    view: options.ViewOption = options.View.AUTO,
-    retriever: options.Retriever = "hybrid",
-    candidates: options.CandidatesOption = None,
+    model: ModelSettings,
+    search: SearchSettings,
+    reading: ReadingSettings,
     top_n: Annotated[int | None, typer.Option(min=1, help="Show only the best pages.")] = None,
-    fusion: options.Fusion = None,
-    samples: options.Samples = 1,
-    seed: options.Seed = 0,
-    think_tokens: options.ThinkTokens = None,
-    constrain: options.Constrain = False,
-    keep: options.Keep = 1.0,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    ocr: options.OcrOption = options.Ocr.AUTO,
-    strict: options.Strict = False,
     as_json: options.Json = False,
     html: options.Html = None,
     debug: options.Debug = False,
@@ -52,32 +41,18 @@ def rerank(
 
     if not query.strip():
         raise InputError("the question is empty: say what to look for")
-    check_retriever(retriever)
-    if engine is options.Engine.TRANSFORMERS:
-        check_name(model)
+    check_retriever(search.retriever)
+    if model.engine == "transformers":
+        check_name(model.model)
     problems: list[Any] = []
+    strict = bool(model.given.get("strict"))
     with progress_line() as progress:
         start = time.perf_counter()
-        pages = read_pages(sources, ocr=ocr.value, strict=strict, progress=progress, on_problem=problems.append)
+        pages = read_pages(sources, ocr=reading.ocr, strict=strict, progress=progress, on_problem=problems.append)
         read_ms = (time.perf_counter() - start) * 1000
-        reranker = Reranker.from_pretrained(
-            model,
-            engine=engine.value,
-            base_url=base_url,
-            method=method.value,
-            view=view.value,
-            device=device,
-            dtype=dtype,
-            progress=progress,
-            samples=samples,
-            seed=seed,
-            think_tokens=think_tokens,
-            constrain=constrain,
-            keep=keep,
-            strict=strict,
-        )
-        searcher = Searcher(reranker, retriever, candidates=candidates, fusion=fusion, progress=progress)
-        result = searcher.search(query, pages, top_n=top_n, read_ms=read_ms, problems=problems)
+        reranker = Reranker.from_settings(model, progress=progress)
+        searcher = Searcher(reranker, search.retriever, candidates=search.candidates, fusion=search.fusion, progress=progress)
+        result = searcher.search(query, pages, top_n=top_n).with_reading(problems, read_ms)
     for problem in problems:
         note(f"warning: passed over {problem}")
     if result.issues:
@@ -100,6 +75,6 @@ def _print(result: Any, *, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    from mmr5.render.table import result_table
+    from mmr5.render.terminal import result_table
 
     Console().print(result_table(result))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
-import logging
 import os
-import sys
+import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,58 +14,30 @@ import typer
 
 from mmr5.cli import options
 from mmr5.cli.console import note, progress_line
-from mmr5.errors import ConfigError, missing_extra
+from mmr5.cli.flags import flags
+from mmr5.errors import ConfigError, MMR5Error, missing_extra
+from mmr5.settings import ModelSettings, ServerSettings
 
 if TYPE_CHECKING:
-    from mmr5.server.settings import ServerSettings
+    from fastapi import FastAPI
+
 
 KEYS_VARIABLE = "MMR5_API_KEYS"
 """Environment variable with API keys, separated by commas."""
 
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
-_MEBI = 1024 * 1024
 
 
+@flags
 def serve(
-    model: options.Model = "mini",
-    engine: options.EngineOption = options.Engine.TRANSFORMERS,
-    base_url: options.BaseUrl = None,
-    method: options.MethodOption = options.Method.AUTO,
-    view: options.ViewOption = options.View.AUTO,
-    retriever: options.Retriever = "hybrid",
-    candidates: Annotated[int, typer.Option(min=1, help="Pages that /v1/search hands to the model.")] = 10,
-    samples: options.Samples = 1,
-    seed: options.Seed = 0,
-    think_tokens: options.ThinkTokens = None,
-    constrain: options.Constrain = False,
-    keep: options.Keep = 1.0,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    strict: options.Strict = False,
+    model: ModelSettings,
+    server: ServerSettings,
     host: Annotated[str, typer.Option(help="Address to listen on; beyond this machine it needs an API key.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
     api_key_file: Annotated[
         Path | None, typer.Option(help=f"File with one API key a line; {KEYS_VARIABLE} adds keys, separated by commas.")
     ] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond this machine without an API key.")] = False,
-    max_body_mb: Annotated[int, typer.Option(min=1, help="Most MiB of a JSON body.")] = 32,
-    max_documents: Annotated[int, typer.Option(min=1, help="Most documents of a request.")] = 100,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Most pixels of a picture, read before it is decoded.")] = 40_000_000,
-    max_inflight: Annotated[int, typer.Option(min=1, help="Most requests in the house; more get a 429.")] = 64,
-    queue_size: Annotated[int, typer.Option(min=1, help="Most requests that wait for the model; more get a 429.")] = 32,
-    queue_wait: Annotated[float, typer.Option(min=0.001, help="Longest wait for the model, in seconds; then a 503.")] = 30.0,
-    deadline: Annotated[float, typer.Option(min=0.001, help="Longest time for a request, in seconds; then a 504.")] = 120.0,
-    batch_requests: Annotated[int, typer.Option(min=1, help="Most requests that are ranked together.")] = 8,
-    batch_pages: Annotated[int, typer.Option(min=1, help="Most pages that are ranked together.")] = 64,
-    batch_wait_ms: Annotated[float, typer.Option(min=0.0, help="How long a request waits for company, in milliseconds.")] = 5.0,
-    grace: Annotated[float, typer.Option(min=0.001, help="How long a stopping server finishes its work, in seconds.")] = 30.0,
-    allow_urls: Annotated[bool, typer.Option("--allow-urls", help="Fetch documents that are http(s) addresses.")] = False,
-    url_host: Annotated[list[str] | None, typer.Option(help="Fetch from this host only; may be repeated.")] = None,
-    local_root: Annotated[Path | None, typer.Option(help="Folder below which file:// documents may lie.")] = None,
-    max_upload_mb: Annotated[int, typer.Option(min=1, help="Most MiB of an upload to /v1/search.")] = 64,
-    max_upload_pages: Annotated[int, typer.Option(min=1, help="Most pages of an upload.")] = 500,
-    store: Annotated[Path | None, typer.Option(help="Folder of the uploads. [default: a temporary one]")] = None,
-    store_mb: Annotated[int, typer.Option(min=1, help="Most MiB of all uploads together.")] = 1024,
     debug: options.Debug = False,
 ) -> None:
     """Serve POST /rerank, /v1/rerank, /v2/rerank and /v1/search over HTTP.
@@ -76,62 +49,81 @@ def serve(
     del debug
     try:
         import python_multipart  # noqa: F401 - FastAPI asks for it only when it reads an upload
-        import uvicorn
+        import uvicorn  # noqa: F401 - it is needed once everything else is known to be right
 
         from mmr5.server.app import create_app
-        from mmr5.server.settings import ServerSettings
+        from mmr5.server.logs import log_to_stderr
     except ImportError as error:
         raise missing_extra(error.name or "fastapi", "server", "serve over HTTP") from error
     from mmr5.reranker import Reranker
     from mmr5.retrieval import check_retriever
 
-    check_retriever(retriever)
+    check_retriever(server.retriever)
     keys = read_keys(api_key_file, os.environ.get(KEYS_VARIABLE, ""))
     check_exposure(host, keys=bool(keys), insecure=insecure)
-    settings = ServerSettings(
-        api_keys=keys,
-        hosts=() if not is_loopback(host) else LOOPBACK_NAMES if host in LOOPBACK_NAMES else (*LOOPBACK_NAMES, host),
-        max_body_bytes=max_body_mb * _MEBI,
-        max_documents=max_documents,
-        max_pixels=max_pixels,
-        max_inflight=max_inflight,
-        queue_size=queue_size,
-        queue_wait_s=queue_wait,
-        deadline_s=deadline,
-        batch_requests=batch_requests,
-        batch_pages=batch_pages,
-        batch_wait_ms=batch_wait_ms,
-        grace_s=grace,
-        allow_urls=allow_urls,
-        url_hosts=tuple(url_host or ()),
-        local_root=local_root,
-        max_upload_bytes=max_upload_mb * _MEBI,
-        max_upload_pages=max_upload_pages,
-        store_root=store,
-        store_bytes=store_mb * _MEBI,
-        retriever=retriever,
-        candidates=candidates,
-    )
-    with progress_line() as progress:
-        reranker = Reranker.from_pretrained(
-            model,
-            engine=engine.value,
-            base_url=base_url,
-            method=method.value,
-            view=view.value,
-            device=device,
-            dtype=dtype,
-            progress=progress,
-            samples=samples,
-            seed=seed,
-            think_tokens=think_tokens,
-            constrain=constrain,
-            keep=keep,
-            strict=strict,
-        )
-    _log_to_stderr()
-    note(f"mmr5 serves {reranker.model} ({reranker.method}) on http://{_shown(host)}:{port}; stop it with Ctrl-C")
-    uvicorn.run(create_app(reranker, settings), **uvicorn_options(host, port, settings))  # type: ignore[arg-type]
+    hosts = () if not is_loopback(host) else LOOPBACK_NAMES if host in LOOPBACK_NAMES else (*LOOPBACK_NAMES, host)
+    settings = dataclasses.replace(server, api_keys=keys, hosts=hosts)
+    listening = open_port(host, port)
+
+    def build() -> FastAPI:
+        with progress_line() as progress:
+            reranker = Reranker.from_settings(model, progress=progress)
+        return create_app(reranker, settings)
+
+    log_to_stderr()
+    run(build, listening, settings)
+
+
+def open_port(host: str, port: int) -> socket.socket:
+    """A socket that is bound and not listened on yet, so that a port that cannot be had is said before anything is loaded.
+
+    Raises:
+        MMR5Error: the address or port cannot be had.
+    """
+    listening: socket.socket | None = None
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError as error:
+        if listening is not None:
+            listening.close()
+        reason = error.strerror or str(error)
+        raise MMR5Error(f"cannot listen on {_shown(host)}:{port} ({reason}): choose another --port or --host") from error
+    return listening
+
+
+def run(build: Callable[[], FastAPI], listening: socket.socket, settings: ServerSettings) -> None:
+    """Serve on a bound socket until a signal comes; the application is built meanwhile.
+
+    Args:
+        build: loads the model and gives the application.
+        listening: from :func:`open_port`.
+        settings: limits and times.
+
+    Raises:
+        Exception: what ``build`` raised.
+    """
+    import uvicorn
+
+    from mmr5.server.startup import LoadingApp
+
+    host, port = listening.getsockname()[:2]
+
+    def ready(app: FastAPI) -> None:
+        reranker = app.state.service.reranker
+        note(f"mmr5 serves {reranker.model} ({reranker.method}) on http://{_shown(host)}:{port}; stop it with Ctrl-C")
+
+    def stop() -> None:
+        server.should_exit = True
+
+    app = LoadingApp(build, on_ready=ready, on_failure=stop)
+    server = uvicorn.Server(uvicorn.Config(app, **uvicorn_options(settings)))  # type: ignore[arg-type]
+    note(f"mmr5 loads its model; http://{_shown(host)}:{port}/ready says when it is done")
+    server.run(sockets=[listening])
+    if app.error is not None:
+        raise app.error
 
 
 def read_keys(file: Path | None, variable: str) -> tuple[str, ...]:
@@ -174,11 +166,14 @@ def check_exposure(host: str, *, keys: bool, insecure: bool) -> None:
         )
 
 
-def uvicorn_options(host: str, port: int, settings: ServerSettings) -> dict[str, object]:
-    """How uvicorn runs the application: no access log of its own, no version in its headers, an end to slow connections."""
+def uvicorn_options(settings: ServerSettings) -> dict[str, object]:
+    """How uvicorn runs the application: no access log of its own, no version in its headers, bounded connections."""
+    from mmr5.server.connections import MAX_HEAD_BYTES, protocol
+
     return {
-        "host": host,
-        "port": port,
+        "http": protocol(settings),
+        "ws": "none",
+        "h11_max_incomplete_event_size": MAX_HEAD_BYTES,
         "access_log": False,
         "server_header": False,
         "log_level": "warning",
@@ -186,18 +181,6 @@ def uvicorn_options(host: str, port: int, settings: ServerSettings) -> dict[str,
         "timeout_keep_alive": 30,
         "timeout_graceful_shutdown": int(settings.grace_s) + 1,
     }
-
-
-def _log_to_stderr() -> None:
-    """One JSON object a line on stderr."""
-    from mmr5.server.limits import JsonLines
-
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
-    for name, level in (("mmr5.server", logging.INFO), ("uvicorn", logging.WARNING)):
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(level)
 
 
 def _shown(host: str) -> str:

@@ -12,28 +12,22 @@ import typer
 
 from mmr5.cli import options
 from mmr5.cli.console import note, progress_line
+from mmr5.cli.flags import flags
+from mmr5.settings import TableSettings
 
 
+@flags
 def table(
     config: Annotated[str, typer.Argument(help="paper-table1, paper-table2, or a TOML file.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", help="Folder for the rows and the table.", show_default=False)],
+    how: TableSettings,
     corpus: Annotated[str | None, typer.Option(help="A corpus folder, opendocs or mmdocir. [default: the table's]")] = None,
     split: Annotated[str | None, typer.Option(help="Split of the corpus. [default: the table's, or all questions]")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Measure this row only; may be given more than once.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first questions.")] = None,
     use: Annotated[
         list[str] | None,
         typer.Option(help="NAME=CHECKPOINT: take a folder or hub name in place of a model's name, or of colqwen, clip, ..."),
     ] = None,
-    anywhere: Annotated[bool, typer.Option("--anywhere", help="Measure rows that ask for a GPU without one, too.")] = False,
-    base_url: options.BaseUrl = None,
-    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens of a list-wise reply.")] = None,
-    page_text: options.PageTextOption = None,
-    ocr: options.OcrOption = options.Ocr.AUTO,
-    seed: options.Seed = 0,
-    batch: Annotated[int, typer.Option(min=1, help="Questions given to a model together.")] = 8,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
@@ -44,9 +38,9 @@ def table(
 
     mmr5 table paper-table1 --corpus opendocs --split dev --only bm25 --only hybrid --out runs/table1
     """
-    from mmr5.data.corpus import load_corpus
+    from mmr5.corpora import load_corpus
     from mmr5.errors import ConfigError
-    from mmr5.evaluation.table_run import How, run_table
+    from mmr5.evaluation.table_run import run_table
     from mmr5.evaluation.tables import load_table
 
     del debug
@@ -57,21 +51,8 @@ def table(
     asked.only(only or ())
     where = corpus or asked.corpus
     part = split if split is not None or corpus is not None else asked.split
-    text = None if page_text is None else page_text.value
-    how = How(
-        seed=seed,
-        limit=limit,
-        ocr=ocr.value,
-        page_text=text,
-        max_new_tokens=max_new_tokens,
-        anywhere=anywhere,
-        base_url=base_url,
-        device=device,
-        dtype=dtype,
-        batch=batch,
-    )
     with progress_line() as progress:
-        loaded = load_corpus(where, ocr=ocr.value, page_text=text, progress=progress).split(part)
+        loaded = load_corpus(where, ocr=how.ocr, page_text=how.page_text, progress=progress).split(part)
         found = run_table(
             asked,
             loaded,

@@ -104,7 +104,7 @@ def _stage(
 
 
 def _check(config: TrainingConfig, stage: Stage, memory: float, *, as_json: bool) -> None:
-    from mmr5.training.preflight import estimate, table
+    from mmr5.training.memory_estimate import estimate, table
 
     found = estimate(config, stage)
     fits = found.fits(memory)

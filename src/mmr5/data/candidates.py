@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from mmr5.data.corpus import Corpus
-from mmr5.data.files import Record, read_jsonl
-from mmr5.data.records import Question
+from mmr5.corpora import Corpus
+from mmr5.corpora.records import Question
 from mmr5.errors import ConfigError, CorpusError
+from mmr5.storage.jsonl import Record, read_jsonl
 from mmr5.types import Page, Progress
 
 TRAINING_SIZES = (3, 10)

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mmr5.answer import fold, parse, parse_verdict
+from mmr5.corpora import Corpus
+from mmr5.corpora.records import Question
 from mmr5.data.consistency import problem_with
 from mmr5.data.conversations import Conversations
-from mmr5.data.corpus import Corpus
-from mmr5.data.records import Question
 from mmr5.data.rows import ListRow, PageRow, Row
 from mmr5.errors import CorpusError
 from mmr5.prompt import label, neutralise

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from mmr5 import prompt
-from mmr5.data.corpus import Corpus
+from mmr5.corpora import Corpus
 from mmr5.data.rows import PageRow, Row
 from mmr5.errors import ConfigError, CorpusError
 from mmr5.excerpts import excerpt
+from mmr5.storage.lru import LRU
 from mmr5.types import ImageSource, Message, Page
 
 KEPT_PAGES = 20_000
@@ -46,8 +46,7 @@ class Conversations:
             raise ConfigError(f"page_tokens is {page_tokens} and kept_pages {kept_pages}: each is at least 1")
         self._corpus = corpus
         self._count, self._page_tokens, self.reserved = count, page_tokens, tuple(reserved)
-        self._kept: OrderedDict[str, list[Page]] = OrderedDict()
-        self._most = kept_pages
+        self._kept: LRU[list[Page]] = LRU(kept_pages)
 
     def pages(self, row: Row) -> list[Page]:
         """The pages of a row's prompt, in order.
@@ -100,13 +99,9 @@ class Conversations:
         Raises:
             CorpusError: the corpus lacks it.
         """
-        pages = self._kept.pop(doc_name, None)
-        if pages is None:
-            pages = self._corpus.document_pages(doc_name)
-        self._kept[doc_name] = pages
-        while len(self._kept) > 1 and sum(map(len, self._kept.values())) > self._most:
-            self._kept.popitem(last=False)
-        return pages
+        return self._kept.get_or_make(
+            doc_name, lambda: self._corpus.document_pages(doc_name), lambda pages: min(len(pages), self._kept.capacity)
+        )
 
     def _images(self, row: Row, pages: Sequence[Page]) -> list[ImageSource] | None:
         if row.view == "text":

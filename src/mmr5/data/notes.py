@@ -12,20 +12,22 @@ list rewritten together, and counts before the single ones.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from mmr5.cache import digest
+from mmr5.corpora import Corpus
 from mmr5.data.annotations import NAME as ANNOTATIONS
 from mmr5.data.annotations import annotation_note
 from mmr5.data.candidates import CandidateList
 from mmr5.data.consistency import problem_with
-from mmr5.data.corpus import Corpus
-from mmr5.data.files import Record, read_jsonl
-from mmr5.data.journal import Journal
 from mmr5.errors import CorpusError
+from mmr5.storage.cache import digest
+from mmr5.storage.journal import Journal
+from mmr5.storage.jsonl import Record, dumps, read_jsonl
 from mmr5.types import Page, Progress
 
 NO_WHY = "the corpus has no reason for a relevant page"
@@ -44,6 +46,24 @@ class Annotated:
     written: Counter[str]
     dropped: Counter[str]
     present: int
+
+
+def open_notes(path: Path) -> Journal[Record]:
+    """A notes file to go on with; its ``values`` are the records by key.
+
+    Raises:
+        OutputError: the file cannot be written, or another process writes it.
+    """
+    return Journal(path, _keyed)
+
+
+def _keyed(line: bytes, where: str) -> tuple[str, Record] | None:
+    del where
+    try:
+        value: Any = json.loads(line)
+    except ValueError:
+        return None
+    return (value["key"], value) if isinstance(value, dict) and isinstance(value.get("key"), str) else None
 
 
 def read_notes(path: Path) -> dict[tuple[str, int], str]:
@@ -69,7 +89,9 @@ def read_notes(path: Path) -> dict[tuple[str, int], str]:
     return single | together
 
 
-def annotate(lists: Iterable[CandidateList], corpus: Corpus, journal: Journal, *, progress: Progress | None = None) -> Annotated:
+def annotate(
+    lists: Iterable[CandidateList], corpus: Corpus, journal: Journal[Record], *, progress: Progress | None = None
+) -> Annotated:
     """Write the annotators' notes on every page of every list into a notes file, by the rule of :mod:`mmr5.data.annotations`.
 
     Args:
@@ -98,7 +120,7 @@ def annotate(lists: Iterable[CandidateList], corpus: Corpus, journal: Journal, *
             near_misses = {} if question is None else question.near_misses
             for page_id in one.candidates:
                 record = _record(one, page_id, pages[page_id], why, near_misses, gists)
-                if record["key"] in journal.records:
+                if record["key"] in journal.values:
                     present += 1
                     continue
                 records.append(record)
@@ -106,7 +128,7 @@ def annotate(lists: Iterable[CandidateList], corpus: Corpus, journal: Journal, *
                     dropped[record["problem"]] += 1
                 else:
                     written[record["origin"]] += 1
-        journal.extend(records)
+        journal.append(map(dumps, records))
     if progress is not None:
         progress("notes of the annotators", len(groups), len(groups))
     return Annotated(written, dropped, present)

@@ -7,31 +7,22 @@ nothing that was written is lost, and nothing that was written is asked for agai
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 
-from mmr5.cache import digest
+from mmr5.corpora import Corpus
 from mmr5.data.candidates import CandidateList
-from mmr5.data.corpus import Corpus
-from mmr5.data.files import Record
-from mmr5.data.interrupts import LOOK_SECONDS, Interrupts, held_interrupts
-from mmr5.data.journal import Journal
 from mmr5.data.notes import by_document
-from mmr5.data.tally import Reporter, Tally
-from mmr5.data.teacher import (
-    Pause,
-    TeacherSettings,
-    Written,
-    failure_kind,
-    refine_notes,
-    teacher_fingerprint,
-    write_note,
-)
-from mmr5.engines.base import Engine
-from mmr5.errors import ContextLengthError, CorpusError, EngineError, MMR5Error, PageError
+from mmr5.data.teacher import TeacherSettings, Written, failure_kind, refine_notes, teacher_fingerprint, write_note
+from mmr5.data.teacher_run import LOOK_SECONDS, Interrupts, Reporter, Tally, held_interrupts
+from mmr5.engines.protocol import Engine
+from mmr5.errors import ContextLengthError, CorpusError, EngineError, PageError
+from mmr5.storage.cache import digest
+from mmr5.storage.journal import Journal
+from mmr5.storage.jsonl import Record, dumps
 from mmr5.types import Page, Progress
 
 FAILURES_IN_A_ROW = 20
@@ -49,15 +40,11 @@ class _Job:
     ask: Callable[[], Written]
 
 
-class _StoppedError(MMR5Error):
-    """The run was interrupted while this worker was waiting for its next try."""
-
-
 def reason(
     lists: Sequence[CandidateList],
     corpus: Corpus,
     engine: Engine,
-    journal: Journal,
+    journal: Journal[Record],
     settings: TeacherSettings,
     *,
     progress: Progress | None = None,
@@ -86,39 +73,14 @@ def reason(
         OutputError: the journal cannot be written.
     """
     tally = Tally(total=sum(len(found.candidates) for found in lists), started=clock())
+    stages = [_note_jobs(lists, corpus, engine, journal, settings, tally)]
     if settings.refine:
         tally.total += len(lists)
-    stop = threading.Event()
-
-    def pause(seconds: float) -> None:
-        if stop.wait(seconds):
-            raise _StoppedError("interrupted")
-
+        stages.append(_list_jobs(lists, engine, journal, settings, tally))
     report = Reporter(progress, tally, clock)
     with held_interrupts() as interrupts, ThreadPoolExecutor(settings.workers, thread_name_prefix="mmr5-teacher") as pool:
-        _run(
-            pool,
-            _note_jobs(lists, corpus, engine, journal, settings, tally, pause),
-            journal,
-            tally,
-            stop,
-            interrupts,
-            report,
-            settings,
-            engine.model,
-        )
-        if settings.refine:
-            _run(
-                pool,
-                _list_jobs(lists, engine, journal, settings, tally, pause),
-                journal,
-                tally,
-                stop,
-                interrupts,
-                report,
-                settings,
-                engine.model,
-            )
+        for jobs in stages:
+            _run(pool, jobs, journal, tally, interrupts, report, settings, engine.model)
     report(force=True)
     return tally
 
@@ -164,10 +126,9 @@ def _note_jobs(
     lists: Sequence[CandidateList],
     corpus: Corpus,
     engine: Engine,
-    journal: Journal,
+    journal: Journal[Record],
     settings: TeacherSettings,
     tally: Tally,
-    pause: Pause,
 ) -> Iterator[_Job]:
     taken: set[str] = set()
     for doc_name, group in by_document(lists).items():
@@ -178,7 +139,7 @@ def _note_jobs(
                     raise CorpusError(f"{found.qid}: {doc_name} has {len(pages)} pages, and the list names page id {page_id}")
                 page, relevant = pages[page_id], page_id in found.relevant
                 key = note_key(engine, settings, found, page_id, page, relevant=relevant)
-                if key in journal.records or key in taken:
+                if key in journal.values or key in taken:
                     tally.present += 1
                     continue
                 taken.add(key)
@@ -191,22 +152,16 @@ def _note_jobs(
                     "relevant": relevant,
                     "origin": "teacher",
                 }
-                yield _Job(key, record, _ask_note(engine, found.question, page, relevant, settings, pause))
-
-
-def _ask_note(
-    engine: Engine, question: str, page: Page, relevant: bool, settings: TeacherSettings, pause: Pause
-) -> Callable[[], Written]:
-    return lambda: write_note(engine, question, page, relevant=relevant, settings=settings, pause=pause)
+                yield _Job(key, record, partial(write_note, engine, found.question, page, relevant=relevant, settings=settings))
 
 
 def _list_jobs(
-    lists: Sequence[CandidateList], engine: Engine, journal: Journal, settings: TeacherSettings, tally: Tally, pause: Pause
+    lists: Sequence[CandidateList], engine: Engine, journal: Journal[Record], settings: TeacherSettings, tally: Tally
 ) -> Iterator[_Job]:
     """Lists whose relevant pages all have notes; a page without a note is left off, and a list without enough settles itself."""
     written: Mapping[tuple[str, int], str] = {
         (record["qid"], record["page_id"]): record["note"]
-        for record in journal.records.values()
+        for record in journal.values.values()
         if record["kind"] == "note" and record["note"] is not None
     }
     taken: set[str] = set()
@@ -217,27 +172,20 @@ def _list_jobs(
             continue
         notes = [written[found.qid, page_id] for page_id in page_ids]
         key = list_key(engine, settings, found, page_ids, notes)
-        if key in journal.records or key in taken:
+        if key in journal.values or key in taken:
             tally.present += 1
             continue
         taken.add(key)
         relevant = [i for i, page_id in enumerate(page_ids) if page_id in found.relevant]
         record = {"key": key, "kind": "list", "qid": found.qid, "doc_name": found.doc_name, "candidates": page_ids}
-        yield _Job(key, record, _ask_list(engine, found.question, notes, relevant, settings, pause))
-
-
-def _ask_list(
-    engine: Engine, question: str, notes: Sequence[str], relevant: Sequence[int], settings: TeacherSettings, pause: Pause
-) -> Callable[[], Written]:
-    return lambda: refine_notes(engine, question, notes, relevant, settings=settings, pause=pause)
+        yield _Job(key, record, partial(refine_notes, engine, found.question, notes, relevant, settings=settings))
 
 
 def _run(
     pool: ThreadPoolExecutor,
     jobs: Iterator[_Job],
-    journal: Journal,
+    journal: Journal[Record],
     tally: Tally,
-    stop: threading.Event,
     interrupts: Interrupts,
     report: Reporter,
     settings: TeacherSettings,
@@ -257,19 +205,18 @@ def _run(
             _settle(running, tally, report)
             interrupts.check()
     except BaseException as error:
-        stop.set()
         if isinstance(error, KeyboardInterrupt):
             report.say(f"interrupted: what is under way is let finish and kept (at most {settings.workers} requests)")
         pool.shutdown(wait=True, cancel_futures=True)
         raise
 
 
-def _work(job: _Job, journal: Journal, teacher: str) -> Written:
+def _work(job: _Job, journal: Journal[Record], teacher: str) -> Written:
     """In a worker: ask, and put what came of it on disk."""
     written = job.ask()
     notes = None if written.notes is None else list(written.notes)
     outcome = {"note": None if notes is None else notes[0]} if job.record["kind"] == "note" else {"notes": notes}
-    journal.append(
+    record = (
         job.record
         | outcome
         | {
@@ -280,6 +227,7 @@ def _work(job: _Job, journal: Journal, teacher: str) -> Written:
             "completion_tokens": written.usage.completion_tokens,
         }
     )
+    journal.append([dumps(record)])
     return written
 
 

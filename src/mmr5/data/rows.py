@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 from mmr5.answer import format_reply
 from mmr5.data.candidates import CandidateList
-from mmr5.data.files import Record, read_jsonl
 from mmr5.errors import ConfigError, CorpusError
 from mmr5.prompt import LISTWISE, VIEWS, label, neutralise
+from mmr5.storage.jsonl import Record, read_jsonl
 from mmr5.types import View
 
 KINDS = ("listwise", "pointwise", "grpo")

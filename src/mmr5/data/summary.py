@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmr5.answer import fold
-from mmr5.data.corpus import Corpus
+from mmr5.corpora import Corpus
 from mmr5.data.rows import ListRow, PageRow, Row
+from mmr5.errors import CorpusError
+from mmr5.types import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,32 @@ def summarise_rows(rows: Sequence[Row]) -> Summary:
     )
 
 
+def mean_pixels(rows: Sequence[Row], corpus: Corpus, *, progress: Progress | None = None) -> list[float]:
+    """The mean size in pixels of each row's pages (paper section 3.3.1 leaves the key open); each page is looked at once.
+
+    Raises:
+        CorpusError: the corpus lacks a document, or a page has no picture.
+        PageError: a picture cannot be decoded.
+    """
+    wanted: dict[str, set[int]] = {}
+    for row in rows:
+        wanted.setdefault(row.doc_name, set()).update(row.page_ids)
+    pixels: dict[tuple[str, int], int] = {}
+    for done, (doc_name, page_ids) in enumerate(wanted.items()):
+        if progress is not None:
+            progress("measuring pages", done, len(wanted))
+        pages = corpus.document_pages(doc_name)
+        for page_id in sorted(page_ids):
+            image = pages[page_id].image
+            if image is None:
+                raise CorpusError(f"{doc_name} page id {page_id} has no picture: rows cannot be balanced over page sizes")
+            width, height = image.load().size
+            pixels[doc_name, page_id] = width * height
+    if progress is not None:
+        progress("measuring pages", len(wanted), len(wanted))
+    return [sum(pixels[row.doc_name, page_id] for page_id in row.page_ids) / len(row.page_ids) for row in rows]
+
+
 def held_out_overlap(rows: Sequence[Row], corpus: Corpus, held_out: Corpus) -> list[str]:
     """Documents of rows that a held-out corpus has too, and questions that it asks too.
 
@@ -114,7 +142,7 @@ def held_out_overlap(rows: Sequence[Row], corpus: Corpus, held_out: Corpus) -> l
         corpus: holds their documents.
         held_out: what must not be trained on, narrowed to its split.
     """
-    from mmr5.data.mmdocir_training import overlapping_documents
+    from mmr5.corpora.mmdocir_training import overlapping_documents
 
     shown = {row.doc_name for row in rows}
     documents = overlapping_documents((d for d in corpus.documents if d.doc_name in shown), held_out.documents)

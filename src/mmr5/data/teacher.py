@@ -1,4 +1,4 @@
-"""The teacher: prompts, retries, and the check of what it writes (paper section 3.2.1).
+"""The teacher: its engine, its prompts, and the check of what it writes (paper section 3.2.1).
 
 For every page of a list a teacher model writes one sentence, guided by the page's label; then, if wanted, it rewrites the
 sentences of a list together. The prompts are the files ``prompts/note.txt`` and ``prompts/refine.txt``.
@@ -6,22 +6,20 @@ sentences of a list together. The prompts are the files ``prompts/note.txt`` and
 
 from __future__ import annotations
 
-import random
 import re
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
 from mmr5.answer import fold, parse
-from mmr5.cache import digest
 from mmr5.data.consistency import problem_with
-from mmr5.engines.base import Engine, Reply, Request, Sampling
+from mmr5.engines.protocol import Engine, Reply, Request, Sampling
 from mmr5.errors import ConfigError, ContextLengthError, EngineError
 from mmr5.excerpts import excerpt
 from mmr5.prompt import neutralise
-from mmr5.types import Message, Page, Usage, View
+from mmr5.storage.cache import digest
+from mmr5.types import Message, Page, Progress, Usage, View
 
 _SECTION = re.compile(r"^## (.+)$", re.MULTILINE)
 _LABEL = re.compile(r"^\s*(?:Image|Page)\s+\d+\s*[:.–-]\s*", re.IGNORECASE)
@@ -39,12 +37,9 @@ class TeacherSettings:
         note_tokens: most tokens of a note.
         refine: rewrite the notes of each list together.
         workers: requests at the same time.
-        tries: how often a request is sent when the backend fails and another try may help.
         asks: how often a note is asked for when what came back contradicts its label or is no sentence.
-        backoff: seconds before the second try; doubled with each further one, with jitter.
-        max_backoff: most seconds between two tries.
         temperature: of the first ask; 0 is greedy. Asking again adds 0.3 each time.
-        seed: of sampling and jitter.
+        seed: of sampling.
     """
 
     view: View = "image"
@@ -52,20 +47,16 @@ class TeacherSettings:
     note_tokens: int = 160
     refine: bool = False
     workers: int = 8
-    tries: int = 6
     asks: int = 3
-    backoff: float = 1.0
-    max_backoff: float = 60.0
     temperature: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("page_tokens", "note_tokens", "workers", "tries", "asks"):
+        for name in ("page_tokens", "note_tokens", "workers", "asks"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}: it is at least 1")
-        for name in ("backoff", "max_backoff", "temperature"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}: it is at least 0")
+        if self.temperature < 0:
+            raise ConfigError(f"temperature is {self.temperature}: it is at least 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +76,6 @@ class Written:
     usage: Usage
 
 
-Pause = Callable[[float], None]
-
-
 @cache
 def prompt_file(name: str) -> dict[str, str]:
     """The sections of a prompt file, by heading."""
@@ -99,6 +87,42 @@ def prompt_file(name: str) -> dict[str, str]:
 def teacher_fingerprint(name: str) -> str:
     """Sixteen hex digits that change when the words of a prompt file change."""
     return digest(*(f"{heading}\n{body}" for heading, body in prompt_file(name).items()))[:16]
+
+
+def open_teacher(
+    model: str,
+    engine: str,
+    base_url: str | None,
+    tries: int,
+    workers: int,
+    device: str = "auto",
+    dtype: str = "auto",
+    progress: Progress | None = None,
+) -> tuple[Engine, bool]:
+    """The engine of a teacher.
+
+    Args:
+        model: its name on the server, a folder with a checkpoint, or a hub name.
+        engine: ``openai``, ``transformers`` or ``scripted``.
+        base_url: of the server, for ``openai``.
+        tries: how often a request is sent when the server fails and another try may help.
+        workers: requests at the same time.
+        device: for ``transformers``.
+        dtype: for ``transformers``.
+        progress: told of the loading.
+
+    Returns:
+        The engine, and whether it does one thing at a time.
+
+    Raises:
+        ConfigError: an address that is missing, or given to an engine without a server.
+        ModelNotFoundError: there is no such model.
+    """
+    from mmr5.engines.opening import open_engine
+
+    own = {"concurrency": workers, "retries": tries - 1} if engine == "openai" else {}
+    opened, _ = open_engine(model, engine, base_url, device, dtype, None, progress, **own)
+    return opened, engine == "transformers"
 
 
 def note_messages(engine: Engine, question: str, page: Page, *, relevant: bool, settings: TeacherSettings) -> list[Message]:
@@ -131,15 +155,7 @@ def refine_messages(engine: Engine, question: str, notes: Sequence[str], relevan
     return [_system(words["system"]), {"role": "user", "content": [{"type": "text", "text": task}]}]
 
 
-def write_note(
-    engine: Engine,
-    question: str,
-    page: Page,
-    *,
-    relevant: bool,
-    settings: TeacherSettings,
-    pause: Pause = time.sleep,
-) -> Written:
+def write_note(engine: Engine, question: str, page: Page, *, relevant: bool, settings: TeacherSettings) -> Written:
     """Ask for the note on one page until it fits its label, at most ``settings.asks`` times.
 
     Raises:
@@ -153,7 +169,7 @@ def write_note(
         problem = "it was cut off" if reply.finish == "length" else problem_with(note, relevant, question)
         return (note,), problem
 
-    return _ask(engine, messages, read, "note", settings.note_tokens, settings, pause)
+    return _ask(engine, messages, read, "note", settings.note_tokens, settings)
 
 
 def refine_notes(
@@ -163,7 +179,6 @@ def refine_notes(
     relevant: Sequence[int],
     *,
     settings: TeacherSettings,
-    pause: Pause = time.sleep,
 ) -> Written:
     """Ask for the notes of a list, rewritten together, until each of them is there and fits its label.
 
@@ -184,7 +199,7 @@ def refine_notes(
         problem = next((f"Image {i}: {p}" for i, p in enumerate(problems, start=1) if p is not None), None)
         return written, "they were cut off" if reply.finish == "length" else problem
 
-    return _ask(engine, messages, read, "refine", settings.note_tokens * n, settings, pause)
+    return _ask(engine, messages, read, "refine", settings.note_tokens * n, settings)
 
 
 def clean_note(text: str) -> str:
@@ -194,29 +209,6 @@ def clean_note(text: str) -> str:
     if len(note) > 1 and note[0] in "\"“'" and note[-1] in "\"”'":
         note = note[1:-1]
     return note.strip()
-
-
-def backoff_seconds(attempt: int, settings: TeacherSettings, draw: random.Random) -> float:
-    """How long to wait after the failed attempt number ``attempt`` (from 0): doubling, capped, between half and all of it."""
-    return min(settings.max_backoff, settings.backoff * 2.0**attempt) * draw.uniform(0.5, 1.0)
-
-
-def generate(engine: Engine, request: Request, sampling: Sampling, settings: TeacherSettings, pause: Pause) -> Reply:
-    """One reply, tried again with back-off while the backend says that another try may help.
-
-    Raises:
-        EngineError: the last try failed, or one failed for good.
-        ContextLengthError: the prompt does not fit.
-    """
-    draw = random.Random(f"{settings.seed}:{id(request)}")  # noqa: S311
-    for attempt in range(settings.tries):
-        try:
-            return engine.generate([request], sampling)[0]
-        except EngineError as error:
-            if not error.retryable or attempt + 1 == settings.tries:
-                raise
-        pause(backoff_seconds(attempt, settings, draw))
-    raise EngineError("no try was made")
 
 
 def failure_kind(error: Exception) -> str:
@@ -235,14 +227,13 @@ def _ask(
     name: str,
     max_tokens: int,
     settings: TeacherSettings,
-    pause: Pause,
 ) -> Written:
     usage = Usage()
     chat = list(messages)
     problem: str | None = None
     for ask in range(settings.asks):
         sampling = Sampling(max_tokens, settings.temperature + 0.3 * ask, seed=settings.seed + ask)
-        reply = generate(engine, Request(chat), sampling, settings, pause)
+        reply = engine.generate([Request(chat)], sampling)[0]
         usage += reply.usage
         notes, problem = read(reply)
         if problem is None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from mmr5.engines.base import Capabilities, Document
 from mmr5.engines.encoders import load_encoder
 from mmr5.engines.loading import import_torch, load_model, pick_device, pick_dtype
+from mmr5.engines.protocol import Capabilities, Document
 from mmr5.errors import CapabilityError, EngineError, MMR5Error, ModelNotFoundError
 from mmr5.pages.images import DEFAULT_MAX_PIXELS
 from mmr5.prompt import neutralise

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmr5.cache import digest
 from mmr5.engines.loading import (
     import_torch,
     import_transformers,
@@ -30,6 +29,7 @@ from mmr5.engines.loading import (
 )
 from mmr5.errors import missing_extra
 from mmr5.prompt import neutralise
+from mmr5.storage.cache import digest
 
 if TYPE_CHECKING:
     import numpy as np

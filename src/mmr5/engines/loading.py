@@ -8,7 +8,6 @@ import io
 import json
 import os
 import pickle
-import tempfile
 import time
 import warnings
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmr5.errors import ConfigError, MMR5Error, ModelNotFoundError, missing_extra
+from mmr5.storage.atomic import staged_folder
 
 if TYPE_CHECKING:
     import torch
@@ -221,8 +221,7 @@ def dequantise(gguf: str, target: str, *, lock: AbstractContextManager[object]) 
     with lock:
         if (folder / "config.json").is_file():
             return
-        with tempfile.TemporaryDirectory(prefix=".preparing-", dir=folder.parent) as made:
-            staging = Path(made) / "model"
+        with staged_folder(folder) as staging:
             with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that no setting of transformers turns off
                 model = transformers.AutoModelForCausalLM.from_pretrained(
                     source.parent,
@@ -232,7 +231,6 @@ def dequantise(gguf: str, target: str, *, lock: AbstractContextManager[object]) 
                 )
             model.save_pretrained(staging)
             transformers.AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(staging)
-            staging.replace(folder)
 
 
 def merge_adapter(model: Any, adapter: str) -> Any:

@@ -18,9 +18,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from mmr5.answer import VERDICTS, format_reply, format_verdict
-from mmr5.engines.base import Capabilities, ChoiceScores, OnText, Reply, Request, Sampling, TextScore, check_requests
+from mmr5.engines.protocol import Capabilities, ChoiceScores, OnText, Reply, Request, Sampling, TextScore, check_requests
 from mmr5.errors import EngineError
-from mmr5.excerpts import best_passage, terms
+from mmr5.excerpts import best_passage
+from mmr5.languages import ENGLISH, forms, language, terms
 from mmr5.types import Usage
 
 Script = Callable[[Request], str] | Sequence[str]
@@ -132,8 +133,9 @@ def _size(request: Request) -> int:
 
 
 def _shared(text: str, within: str) -> float:
-    wanted = set(terms(text))
-    return len(wanted & set(terms(within))) / len(wanted) if wanted else 0.0
+    spoken = language(within) or ENGLISH
+    wanted, here = set(forms(text, [spoken])), set(terms(within, spoken))
+    return sum(bool(form & here) for form in wanted) / len(wanted) if wanted else 0.0
 
 
 def _overlap(request: Request) -> float:

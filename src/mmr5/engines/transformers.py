@@ -1,9 +1,10 @@
 """A model in this process, through Hugging Face transformers: text and vision-language checkpoints, CPU, CUDA or MPS.
 
-Requests are sorted by length, left-padded, and run in batches bounded by tokens and pixels (:mod:`mmr5.engines.batching`); a
-batch that does not fit in memory is halved and nothing is lost. Pages seen before, and openings of prompts read before, come from
-caches where the model allows it (:mod:`mmr5.engines.reading`). Greedy by default; the checkpoint's own generation config
-(sampling, repetition penalty) never leaks in, its end-of-text ids excepted.
+Requests are sorted by length, left-padded, and run in batches bounded by tokens and pixels
+(:mod:`mmr5.engines.runtime.token_batches`); a batch that does not fit in memory is halved and nothing is lost. Pages seen
+before, and openings of prompts read before, come from caches where the model allows it
+(:mod:`mmr5.engines.runtime.model_runner`). Greedy by default; the checkpoint's own generation config (sampling, repetition
+penalty) never leaks in, its end-of-text ids excepted.
 """
 
 from __future__ import annotations
@@ -13,22 +14,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mmr5.cache import Cache, digest
-from mmr5.engines import decoding
-from mmr5.engines.base import Capabilities, ChoiceScores, OnText, Reply, Request, Sampling, TextScore, check_requests
-from mmr5.engines.batching import Budget, batches, budget, free_memory, halving, token_bytes
-from mmr5.engines.choices import token_paths
-from mmr5.engines.constraint import Guard, Spelling
+from mmr5.engines.chat_template import LocalPrompts, check_context, check_pixels, pictures, pictures_for
 from mmr5.engines.encoders import checkpoint_identity
-from mmr5.engines.lean import Decoder, supported
 from mmr5.engines.loading import import_torch, import_transformers, load_model, pick_device, pick_dtype
-from mmr5.engines.pruning import kept_count
-from mmr5.engines.reading import CachedReader, PlainReader, Prompt, Reader
-from mmr5.engines.rendering import LocalPrompts, check_context, check_pixels, pictures, pictures_for
-from mmr5.engines.vision import PageFeatures, Tower
-from mmr5.engines.writing import Detokenizer, Streamer
+from mmr5.engines.protocol import Capabilities, ChoiceScores, OnText, Reply, Request, Sampling, TextScore, check_requests
+from mmr5.engines.runtime import generation
+from mmr5.engines.runtime.choices import token_paths
+from mmr5.engines.runtime.constraint import AnswerTokens, Guard
+from mmr5.engines.runtime.decoder import Decoder, supported
+from mmr5.engines.runtime.detokenize import Detokenizer, Streamer
+from mmr5.engines.runtime.model_runner import CachedRunner, ModelRunner, PlainRunner, Prompt
+from mmr5.engines.runtime.pruning import kept_count
+from mmr5.engines.runtime.token_batches import Budget, batches, budget, free_memory, halving, token_bytes
+from mmr5.engines.runtime.vision import PageFeatures, Tower
 from mmr5.errors import ConfigError, EngineError
 from mmr5.pages.images import DEFAULT_MAX_PIXELS
+from mmr5.storage.cache import Cache, digest
 
 if TYPE_CHECKING:
     import torch
@@ -93,12 +94,12 @@ class TransformersEngine:
             constrain=True,
         )
         self.reserved = prompts.reserved
-        self._spelling: Spelling | None = None
+        self._spelling: AnswerTokens | None = None
         self._token_bytes = token_bytes(model)
         free = free_memory(self.device)
         if keep_bytes is None:
             keep_bytes = KEPT_BYTES if free is None else min(KEPT_BYTES, int(free * KEPT_SHARE))
-        self._reader: Reader = PlainReader(model, processor, pad=self._pad, max_pixels=max_pixels)
+        self._reader: ModelRunner = PlainRunner(model, processor, pad=self._pad, max_pixels=max_pixels)
         if caches and supported(model) and (not self.capabilities.images or _seen_page_by_page(model, processor)):
             self._reader = self._cached_reader(keep_bytes, identity, store)
             self.capabilities = replace(self.capabilities, keep=self.capabilities.images)
@@ -146,14 +147,14 @@ class TransformersEngine:
             identity=identity, store=store, caches=caches,
         )  # fmt: skip
 
-    def _cached_reader(self, keep_bytes: int, identity: str | None, store: Cache | None) -> CachedReader:
+    def _cached_reader(self, keep_bytes: int, identity: str | None, store: Cache | None) -> CachedRunner:
         pages = None
         if self.capabilities.images:
             tower = Tower(self._model, self._processor.image_processor, self.max_pixels)
             pages = PageFeatures(
                 tower, max_bytes=keep_bytes, identity=digest(identity or "", tower.settings), store=store if identity else None
             )
-        return CachedReader(
+        return CachedRunner(
             Decoder(self._model),
             self._tokenizer,
             image_token=self._model.config.image_token_id if pages is not None else None,
@@ -176,7 +177,7 @@ class TransformersEngine:
             ]
             draws = [random.Random(f"{sampling.seed}/{i}") for i in places]  # noqa: S311 - sampling, not a secret
             guards = [self._guard(requests[i]) for i in places] if any(requests[i].answer_ids for i in places) else None
-            return decoding.generate(self._reader, prompts, detokenizers, sampling, draws, guards)
+            return generation.generate(self._reader, prompts, detokenizers, sampling, draws, guards)
 
         return self._in_batches(requests, [()] * len(requests), sampling.max_new_tokens, run)
 
@@ -192,7 +193,7 @@ class TransformersEngine:
         def run(prompts: Sequence[Prompt], places: Sequence[int]) -> list[ChoiceScores]:
             measured = [self._measured(p.request) for p in prompts]
             spans, words = [span for span, _ in measured], [ids for _, ids in measured]
-            return decoding.score_choices(self._reader, prompts, [paths[i] for i in places], spans, words)
+            return generation.score_choices(self._reader, prompts, [paths[i] for i in places], spans, words)
 
         return self._in_batches(requests, [()] * len(requests), longest, run)
 
@@ -200,7 +201,7 @@ class TransformersEngine:
         """Mean log-probability of each text as what the assistant says next."""
         ids = self._prompts.encode_scored(texts)
         longest = max((len(t) for t in ids), default=0)
-        return self._in_batches(requests, ids, longest, lambda prompts, _: decoding.score_text(self._reader, prompts))
+        return self._in_batches(requests, ids, longest, lambda prompts, _: generation.score_text(self._reader, prompts))
 
     # --- prompts --------------------------------------------------------------------------------------------------
 
@@ -213,7 +214,7 @@ class TransformersEngine:
         if not request.answer_ids:
             return None
         if self._spelling is None:
-            self._spelling = Spelling(self._tokenizer)
+            self._spelling = AnswerTokens(self._tokenizer)
         return Guard(self._spelling, request.answer_ids, request.prefill)
 
     # --- batches --------------------------------------------------------------------------------------------------
@@ -256,7 +257,7 @@ class TransformersEngine:
 
     def _free(self) -> None:
         """Give memory back after a batch that did not fit."""
-        if isinstance(self._reader, CachedReader):
+        if isinstance(self._reader, CachedRunner):
             self._reader.prefixes.clear()
         if self.device.type == "cuda":
             import_torch().cuda.empty_cache()
@@ -270,7 +271,7 @@ class TransformersEngine:
         unit = getattr(processor, "patch_size", 14) * getattr(processor, "merge_size", 2)
         return n * kept_count(request.keep, max(1, self.max_pixels // (unit * unit)))
 
-    def _measured(self, request: Request) -> tuple[decoding.Span, list[int]]:
+    def _measured(self, request: Request) -> tuple[generation.Span, list[int]]:
         """Where a request's measured words stand, and their tokens."""
         if not (places := self._prompts.measured(request)):
             return (0, 0, 0), []

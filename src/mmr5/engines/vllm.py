@@ -1,8 +1,8 @@
 """vLLM in this process: continuous batching on a GPU, without a server between.
 
-A thin layer over ``vllm.LLM.generate``: prompts are rendered here (:mod:`mmr5.engines.rendering`) and go in as token ids with the
-pictures, so that the model reads what the engine ``transformers`` would give it; what vLLM read is compared with that. Written
-against the signatures of vLLM 0.32 and 0.33, which ``tests/engines/vllm_signatures.json`` pins.
+A thin layer over ``vllm.LLM.generate``: prompts are rendered here (:mod:`mmr5.engines.chat_template`) and go in as token ids
+with the pictures, so that the model reads what the engine ``transformers`` would give it; what vLLM read is compared with that.
+Written against the signatures of vLLM 0.32 and 0.33, which ``tests/engines/vllm_signatures.json`` pins.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mmr5.engines.base import Capabilities, ChoiceScores, OnText, Reply, Request, Sampling, TextScore, check_requests
-from mmr5.engines.choices import crossings, path_logprobs, token_paths
-from mmr5.engines.rendering import LocalPrompts, check_context, check_pixels, pictures_for
+from mmr5.engines.chat_template import LocalPrompts, check_context, check_pixels, pictures_for
+from mmr5.engines.protocol import Capabilities, ChoiceScores, OnText, Reply, Request, Sampling, TextScore, check_requests
+from mmr5.engines.runtime.choices import crossings, path_logprobs, token_paths
 from mmr5.errors import ConfigError, EngineError, missing_extra
 from mmr5.pages.images import DEFAULT_MAX_PIXELS
 from mmr5.types import Usage

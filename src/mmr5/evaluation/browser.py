@@ -9,11 +9,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from mmr5.cache import Cache, digest
 from mmr5.evaluation.runs import RunLine
 from mmr5.evaluation.statistics import question_scores
+from mmr5.render.labels import ISSUES
 from mmr5.render.thumbnails import QUALITY, page_uri
-from mmr5.render.words import ISSUES
+from mmr5.storage.cache import Cache, digest
 from mmr5.types import Page, Progress
 
 Pages = Callable[[str], Sequence[Page]]

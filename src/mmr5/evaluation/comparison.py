@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmr5.cache import Cache
-from mmr5.data.corpus import load_corpus
+from mmr5.corpora import load_corpus
 from mmr5.errors import ConfigError
 from mmr5.evaluation.browser import BUDGET, Pages, Shown, browser_data, place_of_first, ranked_order, shown
+from mmr5.evaluation.granularity import units_of
 from mmr5.evaluation.plots import bars, dumbbells, forest, grid
 from mmr5.evaluation.provenance import read_provenance
 from mmr5.evaluation.report import BREAKDOWNS, row
 from mmr5.evaluation.runs import RunLine, read_run
 from mmr5.evaluation.statistics import KINDS, RESAMPLES, averages, breakdown, gold_position, intervals, question_scores
-from mmr5.evaluation.units import units_of
 from mmr5.render.html import environment
+from mmr5.storage.cache import Cache
 from mmr5.types import Page, Progress
 
 _NAMED = 10

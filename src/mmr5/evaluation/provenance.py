@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import platform
-import subprocess
-import sys
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from mmr5 import __version__
-from mmr5.data.corpus import Corpus
-from mmr5.errors import ConfigError, OutputError
+from mmr5.corpora import Corpus
+from mmr5.errors import ConfigError
 from mmr5.evaluation.runs import RUN
+from mmr5.provenance import FILE, device_name, environment, file_digest
 from mmr5.reranker import Reranker
+from mmr5.storage.jsonl import write_json
 
-FILE = "provenance.json"
 _LIBRARIES = ("torch", "transformers", "sentence-transformers", "bm25s", "numpy", "pypdfium2", "rapidocr", "peft", "httpx")
 _BINDING = ("config", "inputs", "prompt_fingerprint")
 """The parts that must be equal for a run to be gone on with; versions and hardware may change."""
@@ -38,23 +33,15 @@ def provenance(
         reranker: the model, or None for a baseline.
     """
     found = {
-        "mmr5": __version__,
-        "commit": commit(),
+        **environment(_LIBRARIES, "" if reranker is None else device_of(reranker)),
         "command": command,
         "config": dict(config),
         "inputs": {
             "corpus_sha256": corpus_digest(corpus),
-            "run_sha256": None if run_file is None else hashlib.sha256(run_file.read_bytes()).hexdigest(),
+            "run_sha256": None if run_file is None else file_digest(run_file),
         },
         "domains": None if corpus.domains is None else list(corpus.domains),
         "prompt_fingerprint": None if reranker is None else reranker.fingerprint,
-        "libraries": {name: held for name in _LIBRARIES if (held := _version(name)) is not None},
-        "hardware": {
-            "machine": platform.machine(),
-            "cores": os.cpu_count(),
-            "device": "" if reranker is None else device_of(reranker),
-            "python": platform.python_version(),
-        },
     }
     plain: dict[str, Any] = json.loads(json.dumps(found))
     return plain
@@ -85,7 +72,7 @@ def claim(out: Path, facts: Mapping[str, Any], *, resume: bool) -> dict[str, Any
     file = out / FILE
     run = out / RUN
     if not run.exists() or not run.stat().st_size:
-        write_text(file, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+        write_json(file, facts)
         return dict(facts)
     if not resume:
         raise ConfigError(f"{out} holds a run already: add --resume to go on with it, or name another folder")
@@ -112,33 +99,6 @@ def read_provenance(folder: Path) -> dict[str, Any]:
     return found
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file atomically.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staging = path.with_name(f".{path.name}.tmp")
-        staging.write_text(text, encoding="utf-8")
-        staging.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {str(path)!r}: {error.strerror or error}. Name a folder that you may write to."
-        ) from error
-
-
-def commit() -> str | None:
-    """The commit of the checkout that this code runs from (with ``+changes`` where it differs from it), or None outside one."""
-    here = Path(__file__).resolve()
-    if _git(here, "ls-files", "--error-unmatch", here.name) is None:
-        return None
-    head = _git(here, "rev-parse", "HEAD")
-    package = str(here.parents[1])
-    return None if head is None else head + ("+changes" if _git(here, "status", "--porcelain", "--", package) else "")
-
-
 def _differences(part: str, before: Any, now: Any) -> list[str]:
     if isinstance(before, dict) and isinstance(now, dict):
         return sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
@@ -148,26 +108,4 @@ def _differences(part: str, before: Any, now: Any) -> list[str]:
 def device_of(reranker: Reranker) -> str:
     """The device that the model runs on, with a GPU's name."""
     device = getattr(reranker.engine, "device", None)
-    if device is None:
-        return reranker.engine.name
-    torch = sys.modules.get("torch")
-    if torch is not None and getattr(device, "type", "") == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
-    return str(device)
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-def _git(here: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(here.parent), *arguments], capture_output=True, text=True, timeout=10, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return reranker.engine.name if device is None else device_name(device)

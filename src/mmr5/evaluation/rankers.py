@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 
 from mmr5.errors import ConfigError
-from mmr5.reranker import Reranker
+from mmr5.pipeline import Searcher
 from mmr5.types import Candidates, Ranking
 
 BASELINES = ("none", "oracle", "random")
@@ -17,17 +17,17 @@ Task = tuple[str, Candidates, Mapping[int, float]]
 Rank = Callable[[Sequence[Task]], list[Ranking]]
 
 
-def ranker(model: str, reranker: Reranker | None, seed: int) -> Rank:
+def ranker(model: str, searcher: Searcher | None, seed: int) -> Rank:
     """What ranks for a setup.
 
     Raises:
-        ConfigError: the model is no baseline, and no reranker is given.
+        ConfigError: the model is no baseline, and no searcher is given.
     """
     if model in BASELINES:
         return lambda tasks: [Ranking(_baseline(model, seed, *task)) for task in tasks]
-    if reranker is None:
+    if searcher is None:
         raise ConfigError(f"model {model!r} is no baseline ({', '.join(BASELINES)}): open a Reranker for it")
-    return lambda tasks: reranker.rank_many([candidates for _, candidates, _ in tasks])
+    return lambda tasks: searcher.rank([candidates for _, candidates, _ in tasks])
 
 
 def _baseline(model: str, seed: int, qid: str, candidates: Candidates, gains: Mapping[int, float]) -> tuple[int, ...]:

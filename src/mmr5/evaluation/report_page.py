@@ -8,14 +8,14 @@ from typing import Any
 
 from markupsafe import Markup
 
-from mmr5.cache import Cache
 from mmr5.evaluation.browser import BUDGET, Pages, Shown, browser_data, first_stage_order, place_of_first, ranked_order, shown
 from mmr5.evaluation.plots import bars, dumbbells, forest, grid
 from mmr5.evaluation.report import BREAKDOWNS, FEW_DOCUMENTS, few_documents, short_commit
 from mmr5.evaluation.runs import RunLine
 from mmr5.evaluation.statistics import KINDS
 from mmr5.render.html import environment
-from mmr5.render.words import ISSUES, PARTS
+from mmr5.render.labels import ISSUES, PARTS
+from mmr5.storage.cache import Cache
 from mmr5.types import Progress
 
 _MOST_PLACES = 10

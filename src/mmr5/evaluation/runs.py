@@ -5,17 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote, unquote
 
-from filelock import FileLock, Timeout
-
-from mmr5.errors import CorpusError, OutputError
+from mmr5.errors import CorpusError
+from mmr5.storage.journal import Journal
 
 RUN = "run.jsonl"
 
@@ -65,115 +63,32 @@ class RunLine:
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
 
 
-class Keeper:
-    """Appends lines of ``run.jsonl`` that survive a kill at any moment; a question is kept once. It is a context manager.
-
-    Args:
-        path: the file; what it holds is kept, and half a line at its end is dropped. A lock beside it keeps a second writer out
-            until this one closes or dies.
-
-    Attributes:
-        done: qids that are in the file.
+def open_run(path: Path) -> Journal[RunLine]:
+    """A ``run.jsonl`` to go on with; its ``values`` are all lines by question, those that are appended among them.
 
     Raises:
         CorpusError: a line of the file is broken.
         OutputError: the file cannot be written, or another process writes it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.done: set[str] = set()
-        self._path = path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
-            self._lock.acquire()
-        except Timeout as error:
-            raise OutputError(f"another process writes {str(path)!r}: let it end, or name another folder") from error
-        except OSError as error:
-            raise self._failed(error) from error
-        try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-            os.ftruncate(self._file, self._read())
-        except OSError as error:
-            self._lock.release()
-            raise self._failed(error) from error
-        except BaseException:
-            os.close(self._file)
-            self._lock.release()
-            raise
+    def read(text: bytes, where: str) -> tuple[str, RunLine]:
+        line = parse_line(text, where)
+        return line.qid, line
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def keep(self, lines: Mapping[str, str]) -> int:
-        """Append the lines of questions that are not there yet, with one write and one sync; their number.
-
-        Raises:
-            OutputError: the disk is full or cannot be written.
-        """
-        fresh = {qid: line for qid, line in lines.items() if qid not in self.done}
-        data = "".join(line + "\n" for line in fresh.values()).encode()
-        if not data:
-            return 0
-        try:
-            if os.write(self._file, data) != len(data):
-                raise OSError("only a part was written: the disk is full")
-            os.fsync(self._file)
-        except OSError as error:
-            raise self._failed(error) from error
-        self.done.update(fresh)
-        return len(fresh)
-
-    def close(self) -> None:
-        """Let go of the file."""
-        os.close(self._file)
-        self._lock.release()
-
-    def _read(self) -> int:
-        """Note the questions that are in the file; the number of bytes up to the end of its last whole line."""
-        whole = 0
-        with self._path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.endswith(b"\n"):
-                    break
-                self._note(parse_line(line.decode("utf-8"), f"{self._path}:{number}"))
-                whole += len(line)
-        return whole
-
-    def _failed(self, error: OSError) -> OutputError:
-        return OutputError(f"cannot write {str(self._path)!r}: {error.strerror or error}. Name a folder that you may write to.")
-
-    def _note(self, line: RunLine) -> None:
-        """Know a line that is in the file."""
-        self.done.add(line.qid)
+    return Journal(path, read)
 
 
-class RunWriter(Keeper):
-    """A keeper that holds the lines in memory as well: those that were there, and those that are written.
+def open_qids(path: Path) -> Journal[None]:
+    """A ``run.jsonl`` to go on with, of which only the questions are held in memory.
 
-    Attributes:
-        lines: all lines of the file, in its order.
+    Raises:
+        CorpusError: a line of the file is broken.
+        OutputError: the file cannot be written, or another process writes it.
     """
-
-    def __init__(self, path: Path) -> None:
-        self.lines: list[RunLine] = []
-        super().__init__(path)
-
-    def write(self, lines: Iterable[RunLine]) -> None:
-        """Append lines and sync them to the disk; a question that is there already is passed over."""
-        fresh = [line for line in lines if line.qid not in self.done]
-        self.keep({line.qid: line.to_json() for line in fresh})
-        self.lines += fresh
-
-    def _note(self, line: RunLine) -> None:
-        super()._note(line)
-        self.lines.append(line)
+    return Journal(path, lambda text, where: (parse_line(text, where).qid, None))
 
 
-def parse_line(text: str, where: str) -> RunLine:
+def parse_line(text: str | bytes, where: str) -> RunLine:
     """Read one line of ``run.jsonl``.
 
     Raises:

@@ -8,19 +8,18 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from mmr5.cache import Cache
-from mmr5.data.corpus import Corpus
+from mmr5.corpora import Corpus
 from mmr5.engines.encoders import checkpoint_identity
 from mmr5.errors import CapabilityError, ConfigError, EngineError, MissingExtraError, ModelNotFoundError
-from mmr5.evaluation.benchmark import BATCH, Setup, evaluate
-from mmr5.evaluation.provenance import corpus_digest, write_text
+from mmr5.evaluation.benchmark import binding, evaluate
+from mmr5.evaluation.provenance import corpus_digest
 from mmr5.evaluation.rankers import BASELINES
 from mmr5.evaluation.runs import RUN, FirstStage, read_run
 from mmr5.evaluation.table_report import table_markdown
@@ -29,6 +28,10 @@ from mmr5.models.resolve import NAMED as EMBEDDED
 from mmr5.reranker import Reranker
 from mmr5.retrieval import release_models
 from mmr5.retrieval.names import BASIC, find_encoding
+from mmr5.settings import EvaluationSettings, TableSettings
+from mmr5.storage.atomic import write_text
+from mmr5.storage.cache import Cache
+from mmr5.storage.jsonl import write_json
 from mmr5.types import Progress
 
 MARK = "row.json"
@@ -39,33 +42,8 @@ CANNOT = (ModelNotFoundError, MissingExtraError, CapabilityError, EngineError)
 """What keeps one row from being measured; everything else stops the table."""
 
 
-@dataclass(frozen=True, slots=True)
-class How:
-    """How the rows of a table are measured.
-
-    Attributes:
-        seed: as in :class:`Setup`.
-        limit: only the first questions, or None.
-        ocr: as in :class:`Setup`.
-        page_text: as in :class:`Setup`.
-        max_new_tokens: most tokens of a list-wise reply; None takes the method's own.
-        anywhere: rows that ask for a GPU run on what there is.
-        base_url: an OpenAI-compatible server for the list-wise rows, or None.
-        device: of the rerankers.
-        dtype: of the rerankers.
-        batch: questions that a model is given together.
-    """
-
-    seed: int = 0
-    limit: int | None = None
-    ocr: str = "auto"
-    page_text: str | None = None
-    max_new_tokens: int | None = None
-    anywhere: bool = False
-    base_url: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    batch: int = BATCH
+SHARED = ("limit", "ocr", "page_text", "base_url", "device", "dtype", "given")
+"""Settings of a table that every row is measured with."""
 
 
 def run_table(
@@ -74,7 +52,7 @@ def run_table(
     out: Path,
     *,
     only: Sequence[str] = (),
-    how: How | None = None,
+    how: TableSettings | None = None,
     split: str | None = None,
     name: str | None = None,
     cache: Cache | None = None,
@@ -106,7 +84,7 @@ def run_table(
         CorpusError: a document is missing.
         OutputError: the folder cannot be written.
     """
-    work = _Work(table, corpus, out, how or How(), split, name or table.corpus, cache, progress)
+    work = _Work(table, corpus, out, how or TableSettings(), split, name or table.corpus, cache, progress)
     asked = {row.slug for row in table.only(only)}
     facts = {
         "title": table.title,
@@ -125,7 +103,7 @@ def run_table(
         if row.slug in asked and found[row.slug]["status"] != "done":
             found[row.slug] = work.measure(row)
         result = {**facts, "rows": [found[r.slug] for r in table.rows]}
-        write_text(out / "table.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+        write_json(out / "table.json", result)
         write_text(out / "table.md", table_markdown(result))
     release_models()
     return result
@@ -136,26 +114,19 @@ class _Work:
     table: Table
     corpus: Corpus
     out: Path
-    how: How
+    how: TableSettings
     split: str | None
     name: str
     cache: Cache | None
     progress: Progress | None
 
-    def setup(self, row: Row) -> Setup:
-        return Setup(
-            self.name,
-            split=self.split,
-            retriever=row.retriever,
-            model=row.model,
-            method=row.method,
-            view=row.view,
-            candidates=self.table.candidates,
-            seed=self.how.seed,
-            limit=self.how.limit,
-            ocr=self.how.ocr,
-            page_text=self.how.page_text,
-        )
+    def setup(self, row: Row) -> EvaluationSettings:
+        """What is measured for a row."""
+        own: dict[str, Any] = {name: getattr(row, name) for name in ("retriever", "model", "method", "view", "engine")}
+        if _served(row, self.how):
+            own["engine"] = "openai"
+        shared = {name: getattr(self.how, name) for name in SHARED}
+        return EvaluationSettings(self.name, self.split, candidates=self.table.candidates, **shared, **own)
 
     def before(self, row: Row) -> dict[str, Any]:
         """What is known of a row without measuring anything."""
@@ -194,7 +165,7 @@ class _Work:
                 )
         except CANNOT as error:
             return self.entry(row, "failed", str(error))
-        write_text(folder / MARK, json.dumps(self.mark(row), indent=2) + "\n")
+        write_json(folder / MARK, self.mark(row))
         return self.entry(row, "done", "", scores)
 
     def first_stage(self, row: Row) -> FirstStage | None:
@@ -214,20 +185,10 @@ class _Work:
         if row.model in BASELINES:
             yield None
             return
-        engine = "openai" if _served(row, self.how) else row.engine
-        opened = Reranker.from_pretrained(
-            row.model,
-            engine=engine,
-            base_url=self.how.base_url if engine == "openai" else None,
-            method=row.method,
-            view=row.view,  # type: ignore[arg-type]
-            device=self.how.device,
-            dtype=self.how.dtype,
-            cache=self.cache,
-            progress=self.progress,
-            seed=self.how.seed,
-            max_new_tokens=self.how.max_new_tokens,
-        )
+        setup = self.setup(row)
+        if setup.engine != "openai":
+            setup = replace(setup, base_url=None)
+        opened = Reranker.from_settings(setup, cache=self.cache, progress=self.progress)
         try:
             yield opened
         finally:
@@ -239,9 +200,8 @@ class _Work:
 
     def mark(self, row: Row) -> dict[str, Any]:
         asked: dict[str, Any] = {
-            **asdict(self.setup(row)),
+            **binding(self.setup(row)),
             "engine": row.engine,
-            "max_new_tokens": self.how.max_new_tokens,
             "weights": [weights_identity(name) for name in _checkpoints(row)],
             "corpus_sha256": corpus_digest(self.corpus),
         }
@@ -272,7 +232,7 @@ def first_stage_of(folder: Path) -> FirstStage:
     return FirstStage(folder / RUN, rankings)
 
 
-def why_not(row: Row, how: How) -> str:
+def why_not(row: Row, how: TableSettings) -> str:
     """Why a row cannot be measured on this machine, as far as can be told without loading anything; empty if it may be."""
     if row.unavailable:
         return row.unavailable
@@ -340,7 +300,7 @@ def free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _served(row: Row, how: How) -> bool:
+def _served(row: Row, how: TableSettings) -> bool:
     return how.base_url is not None and row.engine == "transformers" and row.method in ("reason", "direct")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ try:
 except ImportError as error:
     raise missing_extra(error.name or "haystack", "haystack", "rerank in Haystack") from error
 
-from mmr5.integrations.adapter import Adapter, OnResult, notes_of, score_of
-from mmr5.integrations.documents import Draft, below, pdf_page
+from mmr5.documents import Draft, below, pdf_page
+from mmr5.integrations.adapter import Adapter, OnResult, jpeg, with_notes
 from mmr5.pages.files import known_kind
 from mmr5.reranker import Reranker
 from mmr5.types import Page, RerankResult
@@ -117,7 +118,7 @@ class MMR5Ranker:
 
     def _draft(self, place: int, document: Document) -> Draft:
         source = str(document.meta.get(self.file_path_meta_field) or f"documents[{place}]")
-        return Draft(source, place + 1, document.content, lambda: self._picture(document))
+        return Draft(source, place + 1, document.content, partial(self._picture, document))
 
     def _picture(self, document: Document) -> object:
         """The blob that is an image, or the file that the metadata name, or None."""
@@ -142,15 +143,10 @@ class MMR5Ranker:
 
 def to_documents(pages: list[Page]) -> list[Document]:
     """Pages of :func:`mmr5.read_pages` as documents: text, a JPEG in ``blob``, ``file_path`` and ``page_number``."""
-    import io
-
     found = []
     for page in pages:
-        blob = None
-        if page.image is not None:
-            buffer = io.BytesIO()
-            page.image.load().save(buffer, "JPEG", quality=90)
-            blob = ByteStream(buffer.getvalue(), mime_type="image/jpeg")
+        picture = jpeg(page)
+        blob = None if picture is None else ByteStream(picture, mime_type="image/jpeg")
         found.append(Document(content=page.text, blob=blob, meta={"file_path": page.source, "page_number": page.number}))
     return found
 
@@ -158,6 +154,6 @@ def to_documents(pages: list[Page]) -> list[Document]:
 def _told(documents: list[Document], result: RerankResult) -> list[Document]:
     """Copies of the documents in the result's order; ids stay."""
     return [
-        replace(documents[page.index], score=score_of(page), meta={**documents[page.index].meta, **notes_of(page)})
-        for page in result
+        replace(document, score=notes["relevance_score"], meta={**document.meta, **notes})
+        for document, notes in with_notes(documents, result)
     ]

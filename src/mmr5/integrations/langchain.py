@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ except ImportError as error:
     raise missing_extra(error.name or "langchain_core", "langchain", "rerank in LangChain") from error
 from pydantic import ConfigDict, PrivateAttr
 
-from mmr5.integrations.adapter import Adapter, OnResult, notes_of
-from mmr5.integrations.documents import Draft
+from mmr5.documents import Draft
+from mmr5.integrations.adapter import Adapter, OnResult, with_notes
 from mmr5.reranker import Reranker
 from mmr5.types import Page, RerankResult
 
@@ -79,7 +80,7 @@ class MMR5Rerank(BaseDocumentCompressor):
     def _drafts(self, documents: Sequence[Document]) -> list[Draft]:
         picture_of = self.picture_of or picture_in_metadata
         return [
-            Draft(str(d.metadata.get("source", f"documents[{i}]")), i + 1, d.page_content, lambda d=d: picture_of(d))  # type: ignore[misc]
+            Draft(str(d.metadata.get("source", f"documents[{i}]")), i + 1, d.page_content, partial(picture_of, d))
             for i, d in enumerate(documents)
         ]
 
@@ -122,6 +123,6 @@ def to_documents(pages: Sequence[Page]) -> list[Document]:
 def _told(documents: Sequence[Document], result: RerankResult) -> list[Document]:
     """Copies of the documents in the result's order, told what the result says of them."""
     return [
-        documents[page.index].model_copy(update={"metadata": {**documents[page.index].metadata, **notes_of(page)}})
-        for page in result
+        document.model_copy(update={"metadata": {**document.metadata, **notes}})
+        for document, notes in with_notes(documents, result)
     ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,8 @@ try:
 except ImportError as error:
     raise missing_extra(error.name or "llama_index", "llama-index", "rerank in LlamaIndex") from error
 
-from mmr5.integrations.adapter import Adapter, OnResult, notes_of, score_of
-from mmr5.integrations.documents import Draft
+from mmr5.documents import Draft
+from mmr5.integrations.adapter import Adapter, OnResult, jpeg, with_notes
 from mmr5.reranker import Reranker
 from mmr5.types import Page, RerankResult
 
@@ -84,7 +86,7 @@ class MMR5Postprocessor(BaseNodePostprocessor):
                 str(item.node.metadata.get("file_name", item.node.node_id)),
                 i + 1,
                 item.node.get_content(metadata_mode=MetadataMode.NONE),
-                lambda node=item.node: self._picture_of(node),  # type: ignore[misc]
+                partial(self._picture_of, item.node),
             )
             for i, item in enumerate(nodes)
         ]
@@ -105,20 +107,13 @@ def picture_of_node(node: BaseNode) -> object:
 
 def to_nodes(pages: list[Page]) -> list[ImageNode]:
     """Pages of :func:`mmr5.read_pages` as image nodes: text, JPEG and the metadata ``file_name`` and ``page``."""
-    import base64
-    import io
-
     nodes = []
     for page in pages:
-        encoded = None
-        if page.image is not None:
-            buffer = io.BytesIO()
-            page.image.load().save(buffer, "JPEG", quality=90)
-            encoded = base64.b64encode(buffer.getvalue()).decode()
+        picture = jpeg(page)
         nodes.append(
             ImageNode(
                 text=page.text or "",
-                image=encoded,
+                image=None if picture is None else base64.b64encode(picture).decode(),
                 image_mimetype="image/jpeg",
                 metadata={"file_name": page.source, "page": page.number},
             )
@@ -135,11 +130,11 @@ def _question(bundle: QueryBundle | None) -> str:
 def _told(nodes: list[NodeWithScore], result: RerankResult) -> list[NodeWithScore]:
     """Copies of the nodes in the result's order, with scores and metadata."""
     found = []
-    for page in result:
-        node = nodes[page.index].node.model_copy()
-        notes = {PREFIX + name: value for name, value in notes_of(page).items()}
+    for ranked, told in with_notes(nodes, result):
+        node = ranked.node.model_copy()
+        notes = {PREFIX + name: value for name, value in told.items()}
         node.metadata = {**node.metadata, **notes}
         node.excluded_llm_metadata_keys = list(dict.fromkeys([*node.excluded_llm_metadata_keys, *notes]))
         node.excluded_embed_metadata_keys = list(dict.fromkeys([*node.excluded_embed_metadata_keys, *notes]))
-        found.append(NodeWithScore(node=node, score=score_of(page)))
+        found.append(NodeWithScore(node=node, score=told["relevance_score"]))
     return found

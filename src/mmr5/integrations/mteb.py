@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from mmr5 import __version__
+from mmr5.documents import Draft
 from mmr5.errors import InputError, missing_extra
 from mmr5.integrations.adapter import Adapter, OnResult
-from mmr5.integrations.documents import Draft
 from mmr5.reranker import Reranker
 
 BATCH = 8
@@ -47,8 +47,8 @@ class MTEBReranker:
     ) -> None:
         if batch < 1:
             raise InputError(f"batch is {batch}: give at least 1")
-        opened = Reranker.from_pretrained(reranker, **options) if isinstance(reranker, str) else reranker
-        self._adapter = Adapter(opened, on_result=on_result)
+        self._adapter = Adapter(reranker, on_result=on_result, **options)
+        opened = self._adapter.reranker
         self._batch = batch
         called = name or (reranker if isinstance(reranker, str) and not Path(reranker).exists() else opened.model)
         self._meta = _metadata(opened, called if called.count("/") == 1 else f"mmr5/{called.rsplit('/', 1)[-1]}")

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmr5.documents import Draft, drafts
 from mmr5.errors import InputError
 from mmr5.integrations.adapter import Adapter, OnResult, score_of
-from mmr5.integrations.documents import Draft, draft
 from mmr5.reranker import Reranker
-from mmr5.types import RerankResult
+from mmr5.types import Page, RerankResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +123,7 @@ class MMR5Ranker:
         on_result: OnResult | None = None,
         **options: Any,
     ) -> None:
-        opened = Reranker.from_pretrained(reranker, **options) if isinstance(reranker, str) else reranker
-        self._adapter = Adapter(opened, image_root=image_root, on_result=on_result)
+        self._adapter = Adapter(reranker, image_root=image_root, on_result=on_result, **options)
 
     def rank(
         self,
@@ -145,8 +144,8 @@ class MMR5Ranker:
         Raises:
             InputError: an empty question, an unknown kind of document, or ids or metadata of another number.
         """
-        given, drafts = _given(docs)
-        return _results(query, _documents(given, drafts, doc_ids, metadata), self._adapter.rank(query, drafts))
+        given, read = _given(docs)
+        return _results(query, _documents(given, read, doc_ids, metadata), self._adapter.rank(query, read))
 
     async def rank_async(
         self,
@@ -156,22 +155,22 @@ class MMR5Ranker:
         metadata: Sequence[dict[str, Any]] | None = None,
     ) -> RankedResults:
         """:meth:`rank` in a worker thread."""
-        given, drafts = _given(docs)
-        return _results(query, _documents(given, drafts, doc_ids, metadata), await self._adapter.arank(query, drafts))
+        given, read = _given(docs)
+        return _results(query, _documents(given, read, doc_ids, metadata), await self._adapter.arank(query, read))
 
     def score(self, query: str, doc: object) -> float:
         """The score of a single document. Methods that only order give 1 to a document that stands alone."""
         return self.rank(query, [doc])[0].score
 
 
-def _given(docs: object) -> tuple[list[object], list[Draft]]:
+def _given(docs: object) -> tuple[list[object], list[Draft | Page]]:
     given = list(docs) if isinstance(docs, list | tuple) else [docs]
-    return given, [draft(value, f"docs[{i}]") for i, value in enumerate(given)]
+    return given, drafts(given, "docs")
 
 
 def _documents(
     given: Sequence[object],
-    drafts: Sequence[Draft],
+    read: Sequence[Draft | Page],
     doc_ids: Sequence[str | int] | None,
     metadata: Sequence[dict[str, Any]] | None,
 ) -> list[Document]:
@@ -180,7 +179,7 @@ def _documents(
             raise InputError(f"{len(values)} {name} for {len(given)} docs: give one for each")
     ids = list(doc_ids) if doc_ids is not None else list(range(len(given)))
     notes = list(metadata) if metadata is not None else [{} for _ in given]
-    return [Document(ids[i], drafts[i].text, notes[i], given[i]) for i in range(len(given))]
+    return [Document(ids[i], read[i].text, notes[i], given[i]) for i in range(len(given))]
 
 
 def _results(query: str, documents: Sequence[Document], result: RerankResult) -> RankedResults:

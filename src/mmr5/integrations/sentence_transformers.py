@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from mmr5.documents import draft
 from mmr5.errors import InputError
 from mmr5.integrations.adapter import Adapter, OnResult, score_of
-from mmr5.integrations.documents import draft
 from mmr5.reranker import Reranker
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ class MMR5CrossEncoder:
         on_result: OnResult | None = None,
         **options: Any,
     ) -> None:
-        opened = Reranker.from_pretrained(reranker, **options) if isinstance(reranker, str) else reranker
-        self._adapter = Adapter(opened, image_root=image_root, on_result=on_result)
+        self._adapter = Adapter(reranker, image_root=image_root, on_result=on_result, **options)
 
     def rank(
         self, query: str, documents: Sequence[object], top_k: int | None = None, return_documents: bool = False
@@ -59,7 +58,7 @@ class MMR5CrossEncoder:
         Raises:
             InputError: an empty question, or an unknown kind of document.
         """
-        result = self._adapter.rank(query, [draft(value, f"documents[{i}]") for i, value in enumerate(documents)], top_k)
+        result = self._adapter.rank(query, documents, top_k)
         lines: list[dict[str, Any]] = []
         for page in result:
             line: dict[str, Any] = {"corpus_id": page.index, "score": score_of(page), "reason": page.reason}

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from mmr5.engines.base import Document, Engine, OnText, PairScorer, require
+from mmr5.engines.protocol import Document, Engine, OnText, PairScorer, require
 from mmr5.methods import inputs
-from mmr5.methods.settings import Settings
-from mmr5.types import Candidates, Page, Ranking
+from mmr5.settings import MethodSettings
+from mmr5.types import Candidates, Page, Ranking, ScoreKind
 
-SCORE_KIND = "cross_encoder"
 SPECIAL_TOKENS = 8
 """Tokens that stand around a question and a text."""
 
 
-def rank(engine: Engine, batch: Sequence[Candidates], settings: Settings, on_text: OnText | None = None) -> list[Ranking]:
+def rank(engine: Engine, batch: Sequence[Candidates], settings: MethodSettings, on_text: OnText | None = None) -> list[Ranking]:
     """Rank by the score of each pair; every page of every list is scored in the same batch. ``on_text`` is never called."""
     del on_text
     require(engine, "score_pairs", "method 'cross-encoder'")
@@ -28,11 +27,11 @@ def rank(engine: Engine, batch: Sequence[Candidates], settings: Settings, on_tex
         scores = tuple(scored[start : start + len(candidates)])
         start += len(candidates)
         order = tuple(sorted(range(len(scores)), key=lambda i: (-scores[i], i)))
-        rankings.append(Ranking(order, scores, SCORE_KIND))
+        rankings.append(Ranking(order, scores, ScoreKind.CROSS_ENCODER))
     return rankings
 
 
-def document(engine: Engine, query: str, page: Page, settings: Settings) -> Document:
+def document(engine: Engine, query: str, page: Page, settings: MethodSettings) -> Document:
     """A page as the view shows it: its picture, an excerpt for the question, or both."""
     pictures = inputs.images([page], settings.view)
     overhead = engine.count_tokens(query) + SPECIAL_TOKENS

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mmr5.engines.base import Engine, Request, require
+from mmr5.engines.protocol import Engine, Request, require
 from mmr5.errors import ConfigError, ContextLengthError
 from mmr5.excerpts import excerpt
-from mmr5.methods.settings import Settings
+from mmr5.settings import MethodSettings
 from mmr5.types import Candidates, ImageSource, Page, View
 
 PAGE_TOKENS_CAP = 1024
@@ -18,7 +18,7 @@ PAGE_TOKENS_FLOOR = 48
 CONTEXT_SLACK = 32
 
 
-def check(engine: Engine, settings: Settings, method: str) -> None:
+def check(engine: Engine, settings: MethodSettings, method: str) -> None:
     """Refuse a view that the engine cannot see, and tokens that it cannot prune."""
     if settings.view != "text":
         require(engine, "images", f"view {settings.view!r} (method {method!r})")
@@ -66,10 +66,10 @@ def texts(query: str, pages: Sequence[Page], view: View, budget: int, engine: En
 
 def is_whole(page: Page, texts: Sequence[str] | None) -> bool:
     """Whether a page enters the prompt the same way for every question: as a picture, or with all of its words."""
-    return texts is None or len(texts[0].split()) == len((page.text or "").split())
+    return texts is None or "".join(texts[0].split()) == "".join((page.text or "").split())
 
 
-def single_budget(engine: Engine, settings: Settings, overhead: int) -> int:
+def single_budget(engine: Engine, settings: MethodSettings, overhead: int) -> int:
     """Tokens of text for a page that stands alone in its prompt.
 
     Args:
@@ -86,7 +86,7 @@ def single_budget(engine: Engine, settings: Settings, overhead: int) -> int:
     return min(room, settings.page_tokens or PAGE_TOKENS_CAP)
 
 
-def window_budget(engine: Engine, settings: Settings, overhead: int, n: int) -> tuple[int, int]:
+def window_budget(engine: Engine, settings: MethodSettings, overhead: int, n: int) -> tuple[int, int]:
     """Pages in a window, and tokens of text for each of them.
 
     The text budget is an equal share of what the model's context leaves beside the prompt's words and the reply; when it would
@@ -122,7 +122,7 @@ def window_budget(engine: Engine, settings: Settings, overhead: int, n: int) -> 
     return window, min(wanted, room // window - label)
 
 
-def fit(settings: Settings, window: int) -> Settings:
+def fit(settings: MethodSettings, window: int) -> MethodSettings:
     """The settings with a window that may have shrunk, and an overlap that still fits it."""
     return replace(settings, window=window, overlap=min(settings.overlap, window // 2))
 

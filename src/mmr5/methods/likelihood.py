@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mmr5 import prompt
-from mmr5.engines.base import Engine, OnText, Request, require
+from mmr5.engines.protocol import Engine, OnText, Request, require
 from mmr5.methods import inputs
-from mmr5.methods.settings import Settings
-from mmr5.types import Candidates, Page, Ranking, Usage
-
-SCORE_KIND = "mean_log_likelihood"
+from mmr5.settings import MethodSettings
+from mmr5.types import Candidates, Page, Ranking, ScoreKind, Usage
 
 
-def rank(engine: Engine, batch: Sequence[Candidates], settings: Settings, on_text: OnText | None = None) -> list[Ranking]:
+def rank(engine: Engine, batch: Sequence[Candidates], settings: MethodSettings, on_text: OnText | None = None) -> list[Ranking]:
     """Rank by the mean natural log-probability per token of the question; every page in the same batch."""
     del on_text
     require(engine, "score_text", "method 'likelihood'")
@@ -30,11 +28,11 @@ def rank(engine: Engine, batch: Sequence[Candidates], settings: Settings, on_tex
         start += len(candidates)
         scores = tuple(s.mean_logprob for s in part)
         order = tuple(sorted(range(len(part)), key=lambda i: (-scores[i], i)))
-        rankings.append(Ranking(order, scores, SCORE_KIND, usage=sum((s.usage for s in part), Usage())))
+        rankings.append(Ranking(order, scores, ScoreKind.MEAN_LOG_LIKELIHOOD, usage=sum((s.usage for s in part), Usage())))
     return rankings
 
 
-def request(engine: Engine, query: str, page: Page, settings: Settings) -> Request:
+def request(engine: Engine, query: str, page: Page, settings: MethodSettings) -> Request:
     """The prompt over one page after which the question is scored."""
     overhead = inputs.prompt_tokens(engine, Request(prompt.likelihood(view="text", text=""))) + 2 * engine.count_tokens(query)
     budget = inputs.single_budget(engine, settings, overhead) if settings.view != "image" else 1

@@ -7,15 +7,16 @@ windows from the tail; K samples over shuffled candidates are merged by Borda co
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from mmr5 import prompt, windows
-from mmr5.answer import ANSWER_END, Parsed, answer_start, parse
-from mmr5.engines.base import Engine, OnText, Reply, Request, Sampling, require
+from mmr5.answer import ANSWER_END, answer_start, parse
+from mmr5.engines.protocol import Engine, OnText, Reply, Request, Sampling, require
 from mmr5.methods import inputs
-from mmr5.methods.settings import Settings
-from mmr5.types import Candidates, Issue, Ranking, Usage
+from mmr5.settings import MethodSettings
+from mmr5.types import Candidates, Issue, Ranking, ScoreKind, Usage
 
 DIRECT_TOKENS_PER_PAGE = 6
 """Room for one id, comma and space in an answer without reasoning."""
@@ -23,27 +24,16 @@ ANSWER_TOKENS = 16
 """Room for what stands around the ids."""
 
 
-@dataclass(frozen=True, slots=True)
-class Local:
-    """What one prompt told about its window: an order and, by window position, scores and notes."""
-
-    order: tuple[int, ...]
-    scores: tuple[float, ...] | None = None
-    notes: tuple[str | None, ...] | None = None
-    reasoning: str | None = None
-    reply: str | None = None
-    issues: tuple[Issue, ...] = ()
-    usage: Usage = Usage()
-
-
-Ask = Callable[[Sequence[Candidates], int, Sequence[int | None]], list[Local]]
-"""Ranks windows, each small enough for one prompt: ``ask(windows, budget, listeners)``.
+Ask = Callable[[Sequence[Candidates], int, Sequence[int | None]], list[Ranking]]
+"""Ranks windows, each small enough for one prompt: ``ask(windows, budget, listeners)``; positions are within a window.
 
 ``budget`` is the text budget of a page in tokens; ``listeners`` are the positions of the lists that the windows belong to,
 None for a window whose text nobody hears (a further sample)."""
 
 
-def rank_reason(engine: Engine, batch: Sequence[Candidates], settings: Settings, on_text: OnText | None = None) -> list[Ranking]:
+def rank_reason(
+    engine: Engine, batch: Sequence[Candidates], settings: MethodSettings, on_text: OnText | None = None
+) -> list[Ranking]:
     """Think about all pages, then answer with the order (the paper's method).
 
     Args:
@@ -56,7 +46,9 @@ def rank_reason(engine: Engine, batch: Sequence[Candidates], settings: Settings,
     return _rank(engine, batch, settings, on_text, think=True)
 
 
-def rank_direct(engine: Engine, batch: Sequence[Candidates], settings: Settings, on_text: OnText | None = None) -> list[Ranking]:
+def rank_direct(
+    engine: Engine, batch: Sequence[Candidates], settings: MethodSettings, on_text: OnText | None = None
+) -> list[Ranking]:
     """Answer with the order at once (the paper's baseline without chain of thought); arguments as :func:`rank_reason`."""
     longest = max((min(len(c), settings.window) for c in batch), default=1)
     short = min(settings.max_new_tokens, _room(longest))
@@ -64,7 +56,7 @@ def rank_direct(engine: Engine, batch: Sequence[Candidates], settings: Settings,
 
 
 def _rank(
-    engine: Engine, batch: Sequence[Candidates], settings: Settings, on_text: OnText | None, *, think: bool
+    engine: Engine, batch: Sequence[Candidates], settings: MethodSettings, on_text: OnText | None, *, think: bool
 ) -> list[Ranking]:
     require(engine, "generate", f"method {'reason' if think else 'direct'!r}")
     if settings.think_tokens is not None:
@@ -75,15 +67,15 @@ def _rank(
 
     heard: set[int] = set()
 
-    def ask(parts: Sequence[Candidates], budget: int, listeners: Sequence[int | None]) -> list[Local]:
+    def ask(parts: Sequence[Candidates], budget: int, listeners: Sequence[int | None]) -> list[Ranking]:
         requests = [request(engine, c, settings, budget, think=think) for c in parts]
         if settings.constrain:
             opening = "" if think else prompt.ANSWER_PREFILL
             requests = [replace(r, answer_ids=len(c), prefill=opening) for r, c in zip(requests, parts, strict=True)]
         written = _write(engine, requests, settings, _routed(on_text, listeners, heard))
-        return [_local(reply, opening, len(c), settings, think=think) for (reply, opening), c in zip(written, parts, strict=True)]
+        return [_read(reply, opening, len(c), settings, think=think) for (reply, opening), c in zip(written, parts, strict=True)]
 
-    return rank_windows(engine, batch, settings, ask, think=think, score_kind=None)
+    return rank_windows(engine, batch, settings, ask, think=think)
 
 
 def _routed(on_text: OnText | None, listeners: Sequence[int | None], heard: set[int]) -> OnText | None:
@@ -104,7 +96,7 @@ def _routed(on_text: OnText | None, listeners: Sequence[int | None], heard: set[
 
 
 def request(
-    engine: Engine, candidates: Candidates, settings: Settings, budget: int, *, think: bool, prefill: str = ""
+    engine: Engine, candidates: Candidates, settings: MethodSettings, budget: int, *, think: bool, prefill: str = ""
 ) -> Request:
     """The list-wise prompt of one window.
 
@@ -128,7 +120,7 @@ def request(
     return Request(messages, prefill, keep=settings.keep, question=question, n_pages=len(candidates), think=think)
 
 
-def budgets(engine: Engine, batch: Sequence[Candidates], settings: Settings, *, think: bool) -> tuple[Settings, int]:
+def budgets(engine: Engine, batch: Sequence[Candidates], settings: MethodSettings, *, think: bool) -> tuple[MethodSettings, int]:
     """Window and text budget a page for a batch: those of its longest list and longest question."""
     n = max((len(c) for c in batch), default=1)
     query = max((c.query for c in batch), key=len, default="")
@@ -140,11 +132,10 @@ def budgets(engine: Engine, batch: Sequence[Candidates], settings: Settings, *, 
 def rank_windows(
     engine: Engine,
     batch: Sequence[Candidates],
-    settings: Settings,
+    settings: MethodSettings,
     ask: Ask,
     *,
     think: bool,
-    score_kind: str | None,
 ) -> list[Ranking]:
     """Rank lists of any length with a function that ranks windows.
 
@@ -154,9 +145,9 @@ def rank_windows(
         engine: for its context and tokenizer.
         batch: the candidate lists; an empty one gives an empty ranking.
         settings: window, overlap, samples, seed.
-        ask: ranks windows of at most ``settings.window`` pages within a text budget a page.
+        ask: ranks windows of at most ``settings.window`` pages within a text budget a page; the scores that it gives are kept
+            for a list that fits one window and one sample.
         think: whether the prompt asks for reasoning (its words take room).
-        score_kind: what the scores of ``ask`` are; they are kept for a list that fits one window and one sample.
     """
     settings, budget = budgets(engine, batch, settings, think=think)
     states = [
@@ -170,10 +161,10 @@ def rank_windows(
     for step in range(max((len(plan) for plan in plans.values()), default=0) if longest else 0):
         moving = [s for s in states if step < len(plans[len(s.order)])]
         parts = [s.candidates.subset(s.order[slice(*plans[len(s.order)][step])]) for s in moving]
-        for state, local in zip(moving, ask(parts, budget, [listeners.get(id(s)) for s in moving]), strict=True):
-            state.take(plans[len(state.order)][step], local)
+        for state, window in zip(moving, ask(parts, budget, [listeners.get(id(s)) for s in moving]), strict=True):
+            state.take(plans[len(state.order)][step], window)
     groups = [states[i : i + settings.samples] for i in range(0, len(states), settings.samples)]
-    return [_merge(group, score_kind) for group in groups]
+    return [_merge(group) for group in groups]
 
 
 @dataclass(slots=True)
@@ -182,20 +173,20 @@ class _State:
 
     candidates: Candidates
     order: list[int]
-    locals: list[Local] = field(default_factory=list)
+    windows: list[Ranking] = field(default_factory=list)
     notes: dict[int, str] = field(default_factory=dict)
     scores: dict[int, float] = field(default_factory=dict)
 
-    def take(self, span: tuple[int, int], local: Local) -> None:
-        """Apply what a prompt told about the pages at ``span``."""
+    def take(self, span: tuple[int, int], window: Ranking) -> None:
+        """Apply the ranking of the pages at ``span``."""
         here = self.order[slice(*span)]
         for place, position in enumerate(here):
-            if local.notes is not None and local.notes[place] is not None:
-                self.notes[position] = local.notes[place] or ""
-            if local.scores is not None:
-                self.scores[position] = local.scores[place]
-        self.order = windows.reorder(self.order, span, local.order)
-        self.locals.append(local)
+            if window.notes is not None and window.notes[place] is not None:
+                self.notes[position] = window.notes[place] or ""
+            if window.scores is not None:
+                self.scores[position] = window.scores[place]
+        self.order = windows.reorder(self.order, span, window.order)
+        self.windows.append(window)
 
 
 def _shuffled(n: int, sample: int, seed: int) -> list[int]:
@@ -206,34 +197,36 @@ def _shuffled(n: int, sample: int, seed: int) -> list[int]:
     return order
 
 
-def _merge(group: Sequence[_State], score_kind: str | None) -> Ranking:
+def _merge(group: Sequence[_State]) -> Ranking:
     """One ranking out of the samples of one list."""
     n = len(group[0].order)
-    locals_ = [local for state in group for local in state.locals]
-    usage = sum((local.usage for local in locals_), Usage())
+    parts = [window for state in group for window in state.windows]
     notes: list[str | None] = [next((s.notes[i] for s in group if i in s.notes), None) for i in range(n)]
-    reasoning = "\n\n".join(local.reasoning for local in locals_ if local.reasoning) or None
-    reply = "\n\n".join(local.reply for local in locals_ if local.reply is not None) or None
-    found = {issue for local in locals_ for issue in local.issues}
-    if len(group) > 1:
-        scores: list[float] | None = windows.borda([s.order for s in group]) if n else []
-        order = sorted(range(n), key=lambda i: (-(scores or [])[i], i))
-        score_kind = "borda"
-    else:
-        order = group[0].order
-        single = len(locals_) == 1 and len(group[0].scores) == n
-        scores = [group[0].scores[i] for i in range(n)] if single else [1 / (order.index(i) + 1) for i in range(n)]
-        score_kind = score_kind if single else "reciprocal_rank"
+    found = {issue for part in parts for issue in part.issues}
+    order, scores, kind = _scored(group, parts)
     return Ranking(
-        tuple(order),
-        tuple(scores or []),
-        score_kind,
+        order,
+        scores,
+        kind,
         tuple(notes),
-        reasoning,
-        reply,
+        "\n\n".join(part.reasoning for part in parts if part.reasoning) or None,
+        "\n\n".join(part.reply for part in parts if part.reply is not None) or None,
         tuple(i for i in Issue if i in found),
-        usage,
+        sum((part.usage for part in parts), Usage()),
+        parse_ms=sum(part.parse_ms for part in parts),
     )
+
+
+def _scored(group: Sequence[_State], parts: Sequence[Ranking]) -> tuple[tuple[int, ...], tuple[float, ...], ScoreKind | None]:
+    """Order, scores and their kind: the window's own where there is one window and sample, else places in the order."""
+    order, own = group[0].order, group[0].scores
+    n = len(order)
+    if len(group) > 1:
+        shares = windows.borda([s.order for s in group]) if n else []
+        return tuple(sorted(range(n), key=lambda i: (-shares[i], i))), tuple(shares), ScoreKind.BORDA
+    if len(parts) == 1 and len(own) == n:
+        return tuple(order), tuple(own[i] for i in range(n)), parts[0].score_kind
+    return tuple(order), tuple(1 / (order.index(i) + 1) for i in range(n)), ScoreKind.RECIPROCAL_RANK
 
 
 def _room(n: int) -> int:
@@ -241,7 +234,9 @@ def _room(n: int) -> int:
     return ANSWER_TOKENS + DIRECT_TOKENS_PER_PAGE * n
 
 
-def _write(engine: Engine, requests: Sequence[Request], settings: Settings, on_text: OnText | None) -> list[tuple[Reply, str]]:
+def _write(
+    engine: Engine, requests: Sequence[Request], settings: MethodSettings, on_text: OnText | None
+) -> list[tuple[Reply, str]]:
     """Replies, each with the opening that was put into the model's mouth.
 
     A thought that is cut short, or a constrained reply that ends without its answer, is closed, and the answer is asked for.
@@ -302,7 +297,18 @@ def _answered(text: str) -> bool:
     return start is not None and ANSWER_END in text[start:]
 
 
-def _local(reply: Reply, opening: str, n: int, settings: Settings, *, think: bool) -> Local:
+def _read(reply: Reply, opening: str, n: int, settings: MethodSettings, *, think: bool) -> Ranking:
+    """The ranking that a reply tells."""
     text = opening + reply.text
-    parsed: Parsed = parse(text, n, think=think, truncated=reply.finish == "length", strict=settings.strict)
-    return Local(parsed.order, None, parsed.notes, parsed.reasoning, text, parsed.issues, reply.usage)
+    start = time.perf_counter()
+    parsed = parse(text, n, think=think, truncated=reply.finish == "length", strict=settings.strict)
+    spent = (time.perf_counter() - start) * 1000
+    return Ranking(
+        parsed.order,
+        notes=parsed.notes,
+        reasoning=parsed.reasoning,
+        reply=text,
+        issues=parsed.issues,
+        usage=reply.usage,
+        parse_ms=spent,
+    )

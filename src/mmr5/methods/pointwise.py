@@ -12,66 +12,47 @@ from dataclasses import replace
 
 from mmr5 import prompt
 from mmr5.answer import VERDICTS, fold
-from mmr5.engines.base import ChoiceScores, Engine, Request, Sampling, require
-from mmr5.fusion import PROBABILITY, fuse
+from mmr5.engines.protocol import ChoiceScores, Engine, Request, Sampling, require
 from mmr5.grounding import grounded
 from mmr5.methods import inputs
-from mmr5.methods.hearing import OnWriting
-from mmr5.methods.settings import Settings
-from mmr5.types import Candidates, Page, Ranking, Usage
-
-SCORE_KIND = PROBABILITY
-COMBINED_KIND = "relevance_log_odds"
+from mmr5.methods.streaming import TextCallback
+from mmr5.settings import MethodSettings
+from mmr5.types import Candidates, Page, Ranking, ScoreKind, Usage
 
 
-def rank(engine: Engine, batch: Sequence[Candidates], settings: Settings, on_text: OnWriting | None = None) -> list[Ranking]:
+def rank(
+    engine: Engine, batch: Sequence[Candidates], settings: MethodSettings, on_text: TextCallback | None = None
+) -> list[Ranking]:
     """Rank by the odds of relevance; every page of every list is scored in the same batch.
 
     With ``settings.question_weight`` the log-likelihood that a page gives to the question, read in the same pass, is added to the
-    log-odds. Notes are written on the pages that will stand on top; ``on_text`` hears each
-    with the position of its page.
+    log-odds. Notes are written by :func:`annotate`; ``on_text`` is never called.
     """
+    del on_text
     require(engine, "score_choices", "method 'pointwise'")
     inputs.check(engine, settings, "pointwise")
     requests = [request(engine, c.query, page, settings) for c in batch for page in c.pages]
-    scored = engine.score_choices(requests, [VERDICTS] * len(requests)) if requests else []
-    judged, start = [], 0
-    for candidates in batch:
-        stop = start + len(candidates)
-        judged.append(_Judged(candidates, requests[start:stop], scored[start:stop], settings.question_weight))
-        start = stop
-    notes = _notes(engine, judged, settings, on_text)
-    return [
-        replace(one.ranking, notes=tuple(written), usage=one.ranking.usage + spent)
-        for one, (written, spent) in zip(judged, notes, strict=True)
-    ]
+    scored = iter(engine.score_choices(requests, [VERDICTS] * len(requests)) if requests else [])
+    return [_ranking([next(scored) for _ in c.pages], settings.question_weight) for c in batch]
 
 
-class _Judged:
-    """A list with what the model said of its pages."""
-
-    def __init__(
-        self, candidates: Candidates, requests: Sequence[Request], scored: Sequence[ChoiceScores], question_weight: float
-    ) -> None:
-        self.candidates, self.requests = candidates, requests
-        self.odds = [s.logprobs[0] - s.logprobs[1] for s in scored]
-        totals = [0.0 if s.measured is None else s.measured.mean_logprob * s.measured.n_tokens for s in scored]
-        mean = sum(totals) / len(totals) if totals else 0.0
-        combined = [o + question_weight * (t - mean) for o, t in zip(self.odds, totals, strict=True)]
-        order = tuple(sorted(range(len(scored)), key=lambda i: (-combined[i], i)))
-        usage = sum((s.usage for s in scored), Usage())
-        if question_weight:
-            self.ranking = Ranking(order, tuple(combined), COMBINED_KIND, usage=usage)
-        else:
-            self.ranking = Ranking(order, tuple(math.exp(s.logprobs[0]) for s in scored), SCORE_KIND, usage=usage)
-
-    def top(self, n: int, fusion: float | None) -> tuple[int, ...]:
-        """Positions of the first n pages in the final order."""
-        fused = self.ranking if fusion is None else fuse(self.candidates.scores, self.ranking, fusion)
-        return fused.order[:n]
+def _ranking(scored: Sequence[ChoiceScores], question_weight: float) -> Ranking:
+    """One list by what the model said of its pages."""
+    odds = [s.logprobs[0] - s.logprobs[1] for s in scored]
+    totals = [0.0 if s.measured is None else s.measured.mean_logprob * s.measured.n_tokens for s in scored]
+    mean = sum(totals) / len(totals) if totals else 0.0
+    combined = [o + question_weight * (t - mean) for o, t in zip(odds, totals, strict=True)]
+    kind = ScoreKind.RELEVANCE_LOG_ODDS if question_weight else ScoreKind.RELEVANCE_PROBABILITY
+    return Ranking(
+        tuple(sorted(range(len(scored)), key=lambda i: (-combined[i], i))),
+        tuple(combined if question_weight else (math.exp(s.logprobs[0]) for s in scored)),
+        kind,
+        usage=sum((s.usage for s in scored), Usage()),
+        verdicts=tuple(o >= 0 for o in odds),
+    )
 
 
-def request(engine: Engine, query: str, page: Page, settings: Settings) -> Request:
+def request(engine: Engine, query: str, page: Page, settings: MethodSettings) -> Request:
     """The prompt that asks for a verdict on one page."""
     overhead = inputs.prompt_tokens(engine, Request(prompt.pointwise(query, view="text", text=""))) + settings.note_tokens
     budget = inputs.single_budget(engine, settings, overhead) if settings.view != "image" else 1
@@ -96,23 +77,20 @@ def request(engine: Engine, query: str, page: Page, settings: Settings) -> Reque
     )
 
 
-def _notes(
-    engine: Engine, judged: Sequence[_Judged], settings: Settings, on_text: OnWriting | None
-) -> list[tuple[list[str | None], Usage]]:
-    """Notes on the top pages of each list, all written in one batch, each after the likelier verdict.
+def annotate(
+    engine: Engine,
+    batch: Sequence[Candidates],
+    rankings: Sequence[Ranking],
+    settings: MethodSettings,
+    on_text: TextCallback | None = None,
+) -> list[Ranking]:
+    """The rankings with notes on their top pages, all written in one batch, each after the likelier verdict.
 
     Where pages are read as text, a note that its page does not support is not kept (:mod:`mmr5.grounding`), though
-    it was heard.
+    it was heard. ``on_text`` hears each with the position of its page.
     """
-    where = [(i, position) for i, one in enumerate(judged) for position in one.top(settings.notes, settings.fusion)]
-    asked = [
-        replace(
-            judged[i].requests[position],
-            prefill=f"{VERDICTS[0] if judged[i].odds[position] >= 0 else VERDICTS[1]}.",
-            measured="",
-        )
-        for i, position in where
-    ]
+    where = [(i, position) for i, ranking in enumerate(rankings) for position in ranking.order[: settings.notes]]
+    asked = [_note_request(engine, batch[i], rankings[i], position, settings) for i, position in where]
     sampling = Sampling(settings.note_tokens, settings.temperature, seed=settings.seed, stop=("\n",))
 
     def hear(k: int, text: str) -> None:
@@ -120,11 +98,19 @@ def _notes(
             on_text(where[k][0], text, where[k][1])
 
     replies = engine.generate(asked, sampling, None if on_text is None else hear) if asked else []
-    notes: list[tuple[list[str | None], Usage]] = [([None] * len(one.odds), Usage()) for one in judged]
+    notes: list[list[str | None]] = [[None] * len(candidates) for candidates in batch]
+    spent = [ranking.usage for ranking in rankings]
     for (i, position), reply in zip(where, replies, strict=True):
-        written, spent = notes[i]
-        written[position] = fold(reply.text) or None
-        notes[i] = (written, spent + reply.usage)
-    if settings.view == "image":
-        return notes
-    return [(grounded(n, [p.text for p in one.candidates.pages]), u) for one, (n, u) in zip(judged, notes, strict=True)]
+        notes[i][position] = fold(reply.text) or None
+        spent[i] += reply.usage
+    if settings.view != "image":
+        notes = [grounded(written, [p.text for p in c.pages]) for written, c in zip(notes, batch, strict=True)]
+    rows = zip(rankings, notes, spent, strict=True)
+    return [replace(ranking, notes=tuple(written), usage=usage) for ranking, written, usage in rows]
+
+
+def _note_request(engine: Engine, candidates: Candidates, ranking: Ranking, position: int, settings: MethodSettings) -> Request:
+    """The prompt over one page, gone on with from the verdict on it."""
+    relevant = ranking.verdicts is None or ranking.verdicts[position]
+    asked = request(engine, candidates.query, candidates.pages[position], settings)
+    return replace(asked, prefill=f"{VERDICTS[0 if relevant else 1]}.", measured="")

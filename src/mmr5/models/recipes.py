@@ -10,6 +10,7 @@ from typing import Any
 
 from mmr5.errors import ConfigError
 from mmr5.prompt import METHODS, VIEWS, fingerprint
+from mmr5.settings import MethodSettings, SearchSettings, check, check_names, knob, same
 from mmr5.types import View
 
 FILE = "recipe.json"
@@ -17,35 +18,32 @@ FILE = "recipe.json"
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a checkpoint is meant to be used; flags override it.
+    """How a checkpoint is meant to be used; flags override it. It holds every setting that the scores depend on."""
 
-    Attributes:
-        method: how an order is won (DESIGN: ``reason``, ``direct``, ``logits``, ``pointwise``, ``likelihood``).
-        view: how a page enters the prompt.
-        page_tokens: most tokens of a page's text; None derives it from the model's context.
-        fusion: weight of the model's z-scored scores against the first stage's; None leaves the model's order alone.
-        question_weight: of the question's log-likelihood beside the verdict (``pointwise``), at least 0.
-        notes: how many top pages get a written note (``pointwise``), at least 0.
-        max_pixels: pixel budget of a page image.
-        prompt_fingerprint: of the prompt that the checkpoint was made with; None for a checkpoint not made here.
-    """
-
-    method: str = "reason"
-    view: View = "image"
-    page_tokens: int | None = None
-    fusion: float | None = None
-    question_weight: float = 0.0
-    notes: int = 3
-    max_pixels: int | None = None
-    prompt_fingerprint: str | None = None
+    method: str = knob("reason", "Ranking method that the checkpoint was made for.")
+    view: View = knob("image", "How a page enters the prompt.")
+    page_tokens: int | None = same(MethodSettings, "page_tokens")
+    fusion: float | None = same(SearchSettings, "fusion")
+    question_weight: float = same(MethodSettings, "question_weight")
+    notes: int = same(MethodSettings, "notes")
+    max_pixels: int | None = knob(None, "Pixel budget of a page image.", low=784)
+    prompt_fingerprint: str | None = knob(None, "Of the prompt that the checkpoint was made with; null for one not made here.")
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ConfigError(f"method is {self.method!r}: use one of {', '.join(METHODS)}")
         if self.view not in VIEWS:
             raise ConfigError(f"view is {self.view!r}: use one of {', '.join(VIEWS)}")
-        if self.page_tokens is not None and self.page_tokens < 1:
-            raise ConfigError(f"page_tokens is {self.page_tokens}: give at least 1, or none to derive it")
+        check(self)
+
+    def method_settings(self, method: str) -> dict[str, Any]:
+        """What the recipe says of :class:`mmr5.settings.MethodSettings` for a method; weights go with its own method alone."""
+        said: dict[str, Any] = {"page_tokens": self.page_tokens, "notes": self.notes}
+        return said | {"question_weight": self.question_weight} if method == self.method else said
+
+    def fusion_for(self, method: str) -> float | None:
+        """The fusion weight, where it applies: the method is the recipe's own, and is not list-wise decoding."""
+        return self.fusion if method == self.method and method not in ("reason", "direct") else None
 
     def to_json(self) -> str:
         """The recipe as the text of a ``recipe.json``."""
@@ -71,10 +69,9 @@ def parse_recipe(text: str, where: str) -> Recipe:
         values: Any = json.loads(text)
     except json.JSONDecodeError as error:
         raise ConfigError(f"{where} is not JSON: {error}") from error
-    known = [f.name for f in dataclasses.fields(Recipe)]
-    unknown = sorted(set(values) - set(known)) if isinstance(values, dict) else [f"a {type(values).__name__}"]
-    if unknown:
-        raise ConfigError(f"{where} holds {', '.join(unknown)}: the keys of a recipe are {', '.join(known)}")
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where} holds a {type(values).__name__}: a recipe is a JSON object")
+    check_names(Recipe, values, f"key in {where}:")
     return Recipe(**values)
 
 

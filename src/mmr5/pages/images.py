@@ -13,13 +13,13 @@ import io
 import math
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
-from mmr5.cache import digest
 from mmr5.errors import ConfigError, PageError
 from mmr5.pages.files import HEAD_BYTES, KNOWN_KINDS, Kind, StoredFile, kind_of
+from mmr5.storage.cache import digest
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -37,9 +37,16 @@ _PLUGINS: dict[Kind, tuple[str, str]] = {
     "tiff": ("TiffImagePlugin", "TiffImageFile"),
     "bmp": ("BmpImagePlugin", "BmpImageFile"),
     "gif": ("GifImagePlugin", "GifImageFile"),
+    "avif": ("AvifImagePlugin", "AvifImageFile"),
 }
+_HEIC_WAY_OUT = "convert it, e.g. with: heif-convert in.heic out.png, or: pip install pillow-heif"
+_SUBFILE_TAG = 254
+_NO_PAGE = 1 | 4
+"""Bits of a TIFF's NewSubfileType: a reduced copy of another picture, or a mask for it."""
+_LEAST_USED, _FEWER_BITS = 256, 32768
 _ORIENTATION_TAG = 0x0112
 _SHRINKABLE_MODES = frozenset({"L", "LA", "RGB", "RGBA", "CMYK"})
+_BLOCK_ROWS = 64
 _BLANK_PIXELS = 40_000
 _BLANK_CONTRAST = 48
 _BLANK_SHARE = 2e-4
@@ -94,14 +101,48 @@ def _off_ground(counts: list[int]) -> int:
 
 
 def count_frames(stream: IO[bytes]) -> int:
-    """How many pages an image file holds: the frames of a TIFF, 1 for every other kind. Nothing is decoded.
+    """How many pages an image file holds: the pages of a TIFF, 1 for every other kind. Nothing is decoded.
 
     Raises:
         PageError: the file is no image of a known kind, is damaged, or is larger than what is decoded.
     """
     with _decoding(), _open(stream) as image:
         _draft(image, None)
-        return int(getattr(image, "n_frames", 1)) if image.format == "TIFF" else 1
+        return len(_pages_of_tiff(image)) if image.format == "TIFF" else 1
+
+
+def count_moments(stream: IO[bytes]) -> int:
+    """How many frames an animation holds, of which only the first is a page; 1 for every other image.
+
+    Raises:
+        PageError: as with :func:`count_frames`.
+    """
+    with _decoding(), _open(stream) as image:
+        return 1 if image.format in {"TIFF", "MPO"} else int(getattr(image, "n_frames", 1))
+
+
+def _pages_of_tiff(image: Image) -> list[int]:
+    """Frames of a TIFF that are pages: no reduced copies of others and no masks, unless there is nothing else."""
+    frames = range(int(getattr(image, "n_frames", 1)))
+    if len(frames) == 1:
+        return [0]
+    pages = []
+    for frame in frames:
+        image.seek(frame)
+        if not int(image.tag_v2.get(_SUBFILE_TAG, 0)) & _NO_PAGE:  # type: ignore[attr-defined]
+            pages.append(frame)
+    image.seek(0)
+    return pages or [0]
+
+
+def picture_size(stream: IO[bytes]) -> tuple[int, int]:
+    """Width and height in pixels, read from the header. Nothing is decoded.
+
+    Raises:
+        PageError: the file is no image of a known kind, or its header is damaged.
+    """
+    with _decoding(), _open(stream) as image:
+        return image.size
 
 
 def decode(stream: IO[bytes], frame: int = 0, max_pixels: int | None = None) -> Image:
@@ -119,7 +160,12 @@ def decode(stream: IO[bytes], frame: int = 0, max_pixels: int | None = None) -> 
     if max_pixels is not None and max_pixels < 1:
         raise ConfigError(f"max_pixels is {max_pixels}: a picture needs at least 1 pixel")
     with _decoding(), _open(stream) as image:
-        if frame:
+        if image.format == "TIFF":
+            pages = _pages_of_tiff(image)
+            if frame >= len(pages):
+                raise PageError(f"the image cannot be decoded: it holds {len(pages)} pages, and page {frame + 1} was asked for")
+            image.seek(pages[frame])
+        elif frame:
             image.seek(frame)
         _draft(image, max_pixels)
         image.load()
@@ -182,17 +228,42 @@ class ImageBytes:
         """Digest of content and frame; that of the same image in a file."""
         return digest("image", hashlib.sha256(self.data).hexdigest(), str(self.frame))
 
-    def decode(self, max_pixels: int | None = None) -> Image:
-        """The same as :meth:`load`."""
-        return decode(io.BytesIO(self.data), self.frame, max_pixels)
-
     def load(self, max_pixels: int | None = None) -> Image:
         """Decode to RGB of at most ``max_pixels`` pixels.
 
         Raises:
             PageError: the bytes cannot be decoded.
         """
-        return self.decode(max_pixels)
+        return decode(io.BytesIO(self.data), self.frame, max_pixels)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageObject:
+    """A Pillow image as it was when it was handed over.
+
+    Attributes:
+        image: upright RGB.
+        key: digest of its size and pixels.
+    """
+
+    image: Image = field(repr=False)
+    key: str
+
+    @classmethod
+    def of(cls, image: Image) -> ImageObject:
+        """Copy and decode an image of any mode.
+
+        Raises:
+            PageError: it cannot be decoded.
+        """
+        with _decoding():
+            upright = to_rgb(image)
+        return cls(upright, digest("pixels", str(upright.size), upright.tobytes()))
+
+    def load(self, max_pixels: int | None = None) -> Image:
+        """A copy of at most ``max_pixels`` pixels."""
+        size = self.image.size if max_pixels is None else fit_size(*self.image.size, max_pixels)
+        return self.image.copy() if size == self.image.size else self.image.resize(size, reducing_gap=3.0)
 
 
 @contextlib.contextmanager
@@ -219,8 +290,7 @@ def _open(stream: IO[bytes]) -> Iterator[Image]:
         raise PageError(f"an image was expected, but by its content this is {found}; known kinds: {KNOWN_KINDS}")
     if kind == "gif":
         _refuse_above_limit(int.from_bytes(head[6:8], "little"), int.from_bytes(head[8:10], "little"))
-    module, name = _PLUGINS[kind]
-    plugin = getattr(importlib.import_module(f"PIL.{module}"), name)
+    plugin = _plugin(kind)
     with contextlib.ExitStack() as stack:
         if kind in {"gif", "tiff"}:
             # Their parts may be larger than the picture says, of which Pillow only warns.
@@ -230,6 +300,26 @@ def _open(stream: IO[bytes]) -> Iterator[Image]:
         image: Image = plugin(stream)
         stack.enter_context(image)
         yield image
+
+
+def _plugin(kind: Kind) -> Callable[[IO[bytes]], Image]:
+    """What opens a kind of image.
+
+    Raises:
+        PageError: it is not installed.
+    """
+    if kind == "heic":
+        try:
+            found: Callable[[IO[bytes]], Image] = importlib.import_module("pillow_heif.as_plugin").HeifImageFile
+        except ImportError as error:
+            raise PageError(f"HEIC pictures are not read without the package pillow-heif: {_HEIC_WAY_OUT}") from error
+        return found
+    module, name = _PLUGINS[kind]
+    try:
+        found = getattr(importlib.import_module(f"PIL.{module}"), name)
+    except ImportError as error:
+        raise PageError(f"this Pillow does not read {kind.upper()} pictures: pip install -U pillow") from error
+    return found
 
 
 def _draft(image: Image, max_pixels: int | None) -> None:
@@ -308,14 +398,27 @@ def _flatten(image: Image) -> Image:
 
 
 def _to_eight_bits(image: Image) -> Image:
-    """Grey of 8 bits: the high byte of whole numbers of 16 bits, the full range of floating-point ones."""
+    """Grey of 8 bits: the high byte of whole numbers of 16 bits, the used range of fewer bits and of floating-point ones.
+
+    It works on a few rows at a time.
+    """
     import numpy as np
     import PIL.Image
 
     values = np.asarray(image)
-    if image.mode == "F":
-        finite = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-        low, high = float(finite.min()), float(finite.max())
-        levels = (finite - low) * (255.0 / (high - low)) if high > low else np.zeros_like(finite)
-        return PIL.Image.fromarray(levels.astype(np.uint8))
-    return PIL.Image.fromarray((np.clip(values, 0, 65535).astype(np.uint16) >> 8).astype(np.uint8))
+    levels = np.empty(values.shape, np.uint8)
+    blocks = [slice(top, top + _BLOCK_ROWS) for top in range(0, len(values), _BLOCK_ROWS)]
+    floating = image.mode == "F"
+
+    def plain(rows: slice) -> Any:
+        if floating:
+            return np.nan_to_num(values[rows].astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+        return np.clip(values[rows], 0, 65535).astype(np.float64)
+
+    low, high = min(float(plain(rows).min()) for rows in blocks), max(float(plain(rows).max()) for rows in blocks)
+    if not floating and not (_LEAST_USED <= high < _FEWER_BITS and high > low):
+        low, high = 0.0, 65536.0 * 255 / 256  # the high byte; 9 to 15 bits, as scanners and cameras write them, are stretched
+    scale = 255.0 / (high - low) if high > low else 0.0
+    for rows in blocks:
+        levels[rows] = (plain(rows) - low) * scale
+    return PIL.Image.fromarray(levels)

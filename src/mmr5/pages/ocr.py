@@ -1,64 +1,115 @@
-"""Text of pictures by RapidOCR (the extra ``ocr``), cached by content.
+"""Text of pictures by RapidOCR (the extra ``ocr``), and by tesseract for other scripts; cached by content.
 
-RapidOCR and its models (in its wheel) are loaded with the first picture that needs them, once a process.
+RapidOCR and its models (in its wheel; Latin script, Chinese and Japanese) are loaded with the first picture that needs
+them, once a process. A picture whose result is doubtful is turned, and offered to tesseract where it is installed.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass
+from functools import cache as once
 from importlib.metadata import PackageNotFoundError, version
-from statistics import median
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from mmr5.cache import Cache, digest
 from mmr5.errors import EngineError, missing_extra
+from mmr5.pages import tesseract
 from mmr5.pages.images import is_blank
-from mmr5.pages.text import clean
+from mmr5.pages.layout import TextBox, reading_order
+from mmr5.pages.text import clean, count_visible
+from mmr5.storage.cache import Cache, digest
+from mmr5.types import Box, ImageSource
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 OCR_MAX_PIXELS = 2_200_000
 """Pixels at which a page is recognised: an A4 page at about 150 dpi."""
+MIN_SCORE = 0.5
+"""Lines that are recognised with a lower score are left out."""
+GOOD_SCORE = 0.93
+"""Mean score of a page from which nothing else is tried; upright scans have .97 to .99, turned ones .66 to .75."""
+MIN_DENSITY = 0.5
+"""Fewest characters for a line's length in heights; Latin text has some 1.8, Chinese 1. A script that the models do not
+know leaves gaps."""
+TURN_GAIN = 0.08
+"""By how much a turned picture's mean score must be higher for it to be taken."""
 
-_SETTINGS: dict[str, Any] = {"Global.log_level": "critical", "Global.use_cls": False}
-"""Upside-down lines are not looked for: pages are upright, and a wrong guess costs a line."""
-_LAYOUT_VERSION = "1"
+_SETTINGS: dict[str, Any] = {"Global.log_level": "critical", "Global.use_cls": False, "Global.text_score": 0.0}
+"""Upside-down lines are not looked for one by one: a page is turned as a whole, and a wrong guess costs a line."""
+_LAYOUT_VERSION = "2"
+_SAMPLES = 5
+_GLANCE = 900
+"""Pixels of the longer side of a picture that is only looked at for lines of text."""
+_TALL = 1.5
+_LONG_LINE = 4.0
 _ENGINE = threading.Lock()
 _engine: Any = None
 
-_MIN_COLUMN_LINES = 6
-_MAX_SPANNING_SHARE = 0.25
-_MIN_COLUMN_FILL = 0.6
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A piece of a recognised text.
 
-class _Decodable(Protocol):
-    @property
-    def key(self) -> str: ...
+    Attributes:
+        start: zero-based index of its first character in the text.
+        end: index behind its last one.
+        box: where it stands in the picture.
+        score: the engine's own, 0 to 1.
+    """
 
-    def decode(self, max_pixels: int | None = None) -> Image: ...
+    start: int
+    end: int
+    box: Box
+    score: float
 
 
 @dataclass(frozen=True, slots=True)
-class Box:
-    """An upright box in a picture, in pixels from the upper left corner."""
+class Recognition:
+    """What was recognised in a picture.
 
-    left: float
-    top: float
-    right: float
-    bottom: float
+    Attributes:
+        text: the text in reading order, a line a line.
+        lines: its pieces with their boxes, in the order of the text.
+        doubt: why the text is not to be trusted and the way out, or None.
+        turned: by how many degrees clockwise the picture was turned to be read.
+    """
+
+    text: str
+    lines: tuple[Line, ...] = ()
+    doubt: str | None = None
+    turned: int = 0
+
+    def of(self, start: int, end: int) -> list[Box]:
+        """Boxes of the lines that hold the characters from ``start`` to before ``end``."""
+        return [line.box for line in self.lines if line.start < end and line.end > start]
 
 
-def read_picture(source: _Decodable, cache: Cache | None = None) -> str:
-    """The text in a picture, from the cache where it was recognised before; ``""`` for a blank one.
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A text with its box in pixels and its score."""
+
+    text: str
+    box: TextBox
+    score: float
+
+
+def read_picture(source: ImageSource, cache: Cache | None = None) -> str:
+    """The text in a picture, as :func:`recognise_picture` finds it."""
+    return recognise_picture(source, cache).text
+
+
+def recognise_picture(source: ImageSource, cache: Cache | None = None) -> Recognition:
+    """What is written in a picture, from the cache where it was recognised before; nothing for a blank one.
 
     Args:
-        source: a picture of this package, which can be decoded without its name in the errors.
-        cache: where texts are kept by content, RapidOCR's version and settings; None keeps none.
+        source: any picture; those of files have a ``decode``, whose errors do not repeat the file's name.
+        cache: where results are kept by content, RapidOCR's version and settings; None keeps none. Pictures of equal
+            pixels are recognised once, whatever files they lie in.
 
     Raises:
         PageError: the picture cannot be decoded.
@@ -66,111 +117,276 @@ def read_picture(source: _Decodable, cache: Cache | None = None) -> str:
         MissingExtraError: RapidOCR is not installed.
     """
     key = digest(source.key, _fingerprint())
-    stored = None if cache is None else cache.get("ocr", key)
-    if stored is not None:
-        return stored.decode()
-    image = source.decode(OCR_MAX_PIXELS)
-    text = "" if is_blank(image) else recognise(image)
-    if cache is not None:
-        cache.put("ocr", key, text.encode())
-    return text
+    found = _stored(cache, key)
+    if found is not None:
+        return found
+    image = getattr(source, "decode", source.load)(OCR_MAX_PIXELS)
+    pixels_key = digest("pixels", str(image.size), image.tobytes(), _fingerprint())
+    found = _stored(cache, pixels_key)
+    if found is None:
+        found = Recognition("") if is_blank(image) else recognise(image)
+        _store(cache, pixels_key, found)
+    _store(cache, key, found)
+    return found
 
 
-def recognise(image: Image) -> str:
-    """The text in an upright RGB picture, a line a line, in reading order.
+def recognise(image: Image) -> Recognition:
+    """What is written in an RGB picture, which may be turned by 90, 180 or 270 degrees.
 
     Raises:
         EngineError: recognition failed.
         MissingExtraError: RapidOCR is not installed.
     """
+    pieces: Sequence[_Piece] = _recognise_upright(image)
+    turned = 0
+    if _is_doubtful(pieces):
+        turned = _find_turn(image, pieces)
+        if turned:
+            pieces = _recognise_upright(_turn(image, turned))
+    doubt = None
+    if _is_doubtful(pieces):
+        pieces, turned, doubt = _read_by_script(image, pieces, turned)
+    size = image.size if turned % 180 == 0 else image.size[::-1]
+    return _compose(pieces, size, turned, doubt)
+
+
+def _compose(pieces: Sequence[_Piece], size: tuple[int, int], turned: int, doubt: str | None) -> Recognition:
+    """Pieces of a picture of ``size`` in reading order, with boxes in the picture before it was turned."""
+    kept = [piece for piece in pieces if piece.score >= MIN_SCORE and piece.text]
+    parts: list[str] = []
+    lines: list[Line] = []
+    at = 0
+    for row in reading_order([piece.box for piece in kept]):
+        for column, i in enumerate(row):
+            if at:
+                parts.append(" " if column else "\n")
+                at += 1
+            piece = kept[i]
+            lines.append(Line(at, at + len(piece.text), _share(piece.box, size, turned), round(piece.score, 3)))
+            parts.append(piece.text)
+            at += len(piece.text)
+    return Recognition("".join(parts), tuple(lines), doubt, turned)
+
+
+def _share(box: TextBox, size: tuple[int, int], turned: int) -> Box:
+    """A box in [0, 1] of the picture before it was turned clockwise."""
+    width, height = size
+    x0, y0, x1, y1 = box.left / width, box.top / height, box.right / width, box.bottom / height
+    turns = {
+        0: (x0, y0, x1, y1),
+        90: (y0, 1 - x1, y1, 1 - x0),
+        180: (1 - x1, 1 - y1, 1 - x0, 1 - y0),
+        270: (1 - y1, x0, 1 - y0, x1),
+    }
+    a, b, c, d = (round(min(1.0, max(0.0, value)), 5) for value in turns[turned])
+    return a, b, c, d
+
+
+def _turn(image: Image, degrees: int) -> Image:
+    """A picture turned clockwise."""
+    from PIL.Image import Transpose
+
+    steps = {90: Transpose.ROTATE_270, 180: Transpose.ROTATE_180, 270: Transpose.ROTATE_90}
+    return image.transpose(steps[degrees]) if degrees else image
+
+
+def _recognise_upright(image: Image) -> list[_Piece]:
+    """What RapidOCR finds in a picture as it lies, without what it calls empty."""
+    found = _call(image, use_det=True)
+    texts, corners, scores = (getattr(found, name, None) for name in ("txts", "boxes", "scores"))
+    if texts is None or corners is None or scores is None:
+        return []
+    return [
+        _Piece(clean(text).replace("\n", " "), _hull(points), float(score))
+        for text, points, score in zip(texts, corners, scores, strict=True)
+    ]
+
+
+def _call(image: Image, *, use_det: bool, use_rec: bool = True) -> Any:
     import numpy as np
 
     pixels = np.ascontiguousarray(np.asarray(image.convert("RGB"))[:, :, ::-1])
     with _ENGINE:
         engine = _load_engine()
         try:
-            found = engine(pixels)
+            return engine(pixels, use_det=use_det, use_rec=use_rec, use_cls=False)
         except Exception as error:
             raise EngineError(f"text recognition failed ({error or type(error).__name__})") from error
-    texts, corners = getattr(found, "txts", None), getattr(found, "boxes", None)
-    if texts is None or corners is None:
-        return ""
-    boxes = [_box(points) for points in corners]
-    return clean("\n".join(" ".join(texts[i] for i in line) for line in reading_order(boxes)))
 
 
-def reading_order(boxes: Sequence[Box]) -> list[list[int]]:
-    """Group boxes into lines, and put these in the order in which they are read.
+def _is_doubtful(pieces: Sequence[_Piece]) -> bool:
+    """Whether a page may be turned or in a script that the models do not know."""
+    if not pieces:
+        return True
+    return _weighted_score(pieces) < GOOD_SCORE or _share_of_tall(pieces) > 0.5 or _share_of_sparse(pieces) > 0.5
 
-    Lines go from top to bottom, boxes in a line from left to right. Two columns of prose are read one after the other;
-    what spans both of them, such as a title, is read where it stands.
 
-    Args:
-        boxes: N boxes in any order.
+def _weighted_score(pieces: Sequence[_Piece]) -> float:
+    """The mean score over the length of the lines."""
+    return sum(piece.score * _length(piece.box) for piece in pieces) / max(1.0, sum(_length(piece.box) for piece in pieces))
+
+
+def _length(box: TextBox) -> float:
+    return max(box.right - box.left, box.bottom - box.top)
+
+
+def _is_tall(box: TextBox) -> bool:
+    return box.bottom - box.top > _TALL * (box.right - box.left)
+
+
+def _share_of_tall(pieces: Sequence[_Piece]) -> float:
+    """How much of the lines, by length, stands upright as in a picture that lies on its side."""
+    total = sum(_length(piece.box) for piece in pieces)
+    return sum(_length(piece.box) for piece in pieces if _is_tall(piece.box) and count_visible(piece.text) > 1) / max(total, 1)
+
+
+def _share_of_sparse(pieces: Sequence[_Piece]) -> float:
+    """How much of the long lines, by length, has too few characters for its length."""
+    long = [piece for piece in pieces if _ratio(piece.box) >= _LONG_LINE]
+    total = sum(_length(piece.box) for piece in long)
+    sparse = sum(_length(piece.box) for piece in long if count_visible(piece.text) < MIN_DENSITY * _ratio(piece.box))
+    return sparse / total if total else 0.0
+
+
+def _ratio(box: TextBox) -> float:
+    """A line's length in heights."""
+    sides = sorted((max(1.0, box.right - box.left), max(1.0, box.bottom - box.top)))
+    return sides[1] / sides[0]
+
+
+def _find_turn(image: Image, pieces: Sequence[_Piece]) -> int:
+    """By how many degrees clockwise the picture is to be turned, by the scores of its longest lines alone."""
+    longest = sorted(pieces, key=lambda piece: -_length(piece.box))[:_SAMPLES]
+    if not longest:
+        return 0
+    is_on_side = _share_of_tall(pieces) > 0.5
+    crops = [image.crop((int(p.box.left), int(p.box.top), int(p.box.right) + 1, int(p.box.bottom) + 1)) for p in longest]
+    turns = (90, 270) if is_on_side else (0, 180)
+    scores = {turn: _mean_score(_turn(crop, turn) for crop in crops) for turn in turns}
+    best = max(turns, key=scores.__getitem__)
+    if is_on_side:
+        return best if scores[best] >= 0.75 else 0
+    return best if scores[best] > scores[0] + TURN_GAIN else 0
+
+
+def _mean_score(crops: Iterable[Image]) -> float:
+    """Mean score of single lines; one with too few characters counts less."""
+    scores = []
+    for crop in crops:
+        found = _call(crop, use_det=False)
+        text, score = "".join(found.txts or ()), max(map(float, found.scores or ()), default=0.0)
+        expected = MIN_DENSITY * max(1.0, crop.width / max(1, crop.height))
+        scores.append(score * min(1.0, count_visible(text) / expected))
+    return sum(scores) / max(1, len(scores))
+
+
+def _read_by_script(image: Image, pieces: Sequence[_Piece], turned: int) -> tuple[Sequence[_Piece], int, str | None]:
+    """A doubtful page by tesseract, where it knows the script; else what was found, with the reason of the doubt.
 
     Returns:
-        Lines of positions in ``boxes``; together they hold 0..N-1 once each.
+        The pieces, by how many degrees the picture was turned for them, and the doubt, None for a good result.
     """
-    everything = list(range(len(boxes)))
-    gutter = _gutter(boxes)
-    if gutter is None:
-        return _lines(boxes, everything)
-    order: list[list[int]] = []
-    left: list[int] = []
-    right: list[int] = []
-    for line in _lines(boxes, everything):
-        if any(boxes[i].left < gutter < boxes[i].right for i in line):
-            order += _lines(boxes, left) + _lines(boxes, right) + [line]
-            left, right = [], []
-        else:
-            left += [i for i in line if boxes[i].right <= gutter]
-            right += [i for i in line if boxes[i].right > gutter]
-    return order + _lines(boxes, left) + _lines(boxes, right)
+    if not pieces and not _has_text(image):
+        return (), turned, None
+    script, turn = tesseract.find_script(image) or (None, turned)
+    packs = [] if script in _READ_SCRIPTS else [tesseract.packs_for(script)] if script else _all_packs()
+    for languages in filter(None, packs):
+        words = tesseract.read_words(_turn(image, turn), languages)
+        if tesseract.mean_confidence(words) >= tesseract.MIN_CONFIDENCE:
+            return _words_to_pieces(words), turn, None
+    if script is not None and script not in _READ_SCRIPTS:
+        pack = tesseract.LANGUAGES.get(script, ("LANGUAGE",))[0]
+        return (), turned, _NO_PACK.format(script=script, pack=pack)
+    if not pieces or _share_of_sparse(pieces) > 0.5:
+        return (), turned, _UNKNOWN_SCRIPT
+    score = _weighted_score(pieces)
+    return pieces, turned, None if score >= GOOD_SCORE else _LOW_SCORE.format(score=score)
 
 
-def _lines(boxes: Sequence[Box], positions: Sequence[int]) -> list[list[int]]:
-    """Boxes whose vertical middle lies within the first box of a line, or the other way round, share that line."""
-    lines: list[list[int]] = []
-    for i in sorted(positions, key=lambda i: (boxes[i].top + boxes[i].bottom, boxes[i].left)):
-        if lines and _side_by_side(boxes[lines[-1][0]], boxes[i]):
-            lines[-1].append(i)
-        else:
-            lines.append([i])
-    return [sorted(line, key=lambda i: boxes[i].left) for line in lines]
+_READ_SCRIPTS = frozenset({"Latin", "Han", "HanS", "HanT", "Japanese", "Fraktur"})
+_NO_PACK = (
+    "the picture's text is in {script} script, which RapidOCR does not read: install tesseract's pack for its language, "
+    "e.g.: apt-get install tesseract-ocr-{pack}"
+)
+_LOW_SCORE = "its text was recognised with a mean score of only {score:.2f}: check it, or scan the page again"
+_UNKNOWN_SCRIPT = (
+    "the picture's text is in a script that RapidOCR does not read (it reads Latin, Chinese and Japanese; not Cyrillic, "
+    "Greek, Arabic, Hebrew, …): install tesseract with the pack of its language, e.g.: "
+    "apt-get install tesseract-ocr tesseract-ocr-rus"
+)
 
 
-def _side_by_side(first: Box, second: Box) -> bool:
-    overlap = min(first.bottom, second.bottom) - max(first.top, second.top)
-    return overlap > 0.5 * min(first.bottom - first.top, second.bottom - second.top)
+def _all_packs() -> list[list[str]]:
+    """Installed packs script by script, for a picture whose script tesseract cannot tell."""
+    return [packs for script in tesseract.LANGUAGES if (packs := tesseract.packs_for(script))][:3]
 
 
-def _gutter(boxes: Sequence[Box]) -> float | None:
-    """Where the gap between two columns of prose is, or None.
-
-    Each side needs lines that fill its width (the cells of a table seldom do), and few boxes may span both.
-    """
-    if len(boxes) < 2 * _MIN_COLUMN_LINES:
-        return None
-    start, end = min(box.left for box in boxes), max(box.right for box in boxes)
-    best: tuple[int, float] | None = None
-    for share in range(40, 61):
-        x = start + (end - start) * share / 100
-        left = [box.right - box.left for box in boxes if box.right <= x]
-        right = [box.right - box.left for box in boxes if box.left >= x]
-        spanning = len(boxes) - len(left) - len(right)
-        if min(len(left), len(right)) < _MIN_COLUMN_LINES or spanning > _MAX_SPANNING_SHARE * len(boxes):
-            continue
-        if median(left) < _MIN_COLUMN_FILL * (x - start) or median(right) < _MIN_COLUMN_FILL * (end - x):
-            continue
-        if best is None or spanning < best[0]:
-            best = (spanning, x)
-    return None if best is None else best[1]
+def _words_to_pieces(words: Sequence[tesseract.Word]) -> list[_Piece]:
+    """A piece a line; tesseract's order of words in a line is kept, which may run from right to left."""
+    lines: dict[tuple[str, ...], list[tesseract.Word]] = {}
+    for word in words:
+        lines.setdefault(word.line, []).append(word)
+    pieces = []
+    for line in lines.values():
+        boxes = [word.box for word in line]
+        hull = TextBox(min(b[0] for b in boxes), min(b[1] for b in boxes), max(b[2] for b in boxes), max(b[3] for b in boxes))
+        text = clean(" ".join(word.text for word in line))
+        pieces.append(_Piece(text, hull, max(MIN_SCORE, tesseract.mean_confidence(line) / 100)))
+    return pieces
 
 
-def _box(points: Any) -> Box:
+def _has_text(image: Image) -> bool:
+    """Whether RapidOCR sees lines of text, whatever they say."""
+    small = image.copy()
+    small.thumbnail((_GLANCE, _GLANCE))
+    found = _call(small, use_det=True, use_rec=False)
+    boxes = getattr(found, "boxes", None)
+    return boxes is not None and any(_ratio(_hull(points)) >= _LONG_LINE for points in boxes)
+
+
+def _hull(points: Any) -> TextBox:
     """The upright hull of four corners."""
     xs, ys = [float(point[0]) for point in points], [float(point[1]) for point in points]
-    return Box(min(xs), min(ys), max(xs), max(ys))
+    return TextBox(min(xs), min(ys), max(xs), max(ys))
+
+
+def _stored(cache: Cache | None, key: str) -> Recognition | None:
+    """A result of the cache; a doubtful one counts only while the same packs of tesseract are installed."""
+    data = None if cache is None else cache.get("ocr", key)
+    if data is None:
+        return None
+    record = json.loads(data)
+    if record["doubt"] and record["packs"] != list(tesseract.installed()):
+        return None
+    lines = tuple(Line(start, end, (a, b, c, d), score) for start, end, (a, b, c, d), score in record["lines"])
+    return Recognition(record["text"], lines, record["doubt"], record["turned"])
+
+
+def _store(cache: Cache | None, key: str, found: Recognition) -> None:
+    if cache is None:
+        return
+    packs = list(tesseract.installed()) if found.doubt else []
+    record = {
+        "text": found.text,
+        "lines": [astuple(line) for line in found.lines],
+        "doubt": found.doubt,
+        "turned": found.turned,
+        "packs": packs,
+    }
+    cache.put("ocr", key, json.dumps(record).encode())
+
+
+@once
+def _engine_version() -> str:
+    """Of the installed RapidOCR; finding it reads files.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        return version("rapidocr")
+    except PackageNotFoundError as error:
+        raise missing_extra("rapidocr", "ocr", "read pages without a text layer") from error
 
 
 def _fingerprint() -> str:
@@ -179,11 +395,7 @@ def _fingerprint() -> str:
     Raises:
         MissingExtraError: RapidOCR is not installed.
     """
-    try:
-        installed = version("rapidocr")
-    except PackageNotFoundError as error:
-        raise missing_extra("rapidocr", "ocr", "read pages without a text layer") from error
-    return digest(installed, repr(sorted(_SETTINGS.items())), str(OCR_MAX_PIXELS), _LAYOUT_VERSION)
+    return digest(_engine_version(), repr(sorted(_SETTINGS.items())), str(OCR_MAX_PIXELS), _LAYOUT_VERSION)
 
 
 def _load_engine() -> Any:

@@ -1,24 +1,33 @@
-"""PDF documents through pdfium: the text layer of all pages, and single pages rendered when asked for.
-
-pdfium is not thread-safe: every call is made under one lock of this process, and everything opened is closed under it.
-"""
+"""PDF documents: what their pages say, and single pages rendered when asked for."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache as once
-from importlib.metadata import version
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmr5.cache import Cache, digest
 from mmr5.errors import ConfigError, DocumentError, PageError
+from mmr5.pages import pdfium
 from mmr5.pages.files import StoredFile
 from mmr5.pages.images import fit_size
+from mmr5.pages.layer import (
+    PageFrame,
+    RawLayer,
+    Rect,
+    character_box,
+    character_indices,
+    characters_by_font,
+    read_layer,
+    text_page,
+    union,
+)
+from mmr5.pages.plausible import is_unlikely, unlikely_lines
+from mmr5.pages.text import clean, clean_places, layer_problem
+from mmr5.storage.cache import Cache, digest
+from mmr5.types import Box
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,14 +39,49 @@ DEFAULT_RENDER_PIXELS = 4_000_000
 MAX_DPI = 300
 """Highest resolution at which a small page fills its budget."""
 
-BAD_PAGE = "the page cannot be read: its part of the PDF is damaged"
-
 _POINTS_PER_INCH = 72
-_PDFIUM = threading.RLock()
-_NO_PAGES = "has no pages: it is empty or truncated; fetch or export it again"
-_FILE_CODE = 2
-_PASSWORD_CODE = 4
-_SECURITY_CODE = 5
+_VERSION = "1"
+"""Of what is kept of a document in the cache; it changes with the rules by which text is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class PdfPage:
+    """What a page of a PDF says.
+
+    Attributes:
+        text: its text layer in normal form.
+        problem: what is wrong with the layer: ``"empty"``, ``"garbled"`` or None.
+        unlikely: zero-based lines of the text whose letters form no words, as under a permuted font.
+        coverage: share of the page that pictures cover, 0 to 1.
+        unseen: share of the text that is drawn invisibly over pictures, 0 to 1, as by a scanner's recognition.
+        hidden: how many visible characters were left out because no reader sees them.
+        label: the page's own number, e.g. ``"iv"``, or None where the document has none.
+        size: width and height as shown, in points.
+    """
+
+    text: str
+    problem: str | None
+    unlikely: Sequence[int]
+    coverage: float
+    unseen: float
+    hidden: int
+    label: str | None
+    size: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class PdfContent:
+    """What a PDF says.
+
+    Attributes:
+        pages: one a page; None for a page that cannot be read.
+        attachments: names of the files that are attached to it.
+        makes_pages: whether it is an XFA form that makes its pages when opened, and holds only a notice.
+    """
+
+    pages: Sequence[PdfPage | None]
+    attachments: Sequence[str]
+    makes_pages: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +118,71 @@ class PdfPageImage:
             raise PageError(f"{self.file.path.name}, page {self.index + 1}: {error}") from error
 
 
+@dataclass(frozen=True, slots=True)
+class PdfBoxes:
+    """Where the text of a page's layer stands; the page is opened when asked for.
+
+    Attributes:
+        file: the document and the content that it had.
+        index: zero-based page.
+    """
+
+    file: StoredFile
+    index: int
+
+    def of(self, start: int, end: int) -> list[Box]:
+        """Boxes of the characters from ``start`` to before ``end`` of the page's text, one a line.
+
+        Raises:
+            PageError: the file is gone, was changed, or the page cannot be read.
+        """
+        self.file.check()
+        with pdfium.open_document(self.file.path) as document, pdfium.open_page(document, self.index) as page:
+            with text_page(page) as layer:
+                raw = read_layer(page, layer, document.formenv)
+                text, places = clean_places(raw.text)
+                indices = character_indices(layer, layer.get_text_range())
+                # The page may be turned for the time of reading: its lines run from left to right in this frame.
+                along = PageFrame.of(page)
+                rects = [
+                    None if text[i] == "\n" else _place(layer, indices, raw.origins[places[i]])
+                    for i in range(max(0, start), min(end, len(text)))
+                ]
+            shown = PageFrame.of(page)
+        return [shown(line) for line in lines_of(rects, along)]
+
+
+def _place(layer: Any, indices: Sequence[int], origin: int | Rect) -> Rect | None:
+    return origin if isinstance(origin, tuple) else character_box(layer, indices[origin])
+
+
+def lines_of(rects: Sequence[Rect | None], along: PageFrame) -> list[Rect]:
+    """Boxes of lines around boxes of characters in reading order.
+
+    Args:
+        rects: the characters' boxes; None for a line end and a character without ink.
+        along: the frame in which the lines run from left to right.
+    """
+    lines: list[list[Rect]] = []
+    for rect in rects:
+        if rect is None:
+            continue
+        if lines and _goes_on(along(union(lines[-1])), along(lines[-1][-1]), along(rect)):
+            lines[-1].append(rect)
+        else:
+            lines.append([rect])
+    return [union(line) for line in lines]
+
+
+def _goes_on(line: Rect, last: Rect, new: Rect) -> bool:
+    """Whether a character stands in the height of a line, and not far before its last one."""
+    slack = 0.3 * max(line[3] - line[1], new[3] - new[1])
+    is_level = new[1] <= line[3] + slack and new[3] >= line[1] - slack
+    middle = (new[1] + new[3]) / 2
+    is_centred = line[1] - slack <= middle <= line[3] + slack
+    return is_level and is_centred and new[0] >= last[0] - 3 * max(new[2] - new[0], last[2] - last[0])
+
+
 def render_scale(width: float, height: float, max_pixels: int | None) -> float:
     """Pixels a point at which a page is rendered.
 
@@ -89,7 +198,7 @@ def render_scale(width: float, height: float, max_pixels: int | None) -> float:
 
 
 def render_page(path: Path, index: int, max_pixels: int | None = None) -> Image:
-    """Render one page to RGB.
+    """Render one page to RGB; pdfium draws it at its final size.
 
     Args:
         path: the PDF.
@@ -103,119 +212,108 @@ def render_page(path: Path, index: int, max_pixels: int | None = None) -> Image:
     """
     if max_pixels is not None and max_pixels < 1:
         raise ConfigError(f"max_pixels is {max_pixels}: a picture needs at least 1 pixel")
-    with _open_document(path, forms=True) as document, _open_page(document, index) as page:
+    with pdfium.open_document(path) as document, pdfium.open_page(document, index) as page:
         width, height = page.get_size()
         if width <= 0 or height <= 0:
             raise PageError(f"the page is {width:g} x {height:g} points large and cannot be rendered")
-        # pdfium rounds the size up: a thin page may need a smaller scale than its area says.
+        # A thin page may need a smaller scale than its area says.
         budget = DEFAULT_RENDER_PIXELS if max_pixels is None else max_pixels
         scale = min(render_scale(width, height, max_pixels), budget / max(width, height))
+        size = fit_size(max(1, round(width * scale)), max(1, round(height * scale)), budget)
         try:
-            bitmap = page.render(scale=scale)
+            return _draw(document, page, size)
         except Exception as error:
             raise PageError(f"the page cannot be rendered ({error})") from error
-        with contextlib.closing(bitmap):
-            image: Image = bitmap.to_pil().convert("RGB")
-    size = fit_size(*image.size, budget)
-    return image if size == image.size else image.resize(size)
 
 
-@once
-def _pdfium_version() -> str:
-    """Of the installed pypdfium2; finding it reads files."""
-    return version("pypdfium2")
+def _draw(document: Any, page: Any, size: tuple[int, int]) -> Image:
+    """A page drawn on white at a size in pixels, with annotations and what was filled into forms."""
+    import PIL.Image
+    import pypdfium2
+    from pypdfium2 import raw
+
+    width, height = size
+    bitmap = pypdfium2.PdfBitmap.new_native(width, height, raw.FPDFBitmap_BGR)
+    with contextlib.closing(bitmap):
+        bitmap.fill_rect((255, 255, 255, 255), 0, 0, width, height)
+        raw.FPDF_RenderPageBitmap(bitmap, page, 0, 0, width, height, 0, raw.FPDF_ANNOT)
+        if document.formenv:
+            raw.FPDF_FFLDraw(document.formenv, bitmap, page, 0, 0, width, height, 0, raw.FPDF_ANNOT)
+        return PIL.Image.frombytes("RGB", size, bitmap.buffer, "raw", "BGR", bitmap.stride)
 
 
-def read_layers(file: StoredFile, cache: Cache | None = None) -> list[str | None]:
-    """The raw text layer of every page, from the cache where it was read before.
+def read_content(file: StoredFile, cache: Cache | None = None) -> PdfContent:
+    """What a document says, from the cache where it was read before.
 
     Args:
         file: the PDF.
-        cache: where layers are kept by the document's content; None keeps none.
-
-    Returns:
-        One text a page, ``""`` for a page without any; None for a page that cannot be read.
+        cache: where it is kept by the document's content; None keeps nothing.
 
     Raises:
         DocumentError: the document is encrypted, damaged or has no pages.
     """
-    key = digest(file.digest, _pdfium_version())
+    key = digest(file.digest, pdfium.pdfium_version(), _VERSION)
     stored = None if cache is None else cache.get("text", key)
     if stored is not None:
-        layers: list[str | None] = json.loads(stored)
-        return layers
-    layers = _extract(file.path)
+        pages, attachments, makes_pages = json.loads(stored)
+        return PdfContent([None if page is None else PdfPage(*page) for page in pages], attachments, makes_pages)
+    content = _extract(file.path)
     if cache is not None:
-        cache.put("text", key, json.dumps(layers).encode())
-    return layers
+        pages = [None if page is None else astuple(page) for page in content.pages]
+        cache.put("text", key, json.dumps([pages, content.attachments, content.makes_pages]).encode())
+    return content
 
 
-def _extract(path: Path) -> list[str | None]:
-    with _open_document(path) as document:
+def _extract(path: Path) -> PdfContent:
+    from pypdfium2 import raw
+
+    with pdfium.open_document(path) as document:
         total = len(document)
         if total == 0:
-            raise DocumentError(_NO_PAGES)
-        return [_layer(document, index) for index in range(total)]
+            raise DocumentError(pdfium.NO_PAGES)
+        count = raw.FPDFDoc_GetAttachmentCount(document)
+        attachments = [document.get_attachment(i).get_name() for i in range(count)]
+        makes_pages = pdfium.form_type(document) == raw.FORMTYPE_XFA_FULL
+        labels = document.get_page_label if document.get_page_label(0) else None
+        pages = [_read_page(document, index, labels and labels(index)) for index in range(total)]
+        return PdfContent(pages, attachments, makes_pages)
 
 
-def _layer(document: Any, index: int) -> str | None:
+def _read_page(document: Any, index: int, label: str | None) -> PdfPage | None:
     from pypdfium2 import PdfiumError
 
     try:
-        with _open_page(document, index) as page, contextlib.closing(page.get_textpage()) as layer:
-            text: str = layer.get_text_range()
-            return text
+        with pdfium.open_page(document, index) as page:
+            size = page.get_size()
+            with text_page(page) as layer:
+                raw = read_layer(page, layer, document.formenv)
+                text, problem = clean(raw.text), layer_problem(raw.text)
+                unlikely = [] if problem else unlikely_lines(text)
+                if unlikely:
+                    unlikely = sorted({*unlikely, *_lines_in_bad_fonts(layer, raw)})
     except (PageError, PdfiumError):
         return None
+    return PdfPage(
+        text,
+        problem,
+        unlikely,
+        round(raw.coverage, 3),
+        round(raw.unseen, 3),
+        raw.hidden,
+        label or None,
+        size,
+    )
 
 
-@contextlib.contextmanager
-def _open_document(path: Path, *, forms: bool = False) -> Iterator[Any]:
-    """A document of pypdfium2, held under the lock; ``forms`` draws what was filled into its forms."""
-    import pypdfium2
-
-    with _PDFIUM:
-        try:
-            # pdfium refuses a document without pages but leaves the error code of an earlier failure in place. Opening
-            # nothing sets the code for an unreadable file, which the caller has ruled out by reading it.
-            pypdfium2.raw.FPDF_LoadDocument(b"", None)
-            document = pypdfium2.PdfDocument(path)
-        except (pypdfium2.PdfiumError, OSError) as error:
-            raise DocumentError(_reason(error)) from error
-        try:
-            if forms:
-                # A broken form is drawn as far as it goes: the page itself is still there.
-                with contextlib.suppress(pypdfium2.PdfiumError):
-                    document.init_forms()
-            yield document
-        finally:
-            document.close()
-
-
-@contextlib.contextmanager
-def _open_page(document: Any, index: int) -> Iterator[Any]:
-    from pypdfium2 import PdfiumError
-
-    try:
-        page = document[index]
-    except (PdfiumError, IndexError) as error:
-        raise PageError(BAD_PAGE) from error
-    with contextlib.closing(page):
-        yield page
-
-
-def _reason(error: Exception) -> str:
-    """What keeps a PDF from being opened, and the way out."""
-    code, text = getattr(error, "err_code", None), str(error).lower()
-    if code == _FILE_CODE or "file access" in text:
-        return _NO_PAGES
-    if code == _PASSWORD_CODE or "password" in text:
-        return (
-            "is encrypted and needs a password: save a copy without one, "
-            "e.g. with: qpdf --decrypt --password=PASSWORD in.pdf out.pdf"
-        )
-    if code == _SECURITY_CODE or "security" in text:
-        return "is encrypted in a way that cannot be read: save an unencrypted copy with the program that made it"
-    if isinstance(error, OSError):
-        return f"cannot be read ({error.strerror or error})"
-    return "is no readable PDF, it is truncated or damaged: fetch it again, or repair it, e.g. with: qpdf in.pdf out.pdf"
+def _lines_in_bad_fonts(layer: Any, raw: RawLayer) -> set[int]:
+    """Lines of the text in normal form of which some character is drawn in a font whose letters form no words."""
+    own = layer.get_text_range()
+    text, places = clean_places(raw.text)
+    origins = [raw.origins[place] for place in places]
+    line_of = {origin: text.count("\n", 0, i) for i, origin in enumerate(origins) if isinstance(origin, int)}
+    found: set[int] = set()
+    for positions in characters_by_font(layer, own, character_indices(layer, own)).values():
+        mine = set(positions)
+        if is_unlikely("".join(char if i in mine else " " for i, char in enumerate(own))):
+            found.update(line_of[i] for i in positions if i in line_of and own[i].isalpha())
+    return found

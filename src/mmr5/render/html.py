@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import re
-import tempfile
 from functools import lru_cache
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from mmr5.errors import OutputError
-from mmr5.excerpts import terms
-
-_WORD = re.compile(r"(\w+(?:[.\-_']\w+)*)")
+from mmr5.languages import marked
+from mmr5.storage.atomic import write_bytes
 
 
 @lru_cache(maxsize=1)
@@ -30,39 +24,18 @@ def environment() -> Environment:
 
 def mark_terms(text: str, query: str) -> Markup:
     """The text, escaped, with the words that carry the question wrapped in ``<mark>``."""
-    wanted = set(terms(query))
-    parts = [
-        Markup("<mark>{}</mark>").format(piece) if place % 2 and wanted & set(terms(piece)) else escape(piece)
-        for place, piece in enumerate(_WORD.split(text))
-    ]
+    parts = [Markup("<mark>{}</mark>").format(piece) if wanted else escape(piece) for piece, wanted in marked(text, query)]
     return Markup("").join(parts)
 
 
 def write_html(path: str | Path, html: str) -> None:
-    """Write a file atomically, in UTF-8; what UTF-8 cannot hold (lone surrogates of a damaged PDF) becomes ``?``.
+    """Write a page atomically, in UTF-8; what UTF-8 cannot hold (lone surrogates of a damaged PDF) becomes ``?``.
 
     Args:
-        path: the file; an older one is replaced only once the new one is whole.
+        path: the file, in a folder that exists; an older one is replaced only once the new one is whole.
         html: its content.
 
     Raises:
         OutputError: it cannot be written.
     """
-    target = Path(path)
-    made: Path | None = None
-    try:
-        with tempfile.NamedTemporaryFile("wb", dir=target.parent, prefix=".mmr5-", delete=False) as file:
-            made = Path(file.name)
-            file.write(html.encode("utf-8", errors="replace"))
-        mask = os.umask(0)
-        os.umask(mask)
-        made.chmod(0o666 & ~mask)
-        made.replace(target)
-    except OSError as error:
-        if made is not None:
-            with contextlib.suppress(OSError):
-                made.unlink()
-        reason = error.strerror or str(error)
-        raise OutputError(
-            f"cannot write {str(target)!r}: {reason}. Name a file in a folder that exists and that you may write to."
-        ) from error
+    write_bytes(Path(path), html.encode("utf-8", errors="replace"), parents=False)

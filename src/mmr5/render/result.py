@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
 from mmr5.render.html import environment, write_html
+from mmr5.render.labels import ISSUES, PARTS, movement
 from mmr5.render.thumbnails import page_uri
-from mmr5.render.words import ISSUES, PARTS, SCORE_NAMES, SCORES, movement
 from mmr5.types import Page, RankedPage, RerankResult
 
 __all__ = ["result_html", "results_html", "write_html"]
@@ -65,8 +65,8 @@ def _card(line: RankedPage, page: Page, names: dict[str, str], embedded: set[int
         "no_evidence": _why_no_evidence(page),
         "moved": movement(line.rank, line.first_stage_rank),
         "score": None if line.score is None else f"{line.score:.3f}",
-        "score_name": SCORE_NAMES.get(line.score_kind or "", line.score_kind or "score"),
-        "score_words": SCORES.get(line.score_kind or "", line.score_kind or ""),
+        "score_name": "score" if line.score_kind is None else line.score_kind.label,
+        "score_words": "" if line.score_kind is None else line.score_kind.meaning,
     }
 
 

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol
 
-from mmr5.cache import Cache
 from mmr5.errors import ConfigError
 from mmr5.fusion import standardise
 from mmr5.retrieval.names import find_encoding
+from mmr5.storage.cache import Cache
 from mmr5.types import Candidates, Page, Progress
 
 

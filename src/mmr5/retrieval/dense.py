@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from mmr5.cache import Cache, digest
 from mmr5.engines.encoders import checkpoint_identity, load_encoder
 from mmr5.excerpts import passages
 from mmr5.models.weights import DENSE, obtain
+from mmr5.storage.cache import Cache, digest
 from mmr5.types import Page, Progress
 
 if TYPE_CHECKING:

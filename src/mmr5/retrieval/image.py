@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from mmr5.cache import Cache, digest
 from mmr5.engines.encoders import PromptedEncoder, checkpoint_identity, load_encoder, unit
 from mmr5.errors import ModelNotFoundError
 from mmr5.retrieval.names import Encoding
 from mmr5.retrieval.vectors import embed_pages
+from mmr5.storage.cache import Cache, digest
 from mmr5.types import Page, Progress
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mmr5.cache import Cache
+from mmr5.storage.cache import Cache
 from mmr5.types import Progress
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
-"""Pieces → outcomes on Ray Data: one actor a worker, a bounded number of pieces under way, whichever is done comes first.
+"""Pieces → outcomes on Ray Data: one actor a worker, a bounded number of shards under way, whichever is done comes first.
 
-A worker that dies is started anew by Ray and its pieces are done again; outcomes may therefore come twice, never not at all.
+A worker that dies is started anew by Ray and its shards are done again; outcomes may therefore come twice, never not at all.
 """
 
 from __future__ import annotations
@@ -10,48 +10,25 @@ import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from mmr5.errors import ConfigError, EngineError, MMR5Error, missing_extra
-from mmr5.scale.pieces import Outcome, Piece
+from mmr5.scale.shards import Outcome, Shard
 from mmr5.scale.worker import Job, Worker, run_fatal
+from mmr5.settings import WorkerSettings
 
 REACHED_SECONDS = 5.0
 """How long the head of a cluster may take to answer a connection."""
 QUEUED = 2
 """Pieces that a worker holds at once: the one it does and the next."""
 STORE_BYTES = 256 * 2**20
-"""Ray's object store where this process starts Ray: pieces and outcomes are small."""
+"""Ray's object store where this process starts Ray: shards and outcomes are small."""
 OUTCOME_BYTES = 64 * 2**20
-"""Most bytes of pieces and outcomes under way; beyond them workers wait for the writer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Workers:
-    """Who does the work.
-
-    Attributes:
-        number: workers, at least 1.
-        address: an existing cluster (``auto``, ``host:6379``, ``ray://host:10001``), or None to start Ray on this machine.
-        cpus: cores that each worker is promised, more than 0.
-        gpus: GPUs that each worker is promised, at least 0 (a fraction shares one).
-    """
-
-    number: int = 1
-    address: str | None = None
-    cpus: float = 1.0
-    gpus: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.number < 1 or self.cpus <= 0 or self.gpus < 0:
-            raise ConfigError(
-                f"workers {self.number}, cpus {self.cpus}, gpus {self.gpus}: need at least 1, more than 0 and at least 0"
-            )
+"""Most bytes of shards and outcomes under way; beyond them workers wait for the writer."""
 
 
 class Stage:
-    """A worker as Ray Data calls it: a column of pieces in, a column of outcomes out."""
+    """A worker as Ray Data calls it: a column of shards in, a column of outcomes out."""
 
     def __init__(self, job: Job) -> None:
         self._fatal: Outcome | None = None
@@ -61,8 +38,8 @@ class Stage:
             self._fatal = run_fatal(error)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
-        """Do the pieces of a batch."""
-        done = [self._fatal or self._worker.run(Piece.from_json(str(text))) for text in batch["piece"]]
+        """Do the shards of a batch."""
+        done = [self._fatal or self._worker.run(Shard.from_json(str(text))) for text in batch["piece"]]
         return {"outcome": [outcome.to_json() for outcome in done]}
 
 
@@ -83,7 +60,7 @@ def import_ray() -> Any:
 
 
 @contextmanager
-def cluster(workers: Workers) -> Iterator[Any]:
+def cluster(workers: WorkerSettings) -> Iterator[Any]:
     """Ray with room for the workers: the cluster at the address, or one on this machine that ends with the block.
 
     Raises:
@@ -132,7 +109,7 @@ def _check_reached(address: str) -> None:
         ) from error
 
 
-def outcomes(ray: Any, job: Job, work: Sequence[Piece], workers: Workers) -> Iterator[Outcome]:
+def outcomes(ray: Any, job: Job, work: Sequence[Shard], workers: WorkerSettings) -> Iterator[Outcome]:
     """What comes of each piece, in the order in which they are done.
 
     Raises:

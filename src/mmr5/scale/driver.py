@@ -1,6 +1,6 @@
 """The driver of ``mmr5 rerank-run``: work that is left → workers → one append-only file. It goes on after any kill.
 
-The driver alone writes, whole lines, synced to the disk, each question once. So a worker that dies loses nothing (its pieces are
+The driver alone writes, whole lines, synced to the disk, each question once. So a worker that dies loses nothing (its shards are
 done again), and a driver that dies loses at most what its workers had not handed over: the next run does that again.
 """
 
@@ -15,14 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import mmr5.errors
-from mmr5.data.corpus import Corpus
+from mmr5.corpora import Corpus
 from mmr5.errors import ConfigError, EngineError, MMR5Error
-from mmr5.evaluation.provenance import claim, provenance, write_text
-from mmr5.evaluation.runs import RUN, Keeper, read_first_stage
+from mmr5.evaluation.benchmark import run_config
+from mmr5.evaluation.provenance import claim, provenance
+from mmr5.evaluation.runs import RUN, open_qids, read_first_stage
 from mmr5.scale import cluster
-from mmr5.scale.cluster import Workers
-from mmr5.scale.pieces import Failure, Outcome, Piece, pieces
+from mmr5.scale.shards import Failure, Outcome, Shard, shards
 from mmr5.scale.worker import Job, differing
+from mmr5.settings import WorkerSettings
+from mmr5.storage.journal import Journal
+from mmr5.storage.jsonl import write_jsonl
 from mmr5.types import Progress
 
 BATCH = 8
@@ -31,7 +34,7 @@ FAILURES = "failures.jsonl"
 FAILURES_IN_A_ROW = 20
 """After so many failures without one success between them the run stops: a server is down, or refuses everything."""
 
-Source = Callable[[Job, Sequence[Piece], Workers], Iterator[Outcome]]
+Source = Callable[[Job, Sequence[Shard], WorkerSettings], Iterator[Outcome]]
 
 
 @dataclass
@@ -55,7 +58,7 @@ def rerank_run(
     job: Job,
     corpus: Corpus,
     out: Path,
-    workers: Workers,
+    workers: WorkerSettings,
     *,
     resume: bool = False,
     batch: int = BATCH,
@@ -76,7 +79,7 @@ def rerank_run(
         batch: most questions about one document that are ranked together, at least 1.
         command: what provenance says was run.
         progress: told of the questions done.
-        source: what turns pieces into outcomes; Ray unless told otherwise.
+        source: what turns shards into outcomes; Ray unless told otherwise.
 
     Raises:
         ConfigError: there is a result in ``out`` and ``resume`` was not asked for, or its settings differ.
@@ -90,31 +93,31 @@ def rerank_run(
     given = read_first_stage(setup.retriever)
     if not resume and (out / RUN).exists() and (out / RUN).stat().st_size:
         raise ConfigError(f"{out} holds a run already: add --resume to go on with it, or name another folder")
-    facts = provenance(dataclasses.asdict(setup), command, corpus, given.path, None)
-    with Keeper(out / RUN) as keeper:
+    facts = provenance(run_config(setup, None), command, corpus, given.path, None)
+    with open_qids(out / RUN) as run:
         wanted = [q.qid for q in corpus.questions[: setup.limit]]
-        left = pieces(corpus, given.rankings, keeper.done, candidates=setup.candidates, size=batch, limit=setup.limit)
+        left = shards(corpus, given.rankings, run.values, candidates=setup.candidates, size=batch, limit=setup.limit)
         work = list(left)
-        tally = Tally(total=len(wanted), present=sum(qid in keeper.done for qid in wanted))
+        tally = Tally(total=len(wanted), present=sum(qid in run.values for qid in wanted))
         if work:
-            _collect((source or _on_ray)(job, work, workers), keeper, tally, _Claim(out, facts, resume), progress)
+            _collect((source or _on_ray)(job, work, workers), run, tally, _Claim(out, facts, resume), progress)
     _list_failures(out / FAILURES, tally.failures)
     return tally
 
 
-def _on_ray(job: Job, work: Sequence[Piece], workers: Workers) -> Iterator[Outcome]:
+def _on_ray(job: Job, work: Sequence[Shard], workers: WorkerSettings) -> Iterator[Outcome]:
     with cluster.cluster(workers) as ray:
         yield from cluster.outcomes(ray, job, work, workers)
 
 
-def _collect(found: Iterator[Outcome], keeper: Keeper, tally: Tally, owner: _Claim, progress: Progress | None) -> None:
+def _collect(found: Iterator[Outcome], run: Journal[None], tally: Tally, owner: _Claim, progress: Progress | None) -> None:
     row = 0
     with _closing(found):
         for outcome in found:
             if outcome.fatal is not None:
                 raise _as_raised(*outcome.fatal)
             owner.check(dict(outcome.facts))
-            tally.written += keeper.keep(outcome.lines)
+            tally.written += run.append(outcome.lines.values())
             tally.failures += outcome.failures
             row = 0 if outcome.lines else row + len(outcome.failures)
             if row >= FAILURES_IN_A_ROW:
@@ -163,7 +166,7 @@ def _closing(found: Iterator[Outcome]) -> Iterator[None]:
 
 def _list_failures(path: Path, failures: Sequence[Failure]) -> None:
     if failures:
-        write_text(path, "".join(json.dumps(dataclasses.asdict(f), ensure_ascii=False) + "\n" for f in failures))
+        write_jsonl(path, map(dataclasses.asdict, failures))
     else:
         path.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""What one worker does: it opens the corpus and the model once, and ranks pieces. It knows nothing of Ray."""
+"""What one worker does: it opens the corpus and the model once, and ranks shards. It knows nothing of Ray."""
 
 from __future__ import annotations
 
@@ -9,17 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmr5.data.corpus import Corpus, Document, Question, load_corpus
+from mmr5.corpora import Corpus, Document, load_corpus
 from mmr5.errors import MMR5Error
-from mmr5.evaluation.benchmark import Setup, candidates_from_run, run_config, run_line
+from mmr5.evaluation.benchmark import candidates_from_run, run_config, run_line, searcher_of
+from mmr5.evaluation.granularity import Units, units_of
 from mmr5.evaluation.provenance import device_of
 from mmr5.evaluation.runs import FirstStage
-from mmr5.evaluation.units import Units, units_of
-from mmr5.fusion import fuse
-from mmr5.pipeline import recipe_fusion
 from mmr5.reranker import Reranker
-from mmr5.scale.pieces import Failure, Outcome, Piece
-from mmr5.types import Candidates, Ranking
+from mmr5.scale.shards import Failure, Outcome, Shard
+from mmr5.settings import EvaluationSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,25 +26,15 @@ class Job:
 
     Attributes:
         setup: what is ranked, and how; its ``retriever`` is the run's path.
-        engine: what runs the model.
-        base_url: address of a server, for engine ``openai``.
-        device: where the model runs.
-        dtype: what it is computed in.
-        max_new_tokens: most tokens of a list-wise reply.
         threads: threads that a worker computes with, at least 1.
     """
 
-    setup: Setup
-    engine: str = "transformers"
-    base_url: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    max_new_tokens: int = 2048
+    setup: EvaluationSettings
     threads: int = 1
 
 
 class Worker:
-    """Ranks pieces; one document is kept open.
+    """Ranks shards; one document is kept open.
 
     Args:
         job: what to do.
@@ -59,34 +47,20 @@ class Worker:
         _use_threads(job.threads)
         setup = job.setup
         self._setup = setup
-        loaded = load_corpus(setup.corpus, ocr=setup.ocr, page_text=setup.page_text)  # type: ignore[arg-type]
+        loaded = load_corpus(setup.corpus, ocr=setup.ocr, page_text=setup.page_text)
         self._corpus: Corpus = loaded.split(setup.split)
         self._documents = {document.doc_name: document for document in self._corpus.documents}
         self._questions = {question.qid: question for question in self._corpus.questions}
-        self._reranker = Reranker.from_pretrained(
-            setup.model,
-            engine=job.engine,
-            base_url=job.base_url,
-            method=setup.method,
-            view=setup.view,  # type: ignore[arg-type]
-            device=job.device,
-            dtype=job.dtype,
-            samples=setup.samples,
-            seed=setup.seed,
-            think_tokens=setup.think_tokens,
-            constrain=setup.constrain,
-            keep=setup.keep,
-            max_new_tokens=job.max_new_tokens,
-        )
-        self._fusion = setup.fusion if setup.fusion is not None else recipe_fusion(self._reranker)
+        reranker = Reranker.from_settings(setup)
+        self._searcher = searcher_of(setup, reranker)
         self._open: tuple[str, Units] | None = None
         self.facts: dict[str, Any] = {
-            "config": run_config(setup, self._reranker, self._fusion),
-            "prompt_fingerprint": self._reranker.fingerprint,
-            "device": device_of(self._reranker),
+            "config": run_config(setup, self._searcher),
+            "prompt_fingerprint": reranker.fingerprint,
+            "device": device_of(reranker),
         }
 
-    def run(self, piece: Piece) -> Outcome:
+    def run(self, piece: Shard) -> Outcome:
         """Rank a piece. When it fails, each of its questions is ranked alone, so that one takes no other with it."""
         document = self._documents[piece.doc_name]
         try:
@@ -100,7 +74,7 @@ class Worker:
         except MMR5Error as error:
             if len(piece.qids) == 1:
                 return Outcome(self.facts, {}, (_failure(piece.qids[0], error),))
-        alone = [self.run(Piece(piece.doc_name, (qid,), (r,))) for qid, r in zip(piece.qids, piece.ranked, strict=True)]
+        alone = [self.run(Shard(piece.doc_name, (qid,), (r,))) for qid, r in zip(piece.qids, piece.ranked, strict=True)]
         lines = {qid: line for outcome in alone for qid, line in outcome.lines.items()}
         return Outcome(self.facts, lines, tuple(f for outcome in alone for f in outcome.failures))
 
@@ -109,27 +83,16 @@ class Worker:
             self._open = document.doc_name, units_of(self._corpus, document, self._setup.level)
         return self._open[1]
 
-    def _lines(self, document: Document, units: Units, piece: Piece, read_ms: float) -> dict[str, str]:
+    def _lines(self, document: Document, units: Units, piece: Shard, read_ms: float) -> dict[str, str]:
         questions = [self._questions[qid] for qid in piece.qids]
         given = FirstStage(Path(self._setup.retriever), dict(zip(piece.qids, piece.ranked, strict=True)))
         lists = [candidates_from_run(given, question, units.pages, self._setup.candidates) for question in questions]
         clock = time.perf_counter()
-        rankings = self._reranker.rank_many(lists)
+        rankings = self._searcher.rank(lists)
         share = 1 / len(questions)
         times = {"read": read_ms * share, "retrieve": 0.0, "model": (time.perf_counter() - clock) * 1000 * share}
-        return dict(self._line(document, units, *row, times) for row in zip(questions, lists, rankings, strict=True))
-
-    def _line(
-        self,
-        document: Document,
-        units: Units,
-        question: Question,
-        candidates: Candidates,
-        ranking: Ranking,
-        times: dict[str, float],
-    ) -> tuple[str, str]:
-        fused = ranking if self._fusion is None else fuse(candidates.scores, ranking, self._fusion)
-        return question.qid, run_line(document, question, candidates, fused, units, times).to_json()
+        rows = zip(questions, lists, rankings, strict=True)
+        return {q.qid: run_line(document, q, found, ranking, units, times).to_json() for q, found, ranking in rows}
 
 
 def run_fatal(error: MMR5Error) -> Outcome:

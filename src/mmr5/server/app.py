@@ -12,20 +12,30 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 
 from mmr5 import __version__
-from mmr5.cache import Cache
 from mmr5.errors import MMR5Error
 from mmr5.reranker import Reranker
 from mmr5.server import file_routes, page_routes, rerank_routes, search_routes
-from mmr5.server.limits import Door
-from mmr5.server.metrics import Metrics
-from mmr5.server.parsing import Parser
-from mmr5.server.problems import WireError, error_body, error_headers, from_error
+from mmr5.server.document_reader import Parser
+from mmr5.server.http_errors import WireError, error_body, error_headers, from_error
+from mmr5.server.middleware import (
+    ApiKeyMiddleware,
+    BodyMiddleware,
+    ErrorMiddleware,
+    InflightMiddleware,
+    OriginMiddleware,
+    RequestLogMiddleware,
+    SecurityHeadersMiddleware,
+)
+from mmr5.server.pictures import PictureReader
+from mmr5.server.prometheus import Metrics
 from mmr5.server.service import Service
-from mmr5.server.settings import ServerSettings
 from mmr5.server.store import Store
-from mmr5.server.uploads import Desk
+from mmr5.server.uploads import UploadService
+from mmr5.settings import ServerSettings
+from mmr5.storage.cache import Cache
 
 
 class Json(JSONResponse):
@@ -46,8 +56,8 @@ def create_app(reranker: Reranker, settings: ServerSettings | None = None, *, ca
     """
     limits = settings or ServerSettings()
     metrics = Metrics()
-    service = Service(reranker, limits, metrics, cache)
-    store = Store(limits.store_root, limits.store_bytes)
+    store, parser = Store(limits.store_root, limits.store_bytes), Parser(limits, reranker.view)
+    service = Service(reranker, limits, metrics, PictureReader(parser, store.root), cache)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -63,25 +73,33 @@ def create_app(reranker: Reranker, settings: ServerSettings | None = None, *, ca
         lifespan=lifespan,
         default_response_class=Json,
         redoc_url=None,
+        middleware=[
+            Middleware(RequestLogMiddleware, metrics=metrics),
+            Middleware(SecurityHeadersMiddleware),
+            Middleware(ErrorMiddleware),
+            Middleware(OriginMiddleware, hosts=limits.hosts),
+            Middleware(ApiKeyMiddleware, keys=limits.api_keys),
+            Middleware(InflightMiddleware, limit=limits.max_inflight, metrics=metrics),
+            Middleware(BodyMiddleware, settings=limits),
+        ],
     )
     app.state.service = service
     app.state.store = store
     _add_pages(app, service, metrics)
     rerank_routes.add(app, service)
-    desk = Desk(limits, store, Parser(limits, reranker.view))
-    file_routes.add(app, service, desk)
-    search_routes.add(app, service, desk)
+    uploads = UploadService(limits, store, parser)
+    file_routes.add(app, service, uploads)
+    search_routes.add(app, service, uploads)
     page_routes.add(app)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(WireError, _wire_error)
     app.add_exception_handler(MMR5Error, _own_error)
-    app.add_middleware(Door, settings=limits, metrics=metrics)
     return app
 
 
 def _add_pages(app: FastAPI, service: Service, metrics: Metrics) -> None:
-    """The routes that only tell."""
+    """The routes that only report."""
     reranker = service.reranker
 
     @app.get("/health", summary="The process is alive")

@@ -1,4 +1,4 @@
-"""Server-sent events: some work tells of itself while it goes on, and a closed connection ends it."""
+"""Server-sent events: work reports its progress as events; a closed connection cancels it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 from fastapi.responses import StreamingResponse
 
-from mmr5.server.batching import as_refusal
-from mmr5.server.metrics import Metrics
-from mmr5.server.problems import error_body
+from mmr5.server.http_errors import error_body
+from mmr5.server.prometheus import Metrics
+from mmr5.server.request_queue import as_refusal
 from mmr5.server.service import while_wanted
 
-Tell = Callable[[str, Mapping[str, Any]], None]
+SendEvent = Callable[[str, Mapping[str, Any]], None]
 """Called with an event's name and its data."""
 
 THINKING = "thinking"
@@ -27,26 +27,26 @@ NOTE = "note"
 _PIECES = (THINKING, NOTE)
 
 KEEPALIVE_S = 10.0
-"""A stream says at least this often that it lives."""
+"""Seconds after which a stream without events sends a comment."""
 
 
 def respond(
-    work: Callable[[Tell], Coroutine[Any, Any, None]], gone: Callable[[], Awaitable[None]], seconds: float, metrics: Metrics
+    work: Callable[[SendEvent], Coroutine[Any, Any, None]], gone: Callable[[], Awaitable[None]], seconds: float, metrics: Metrics
 ) -> StreamingResponse:
     """The events of some work as they come, then ``done``; or ``error`` with an error's JSON body.
 
     Args:
-        work: is given :data:`Tell`; it is cancelled when its client leaves or its time is over.
+        work: is given a :data:`SendEvent`; it is cancelled when its client leaves or its time is over.
         gone: completes when the client is gone.
         seconds: what is left of the request's time.
-        metrics: told of errors.
+        metrics: counts errors.
     """
     stream = _events(work, gone, seconds, metrics)
     return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
-class Outbox:
-    """Events on their way to one client; a client that lags makes it no longer than the texts it is told."""
+class EventQueue:
+    """Events on their way to one client; for a client that lags, pieces of one text are joined."""
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[str, Mapping[str, Any]] | None] = deque()
@@ -82,34 +82,34 @@ class Outbox:
         return None if taken is None else event(*taken)
 
 
-def pieces(tell: Tell, index_of: Callable[[int], int] = lambda position: position) -> Callable[[str, int | None], None]:
-    """For an :class:`~mmr5.server.thoughts.Ear`: what it hears, as events.
+def text_events(send: SendEvent, index_of: Callable[[int], int] = lambda position: position) -> Callable[[str, int | None], None]:
+    """For a :class:`~mmr5.server.stream_parser.TextRelay`: its texts as events.
 
     Args:
-        tell: takes events.
+        send: takes events.
         index_of: from a page's position in its list to the index that the client knows it by.
     """
 
-    def hear(text: str, page: int | None) -> None:
+    def send_text(text: str, page: int | None) -> None:
         if page is None:
-            tell(THINKING, {"text": text})
+            send(THINKING, {"text": text})
         else:
-            tell(NOTE, {"index": index_of(page), "text": text})
+            send(NOTE, {"index": index_of(page), "text": text})
 
-    return hear
+    return send_text
 
 
 async def _events(
-    work: Callable[[Tell], Coroutine[Any, Any, None]], gone: Callable[[], Awaitable[None]], seconds: float, metrics: Metrics
+    work: Callable[[SendEvent], Coroutine[Any, Any, None]], gone: Callable[[], Awaitable[None]], seconds: float, metrics: Metrics
 ) -> AsyncIterator[bytes]:
-    told = Outbox()
-    task = asyncio.ensure_future(while_wanted(work(told.put), gone(), seconds))
-    task.add_done_callback(lambda _: told.end())
+    queue = EventQueue()
+    task = asyncio.ensure_future(while_wanted(work(queue.put), gone(), seconds))
+    task.add_done_callback(lambda _: queue.end())
     try:
         while True:
             try:
                 async with asyncio.timeout(KEEPALIVE_S):
-                    piece = await told.take()
+                    piece = await queue.take()
             except TimeoutError:
                 yield b": waiting\n\n"
                 continue

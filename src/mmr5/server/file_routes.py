@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import FastAPI, File, Request, UploadFile
-from fastapi.responses import FileResponse
+from fastapi import APIRouter, FastAPI, File, Request, UploadFile
+from fastapi.responses import FileResponse, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 
-from mmr5.server.problems import WireError
+from mmr5.server.http_errors import WireError
 from mmr5.server.protocol import ErrorBody
-from mmr5.server.rerank_routes import ERRORS, gone
+from mmr5.server.rerank_routes import ERRORS, caller, gone
 from mmr5.server.service import Service, while_wanted
-from mmr5.server.uploads import Desk, Upload, addresses, not_held
+from mmr5.server.store import storing
+from mmr5.server.uploads import Upload, UploadService, addresses, not_held
 
 EXAMPLE = "harbour-report.pdf"
 """In the folder ``example`` of this package, with ``questions.json``; the same as in the repository's ``examples``."""
 
+STORAGE: dict[int | str, dict[str, Any]] = {
+    507: {"model": ErrorBody, "description": "The disk for uploads is full; see Retry-After."}
+}
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": ErrorBody, "description": "No such file or page, or not any more."}}
 
 
@@ -63,27 +68,44 @@ class Example(BaseModel):
     questions: list[str]
 
 
-def add(app: FastAPI, service: Service, desk: Desk) -> None:
+class FormRoute(APIRoute):
+    """A route that reads its form before FastAPI does, so that a disk without room for the files is named."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler of a request."""
+        validated = super().get_route_handler()
+
+        async def handler(request: Request) -> Response:
+            with storing():
+                await request.form()
+            return await validated(request)
+
+        return handler
+
+
+def add(app: FastAPI, service: Service, uploads: UploadService) -> None:
     """Add the routes."""
+    forms = APIRouter(route_class=FormRoute)
 
-    async def wanted(request: Request, uploads: Sequence[Upload]) -> list[HeldFile]:
-        return await while_wanted(_described(desk, uploads), gone(request), service.settings.deadline_s)
+    async def described(request: Request, files: Sequence[Upload]) -> list[HeldFile]:
+        work = _described(uploads, files, caller(request).client)
+        return await while_wanted(work, gone(request), service.settings.deadline_s)
 
-    @app.post("/v1/files", summary="Send documents for several questions", responses=ERRORS)
+    @forms.post("/v1/files", summary="Send documents for several questions", responses={**ERRORS, **STORAGE})
     async def send(request: Request, files: Annotated[list[UploadFile], File(description="PDFs and images.")]) -> HeldFiles:
         """Keep and read PDFs and images; their ids go to `/v1/search` as `file_ids`."""
         request.state.log = {"files": len(files)}
-        return HeldFiles(files=await wanted(request, await desk.take(files)))
+        return HeldFiles(files=await described(request, await uploads.take(files, (), caller(request).owner)))
 
     @app.get("/v1/files/{name}", summary="A document that was sent", responses={**NOT_FOUND, 422: ERRORS[422]})
     async def held(request: Request, name: str) -> HeldFile:
-        return (await wanted(request, await desk.take([], [name])))[0]
+        return (await described(request, await uploads.take([], [name], caller(request).owner)))[0]
 
-    @app.get("/v1/example", summary="A document to try", responses={422: ERRORS[422]})
+    @app.get("/v1/example", summary="A document to try", responses={422: ERRORS[422], **STORAGE})
     async def example(request: Request) -> Example:
         """The document that comes with mmr5, read and ready for `/v1/search`, and questions to try on it."""
-        upload, questions = await asyncio.to_thread(_example, desk)
-        return Example(file=(await wanted(request, [upload]))[0], questions=questions)
+        upload, questions = await asyncio.to_thread(_example, uploads, caller(request).owner)
+        return Example(file=(await described(request, [upload]))[0], questions=questions)
 
     @app.get(
         "/v1/files/{name}/pages/{page}/thumbnail",
@@ -93,25 +115,27 @@ def add(app: FastAPI, service: Service, desk: Desk) -> None:
     )
     async def thumbnail(name: str, page: int) -> FileResponse:
         """The picture of an uploaded page; `page` counts from one."""
-        return _picture(_page_folder(desk, name, page) / f"thumb-{page - 1}.jpg")
+        return _picture(_page_folder(uploads, name, page) / f"thumb-{page - 1}.jpg")
 
     @app.get(
         "/v1/files/{name}/pages/{page}/image",
         summary="A picture of a page to be read by people",
         response_class=FileResponse,
-        responses={**NOT_FOUND, 422: ERRORS[422]},
+        responses={**NOT_FOUND, 422: ERRORS[422], **STORAGE},
     )
     async def image(request: Request, name: str, page: int) -> FileResponse:
         """The picture of an uploaded page, drawn when it is first asked for; `page` counts from one."""
-        folder = _page_folder(desk, name, page)
-        with desk.holding([Upload(name, name)]):
-            drawn = desk.parser.picture(folder, page - 1, desk.store.shown(name))
+        folder, who = _page_folder(uploads, name, page), caller(request)
+        async with uploads.holding([Upload(name, name)]):
+            drawn = uploads.parser.picture(folder, page - 1, uploads.store.shown(name, who.owner), who.client)
             return _picture(await while_wanted(drawn, gone(request), service.settings.deadline_s))
 
+    app.include_router(forms)
 
-async def _described(desk: Desk, uploads: Sequence[Upload]) -> list[HeldFile]:
-    with desk.holding(uploads):
-        pages, problems = await desk.pages(uploads)
+
+async def _described(uploads: UploadService, files: Sequence[Upload], client: str) -> list[HeldFile]:
+    async with uploads.holding(files):
+        pages, problems = await uploads.pages(files, client)
     return [
         HeldFile(
             id=upload.id,
@@ -122,24 +146,24 @@ async def _described(desk: Desk, uploads: Sequence[Upload]) -> list[HeldFile]:
             ],
             problems=[PassedOver(page=p.page, message=p.message) for p in problems if p.source == upload.source],
         )
-        for upload in uploads
+        for upload in files
     ]
 
 
-def _example(desk: Desk) -> tuple[Upload, list[str]]:
+def _example(uploads: UploadService, owner: str) -> tuple[Upload, list[str]]:
     folder = resources.files("mmr5.server") / "example"
     questions = [entry["question"] for entry in json.loads((folder / "questions.json").read_text(encoding="utf-8"))]
     with (folder / EXAMPLE).open("rb") as stream:
-        return Upload(desk.store.add(stream, EXAMPLE), EXAMPLE), questions
+        return Upload(uploads.store.add(stream, EXAMPLE, owner), EXAMPLE), questions
 
 
-def _page_folder(desk: Desk, name: str, page: int) -> Path:
+def _page_folder(uploads: UploadService, name: str, page: int) -> Path:
     """The folder of an entry that has this page.
 
     Raises:
         WireError: 404.
     """
-    folder = desk.store.folder(name)
+    folder = uploads.store.folder(name)
     if folder is None or not 1 <= page <= 10**6 or not (folder / f"thumb-{page - 1}.jpg").is_file():
         raise not_held()
     return folder

@@ -7,13 +7,14 @@ import time
 from dataclasses import replace
 from typing import Annotated, Any
 
-from fastapi import Body, FastAPI, Request
+from fastapi import APIRouter, Body, FastAPI, Request
 from fastapi.responses import Response
 
 from mmr5.server import events
+from mmr5.server.json_body import JsonRoute
 from mmr5.server.protocol import EXAMPLES, ErrorBody, RerankRequest, RerankResponse, TeiResult
-from mmr5.server.service import Accepted, Service, tei_answer, while_wanted
-from mmr5.server.thoughts import Ear
+from mmr5.server.service import Accepted, Caller, Service, tei_answer, while_wanted
+from mmr5.server.stream_parser import TextRelay
 
 PATHS = ("/rerank", "/v1/rerank", "/v2/rerank")
 ERRORS: dict[int | str, dict[str, Any]] = {
@@ -42,19 +43,23 @@ def add(app: FastAPI, service: Service) -> None:
         All documents come back, best first, unless `top_n`. With `texts` the answer is TEI's bare array.
         """
         started = time.monotonic()
-        request.state.tei = body.is_tei
         request.state.log = {"documents": len(body.items)}
-        ear = Ear() if body.stream and not body.is_tei else None
-        accepted = await while_wanted(service.accept(body, started, ear), gone(request), service.settings.deadline_s)
+        relay = TextRelay() if body.stream and not body.is_tei else None
+        accepted = await while_wanted(
+            service.accept(body, started, caller(request), relay), gone(request), service.settings.deadline_s
+        )
         left = service.settings.deadline_s - (time.monotonic() - started)
-        if ear is not None:
-            return events.respond(lambda tell: _told(service, accepted, tell, ear), lambda: gone(request), left, service.metrics)
+        if relay is not None:
+            return events.respond(
+                lambda send: _stream(service, accepted, send, relay), lambda: gone(request), left, service.metrics
+            )
         ranking = await while_wanted(_ranked(accepted), gone(request), left)
         answer = service.answer(accepted, ranking)
         return tei_answer(answer, body) if body.is_tei else answer
 
+    routes = APIRouter(route_class=JsonRoute)
     for path in PATHS:
-        app.post(
+        routes.post(
             path,
             operation_id=path.strip("/").replace("/", "_"),
             summary="Rank documents",
@@ -62,6 +67,13 @@ def add(app: FastAPI, service: Service) -> None:
             response_model_exclude_none=True,
             responses={200: {"content": {"text/event-stream": {}}}, **ERRORS},
         )(rerank)
+    app.include_router(routes)
+
+
+def caller(request: Request) -> Caller:
+    """Who sent a request, as the middlewares found it."""
+    state = request.state
+    return Caller(state.client, state.owner, state.memory)
 
 
 async def gone(request: Request) -> None:
@@ -74,15 +86,15 @@ async def _ranked(accepted: Accepted) -> Any:
     return await asyncio.wrap_future(accepted.future)
 
 
-async def _told(service: Service, accepted: Accepted, tell: events.Tell, ear: Ear) -> None:
+async def _stream(service: Service, accepted: Accepted, send: events.SendEvent, relay: TextRelay) -> None:
     """``accepted``, ``thinking`` or ``note`` while it writes, a ``page`` a result in order, ``reasoning``, ``result`` (all)."""
-    tell("accepted", {"documents": len(accepted.drafts), "model": service.reranker.model})
-    ear.to(events.pieces(tell))
+    send("accepted", {"documents": len(accepted.drafts), "model": service.reranker.model})
+    relay.connect(events.text_events(send))
     ranking = await _ranked(accepted)
     body = accepted.request.model_copy(update={"reasoning": True})
     full = service.answer(replace(accepted, request=body), ranking)
     for rank, result in enumerate(full.results, start=1):
-        tell("page", {"rank": rank, **result.model_dump(exclude_none=True)})
+        send("page", {"rank": rank, **result.model_dump(exclude_none=True)})
     if full.reasoning is not None:
-        tell("reasoning", {"reasoning": full.reasoning})
-    tell("result", full.model_dump(exclude_none=True))
+        send("reasoning", {"reasoning": full.reasoning})
+    send("result", full.model_dump(exclude_none=True))

@@ -6,40 +6,27 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from mmr5.types import Ranking
-
-PROBABILITIES = frozenset({"choice_probability", "relevance_probability", "reciprocal_rank"})
-"""Kinds that lie in [0, 1] by themselves."""
-LOGISTIC = {"fused": "logistic_fused", "relevance_log_odds": "relevance_probability"}
-"""Kinds that the logistic function takes to [0, 1], and what they are called then."""
+from mmr5.types import Ranking, ScoreKind
 
 
-def relevance(ranking: Ranking) -> tuple[list[float], str]:
+def relevance(ranking: Ranking) -> tuple[list[float], ScoreKind]:
     """Scores for clients.
 
-    Probabilities and reciprocal ranks stay as they are; a mean log-likelihood becomes its exponential (the geometric mean
-    probability of a token); fused scores (sums of z-scores) and log-odds go through the logistic function; everything else, and
-    any scores that contradict the order, becomes ``(N - place) / N`` with the zero-based place in the order.
+    Each score goes to [0, 1] by its kind (:meth:`mmr5.types.ScoreKind.to_unit`). Scores of a kind that has no place there, and
+    any scores that contradict the order, become ``(N - place) / N`` with the zero-based place in the order.
 
     Returns:
-        N scores by candidate position, and their kind: the ranking's own, ``geometric_mean_token_probability``,
-        ``logistic_fused`` or ``linear_rank``.
+        N scores by candidate position, and their kind: the unit kind of the ranking's own, or ``linear_rank``.
     """
-    kind = ranking.score_kind or ""
-    mapped: list[float] | None = None
-    if ranking.scores is not None:
-        if kind in PROBABILITIES:
-            mapped = list(ranking.scores)
-        elif kind == "mean_log_likelihood":
-            mapped, kind = [math.exp(min(score, 0.0)) for score in ranking.scores], "geometric_mean_token_probability"
-        elif kind in LOGISTIC:
-            mapped, kind = [_logistic(score) for score in ranking.scores], LOGISTIC[kind]
-    if mapped is not None and agrees(mapped, ranking.order):
-        return mapped, kind
-    return by_rank(ranking.order), "linear_rank"
+    kind = ranking.score_kind
+    if ranking.scores is not None and kind is not None and kind.unit_kind is not None:
+        mapped = [kind.to_unit(score) for score in ranking.scores]
+        if agrees(mapped, ranking.order):
+            return mapped, kind.unit_kind
+    return by_rank(ranking.order), ScoreKind.LINEAR_RANK
 
 
-def raw(ranking: Ranking) -> tuple[list[float], str]:
+def raw(ranking: Ranking) -> tuple[list[float], ScoreKind | str]:
     """The ranking's own scores and their kind; where it has none, or they contradict its order, those of :func:`relevance`."""
     scores = ranking.scores
     if scores is None or not all(map(math.isfinite, scores)) or not _falls(scores, ranking.order):
@@ -62,7 +49,3 @@ def by_rank(order: Sequence[int]) -> list[float]:
 
 def _falls(scores: Sequence[float], order: Sequence[int]) -> bool:
     return all(scores[a] >= scores[b] for a, b in pairwise(order))
-
-
-def _logistic(value: float) -> float:
-    return 1 / (1 + math.exp(-value)) if value >= 0 else math.exp(value) / (1 + math.exp(value))

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import FastAPI, File, Form, Request, UploadFile
+from fastapi import APIRouter, FastAPI, File, Form, Request, UploadFile
 from fastapi.responses import Response
 from pydantic import BaseModel
 
-from mmr5.cache import Cache
-from mmr5.fusion import fuse
-from mmr5.pipeline import Searcher
-from mmr5.reranker import build_result
-from mmr5.retrieval import open_retriever
+from mmr5.documents import common_view
 from mmr5.server import events
-from mmr5.server.file_routes import NOT_FOUND
-from mmr5.server.rerank_routes import ERRORS, gone
-from mmr5.server.service import Service, check_question, choose_view, count, while_wanted
-from mmr5.server.thoughts import Ear
-from mmr5.server.uploads import Desk, Upload, addresses
-from mmr5.types import Candidates, Page, Problem, Ranking, RerankResult
+from mmr5.server.file_routes import NOT_FOUND, STORAGE, FormRoute
+from mmr5.server.rerank_routes import ERRORS, caller, gone
+from mmr5.server.service import Service, check_question, count, while_wanted
+from mmr5.server.stream_parser import TextRelay
+from mmr5.server.uploads import Upload, UploadService, addresses
+from mmr5.types import Candidates
 
 
 class FoundPage(BaseModel):
@@ -70,24 +66,28 @@ class Asked:
         query: the question.
         uploads: the files.
         top_n: how many pages are wanted; None for all candidates.
+        client: who asks, for fairness.
         started: ``time.monotonic()`` of its arrival.
     """
 
     query: str
     uploads: list[Upload]
     top_n: int | None
+    client: str
     started: float
 
 
-def add(app: FastAPI, service: Service, desk: Desk) -> None:
+def add(app: FastAPI, service: Service, uploads: UploadService) -> None:
     """Add the route."""
     settings = service.settings
 
-    @app.post(
+    routes = APIRouter(route_class=FormRoute)
+
+    @routes.post(
         "/v1/search",
         summary="Find the pages that answer a question",
         response_model=SearchResponse,
-        responses={200: {"content": {"text/event-stream": {}}}, **ERRORS, **NOT_FOUND},
+        responses={200: {"content": {"text/event-stream": {}}}, **ERRORS, **NOT_FOUND, **STORAGE},
     )
     async def search(
         request: Request,
@@ -100,55 +100,61 @@ def add(app: FastAPI, service: Service, desk: Desk) -> None:
         """Read PDFs and images, pick candidates by the first stage, and let the model rank them."""
         started = time.monotonic()
         request.state.log = {"files": len(files or ()) + len(file_ids or ())}
-        check_question(query, settings.max_query_chars)
-        asked = Asked(query, await desk.take(files or (), file_ids or ()), top_n or None, started)
+        query = check_question(query, settings.max_query_chars)
+        who = caller(request)
+        asked = Asked(query, await uploads.take(files or (), file_ids or (), who.owner), top_n or None, who.client, started)
         left = settings.deadline_s - (time.monotonic() - started)
         if stream:
-            return events.respond(lambda tell: _told(service, desk, asked, tell), lambda: gone(request), left, service.metrics)
-        return await while_wanted(_search(service, desk, asked, _silent), gone(request), left)
+            return events.respond(
+                lambda send: _stream(service, uploads, asked, send), lambda: gone(request), left, service.metrics
+            )
+        return await while_wanted(_search(service, uploads, asked, _no_events), gone(request), left)
+
+    app.include_router(routes)
 
 
-def _silent(name: str, data: Mapping[str, Any]) -> None:
+def _no_events(name: str, data: Mapping[str, Any]) -> None:
     del name, data
 
 
-async def _told(service: Service, desk: Desk, asked: Asked, tell: events.Tell) -> None:
-    answer = (await _search(service, desk, asked, tell, Ear())).model_dump()
+async def _stream(service: Service, uploads: UploadService, asked: Asked, send: events.SendEvent) -> None:
+    answer = (await _search(service, uploads, asked, send, TextRelay())).model_dump()
     for line in answer["ranking"]:
-        tell("page", line)
+        send("page", line)
     if answer["reasoning"] is not None:
-        tell("reasoning", {"reasoning": answer["reasoning"]})
-    tell("result", answer)
+        send("reasoning", {"reasoning": answer["reasoning"]})
+    send("result", answer)
 
 
-async def _search(service: Service, desk: Desk, asked: Asked, tell: events.Tell, ear: Ear | None = None) -> SearchResponse:
-    """Read, retrieve, rank; tells ``stage`` and ``candidates`` on the way, and through the ear what the model writes."""
-    settings = service.settings
+async def _search(
+    service: Service, uploads: UploadService, asked: Asked, send: events.SendEvent, relay: TextRelay | None = None
+) -> SearchResponse:
+    """Read, retrieve, rank; sends ``stage`` and ``candidates`` on the way, and through the relay what the model writes."""
     ids = {upload.source: upload.id for upload in asked.uploads}
-    searcher = Searcher(service.reranker, settings.retriever, candidates=settings.candidates, cache=service.cache)
-    with desk.holding(asked.uploads):
-        tell("stage", {"stage": "reading"})
-        pages, problems = await desk.pages(
-            asked.uploads, lambda source, data: tell("stage", {"stage": "reading", "source": source, **data})
+    searcher = service.searcher
+    async with uploads.holding(asked.uploads):
+        send("stage", {"stage": "reading"})
+        pages, problems = await uploads.pages(
+            asked.uploads, asked.client, lambda source, data: send("stage", {"stage": "reading", "source": source, **data})
         )
         read_at = time.monotonic()
-        tell("stage", {"stage": "retrieving", "total": len(pages)})
-        candidates = await service.run(_first_stage, searcher, asked.query, pages, service.cache)
+        send("stage", {"stage": "retrieving", "total": len(pages)})
+        candidates = await service.run(searcher.candidates, asked.query, pages)
         retrieved_at = time.monotonic()
-        tell("candidates", _chosen(candidates, searcher.retriever, len(pages), ids))
-        view = choose_view(service.reranker.view, candidates.pages)
-        if ear is not None:
-            ear.to(events.pieces(tell, candidates.index_of))
-        future = service.submit(candidates, view, asked.started, ear)
-        tell("stage", {"stage": "ranking", "total": len(candidates)})
+        send("candidates", _chosen(candidates, searcher.retriever, len(pages), ids))
+        view = common_view(service.reranker.view, candidates.pages)
+        if relay is not None:
+            relay.connect(events.text_events(send, candidates.index_of))
+        future = service.submit(candidates, view, asked.started, relay)
+        send("stage", {"stage": "ranking", "total": len(candidates)})
         ranking = await asyncio.wrap_future(future)
     count(service.metrics, ranking)
     timings = {
-        "read": (read_at - asked.started) * 1000,
         "retrieve": (retrieved_at - read_at) * 1000,
         "model": (time.monotonic() - retrieved_at) * 1000,
     }
-    result = _result(searcher, candidates, ranking, len(pages), asked.top_n, timings, problems)
+    result = searcher.result(candidates, ranking, len(pages), top_n=asked.top_n, timings_ms=timings)
+    result = result.with_reading(problems, (read_at - asked.started) * 1000)
     lines = [{**line.to_dict(), "file_id": ids[line.source], **addresses(ids[line.source], line.page)} for line in result.ranking]
     return SearchResponse.model_validate({**result.to_dict(), "ranking": lines})
 
@@ -168,31 +174,3 @@ def _chosen(candidates: Candidates, retriever: str, n_pages: int, ids: Mapping[s
         for position, page in enumerate(candidates.pages)
     ]
     return {"n_pages": n_pages, "retriever": retriever, "ranking": lines}
-
-
-def _first_stage(searcher: Searcher, query: str, pages: Sequence[Page], cache: Cache) -> Candidates:
-    return searcher.first_stage(query, pages, open_retriever(searcher.retriever, pages, cache=cache))
-
-
-def _result(
-    searcher: Searcher,
-    candidates: Candidates,
-    ranking: Ranking,
-    n_pages: int,
-    top_n: int | None,
-    timings: dict[str, float],
-    problems: Sequence[Problem],
-) -> RerankResult:
-    used = searcher.fusion if candidates.scores is not None else None
-    fused = ranking if used is None else fuse(candidates.scores, ranking, used)
-    return build_result(
-        searcher.reranker,
-        candidates,
-        fused,
-        n_pages=n_pages,
-        retriever=searcher.retriever,
-        fusion=used,
-        top_n=top_n,
-        timings_ms=timings,
-        problems=problems,
-    )

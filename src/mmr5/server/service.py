@@ -7,22 +7,24 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from mmr5.cache import Cache
-from mmr5.errors import EngineError, MissingExtraError, PageError
-from mmr5.pages import ImageBytes
-from mmr5.pages import ocr as recognition
+from mmr5.documents import Draft, clean_question, common_view, with_text
+from mmr5.errors import EngineError, InputError, PageError
+from mmr5.pipeline import Searcher
 from mmr5.reranker import Reranker
-from mmr5.server import documents, scores
-from mmr5.server.batching import Batcher, Hear
-from mmr5.server.documents import Draft
+from mmr5.server import request_documents, scores
 from mmr5.server.fetching import Fetcher
-from mmr5.server.metrics import Metrics
-from mmr5.server.problems import WireError
+from mmr5.server.http_errors import WireError
+from mmr5.server.json_body import check_number
+from mmr5.server.memory import Reservation
+from mmr5.server.pictures import PictureReader
+from mmr5.server.prometheus import Metrics
 from mmr5.server.protocol import RerankRequest, RerankResponse, Result, TeiResult, Usage
-from mmr5.server.settings import ServerSettings
+from mmr5.server.request_queue import Batcher, OnJobText
+from mmr5.settings import ServerSettings
+from mmr5.storage.cache import Cache
 from mmr5.types import Candidates, Page, Ranking, View
 
 T = TypeVar("T")
@@ -31,6 +33,21 @@ PREPARING_THREADS = 2
 """Threads that decode pictures; each holds one picture at a time."""
 FETCHES = 4
 """Fetches of one request at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sent a request.
+
+    Attributes:
+        client: its API key or address, for fairness.
+        owner: its API key, for names; empty where the server has no keys.
+        memory: what the request holds.
+    """
+
+    client: str
+    owner: str
+    memory: Reservation
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +77,30 @@ class Service:
     Args:
         reranker: ranks; its engine is called from one thread only.
         settings: limits and times.
-        metrics: told of what happens.
+        metrics: counters and gauges.
+        pictures: reads those that the server does not decode itself.
         cache: where recognised texts are kept.
     """
 
-    def __init__(self, reranker: Reranker, settings: ServerSettings, metrics: Metrics, cache: Cache | None = None) -> None:
+    def __init__(
+        self,
+        reranker: Reranker,
+        settings: ServerSettings,
+        metrics: Metrics,
+        pictures: PictureReader,
+        cache: Cache | None = None,
+    ) -> None:
         self.reranker = reranker
         self.settings = settings
         self.metrics = metrics
+        self.pictures = pictures
         self.cache = Cache() if cache is None else cache
         self.fetcher = Fetcher(settings.max_fetch_bytes, settings.fetch_timeout_s, settings.url_hosts)
         self.pool = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="mmr5-prepare")
-        self._by_view: dict[View, Reranker] = {reranker.view: reranker}
+        self.searcher = Searcher(reranker, settings.retriever, candidates=settings.candidates, cache=self.cache)
+        self.json_pool = ThreadPoolExecutor(1, thread_name_prefix="mmr5-json")
         self.batcher = Batcher(
-            lambda view, batch, on_text: self.for_view(view).rank_many(batch, on_text=on_text),
+            lambda view, batch, on_text: self.searcher.with_view(view).rank(batch, on_text=on_text),
             queue_size=settings.queue_size,
             batch_requests=settings.batch_requests,
             batch_pages=settings.batch_pages,
@@ -86,99 +113,77 @@ class Service:
         """Finish what was accepted, within the grace."""
         self.batcher.close(self.settings.grace_s)
         self.pool.shutdown(wait=False, cancel_futures=True)
+        self.json_pool.shutdown(wait=False, cancel_futures=True)
 
-    def for_view(self, view: View) -> Reranker:
-        """The reranker, over the same engine, for another view of the pages."""
-        if view not in self._by_view:
-            base = self.reranker
-            knobs = {name: value for name, value in asdict(base.settings).items() if name != "view"}
-            self._by_view[view] = Reranker(base.engine, method=base.method, view=view, recipe=base.recipe, **knobs)
-        return self._by_view[view]
-
-    def check(self, request: RerankRequest) -> None:
-        """Refuse what is too much or nothing at all.
+    def check(self, request: RerankRequest) -> str:
+        """The question, once what is too much or nothing at all was refused.
 
         Raises:
             WireError: 413 or 422.
         """
-        n = len(request.items)
-        if n == 0:
-            raise WireError(422, "documents is empty: send at least one")
-        if n > self.settings.max_documents:
-            raise WireError(413, f"{n} documents were sent, and at most {self.settings.max_documents} are taken: send fewer")
-        check_question(request.question, self.settings.max_query_chars)
+        check_number(len(request.items), self.settings.max_documents)
+        return check_question(request.question, self.settings.max_query_chars)
 
-    async def accept(self, request: RerankRequest, started: float, hear: Hear | None = None) -> Accepted:
-        """Read a request's documents and queue it; ``hear`` is told of the reply while it is written.
+    async def accept(self, request: RerankRequest, started: float, caller: Caller, on_text: OnJobText | None = None) -> Accepted:
+        """Read a request's documents and queue it; ``on_text`` is called with the reply while it is written.
 
         Raises:
             WireError: 413, 422, 429, 503.
         """
-        self.check(request)
-        drafts = documents.drafts(request.items, self.settings.max_document_chars)
-        pages = await self._pages(drafts)
-        view = choose_view(self.reranker.view, pages)
+        question = self.check(request)
+        drafts = await self.run(request_documents.drafts, request.items, self.settings.max_document_chars)
+        pages = await self._pages(drafts, caller)
+        view = common_view(self.reranker.view, pages)
         if view != "image":
             for i, page in enumerate(pages):
-                pages[i] = page if page.text is not None else await self.run(self._recognised, i, page, view)
-        future = self.submit(Candidates(request.question, tuple(pages)), view, started, hear)
+                pages[i] = page if page.text is not None else await self.run(self._with_text, i, page, view)
+        future = self.submit(Candidates(question, tuple(pages)), view, started, on_text)
         return Accepted(request, drafts, view, future, started)
 
-    def submit(self, candidates: Candidates, view: View, started: float, hear: Hear | None = None) -> Future[Ranking]:
-        """Queue a list with what is left of its time; ``hear`` is told of the reply while it is written.
+    def submit(self, candidates: Candidates, view: View, started: float, on_text: OnJobText | None = None) -> Future[Ranking]:
+        """Queue a list with what is left of its time; ``on_text`` is called with the reply while it is written.
 
         Raises:
             WireError: 429, 503.
         """
-        return self.batcher.submit(candidates, view, self.settings.deadline_s - (time.monotonic() - started), hear)
+        return self.batcher.submit(candidates, view, self.settings.deadline_s - (time.monotonic() - started), on_text)
 
     async def run(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call a function in one of the few preparing threads."""
         return await asyncio.get_running_loop().run_in_executor(self.pool, function, *arguments)
 
-    async def _pages(self, drafts: Sequence[Draft]) -> list[Page]:
+    async def _pages(self, drafts: Sequence[Draft], caller: Caller) -> list[Page]:
         """The pages of documents; the first that cannot be read stops the others."""
         if not any(sent.picture is not None for sent in drafts):
-            return [documents.page_of(i, sent, None, 1) for i, sent in enumerate(drafts)]
+            return [request_documents.page_of(i, sent, None, 1) for i, sent in enumerate(drafts)]
         fetches = asyncio.Semaphore(FETCHES)
-        pages = []
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._page(i, sent, fetches)) for i, sent in enumerate(drafts)]
-            pages = [task.result() for task in tasks]
-        except BaseExceptionGroup as failed:
-            raise next(e for e in failed.exceptions if isinstance(e, Exception)) from None
-        return pages
+        sent = await _all([self._bytes(i, draft, fetches, caller.memory) for i, draft in enumerate(drafts)])
+        plain = await self.pictures.plain(sent, caller.client, self.run)
+        most = self.settings.max_pixels
+        return await _all([self.run(request_documents.page_of, i, draft, plain[i], most) for i, draft in enumerate(drafts)])
 
-    async def _page(self, index: int, sent: Draft, fetches: asyncio.Semaphore) -> Page:
+    async def _bytes(self, index: int, sent: Draft, fetches: asyncio.Semaphore, memory: Reservation) -> bytes | None:
+        """The encoded picture of a document, None for one without."""
         limits = self.settings
         if sent.picture is None:
-            return documents.page_of(index, sent, None, limits.max_pixels)
+            return None
+        picture = str(sent.picture)
         try:
-            if documents.is_address(sent.picture):
+            if request_documents.is_address(picture):
                 if not limits.allow_urls:
                     raise PageError("this server does not fetch addresses: send the picture itself, or {'text': …} if it is text")
                 async with fetches:
-                    data = await self.fetcher.fetch(sent.picture.strip())
-            else:
-                data = await self.run(documents.embedded_bytes, sent.picture, limits.local_root, limits.max_fetch_bytes)
+                    return await self.fetcher.fetch(picture.strip(), memory.add_fetched)
+            return await self.run(request_documents.embedded_bytes, picture, limits.local_root, limits.max_fetch_bytes)
         except PageError as error:
-            raise documents.refusal(index, str(error)) from error
-        return await self.run(documents.page_of, index, sent, data, limits.max_pixels)
+            raise request_documents.refusal(index, str(error)) from error
 
-    def _recognised(self, index: int, page: Page, view: View) -> Page:
+    def _with_text(self, index: int, page: Page, view: View) -> Page:
         """The page with the text in its picture; a model that also sees the picture goes without where OCR is not installed."""
-        if not isinstance(page.image, ImageBytes):
-            return replace(page, text="")
         try:
-            text = recognition.read_picture(page.image, self.cache)
-        except MissingExtraError:
-            if view == "both":
-                return replace(page, text="")
-            raise
+            return with_text(page, view, self.cache)
         except (PageError, EngineError) as error:
-            raise documents.refusal(index, f"the text in its picture cannot be read: {error}") from error
-        return replace(page, text=text, text_kind="ocr")
+            raise request_documents.refusal(index, f"the text in its picture cannot be read: {error}") from error
 
     def answer(self, accepted: Accepted, ranking: Ranking) -> RerankResponse:
         """The answer in the superset of shapes."""
@@ -192,7 +197,7 @@ class Service:
             Result(
                 index=position,
                 relevance_score=values[position],
-                document=accepted.drafts[position].echo() if request.echo else None,
+                document=request_documents.echo(request.items[position], accepted.drafts[position]) if request.echo else None,
                 reasoning=None if notes is None else notes[position],
             )
             for position in ranking.order[: request.limit]
@@ -213,7 +218,7 @@ class Service:
     def diagnostics(self, accepted: Accepted, ranking: Ranking) -> dict[str, Any]:
         """How the order was won."""
         now = time.monotonic()
-        used = self.for_view(accepted.view)
+        used = self.reranker.with_view(accepted.view)
         return {
             "method": used.method,
             "view": used.view,
@@ -238,21 +243,29 @@ def tei_answer(answer: RerankResponse, request: RerankRequest) -> list[TeiResult
     ]
 
 
-def choose_view(configured: View, pages: Sequence[Page]) -> View:
-    """The server's view, or ``text`` when a page has no picture to be looked at."""
-    return configured if all(page.image is not None for page in pages) else "text"
+async def _all(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """All results; the first that fails cancels the others, and its error is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in work]
+    except BaseExceptionGroup as failed:
+        raise next(e for e in failed.exceptions if isinstance(e, Exception)) from None
+    return [task.result() for task in tasks]
 
 
-def check_question(question: str, max_chars: int) -> None:
-    """Refuse an empty or overlong question.
+def check_question(question: str, max_chars: int) -> str:
+    """The question with its lone surrogates replaced, unless it is empty or overlong.
 
     Raises:
         WireError: 422 or 413.
     """
-    if not question.strip():
-        raise WireError(422, "the question is empty: say what to look for")
+    try:
+        question = clean_question(question)
+    except InputError as error:
+        raise WireError(422, str(error)) from error
     if len(question) > max_chars:
         raise WireError(413, f"the question has {len(question):,} characters, and at most {max_chars:,} are taken")
+    return question
 
 
 def count(metrics: Metrics, ranking: Ranking) -> None:

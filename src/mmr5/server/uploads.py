@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import UploadFile
 
 from mmr5.errors import InputError
-from mmr5.server.parsing import Parser
-from mmr5.server.problems import WireError
-from mmr5.server.settings import ServerSettings
+from mmr5.server.document_reader import Parser
+from mmr5.server.http_errors import WireError
 from mmr5.server.store import Store
+from mmr5.settings import ServerSettings
 from mmr5.types import Page, Problem
 
 _NAME_CHARS = 120
 
-Tell = Callable[[str, dict[str, Any]], None]
-"""Told of progress: the file's shown name, and what :data:`mmr5.server.parsing.Tell` is told."""
+OnProgress = Callable[[str, dict[str, Any]], None]
+"""Called with progress: the file's shown name, and what :data:`mmr5.server.document_reader.OnProgress` is called with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,8 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
-    """Takes files in and gives their pages out.
+class UploadService:
+    """Stores uploaded files and reads their pages.
 
     Attributes:
         settings: limits.
@@ -51,15 +52,16 @@ class Desk:
     store: Store
     parser: Parser
 
-    async def take(self, files: Sequence[UploadFile], ids: Sequence[str] = ()) -> list[Upload]:
+    async def take(self, files: Sequence[UploadFile], ids: Sequence[str] = (), owner: str = "") -> list[Upload]:
         """Keep files, and look up those that are held already.
 
         Args:
             files: as they were sent.
             ids: of files in the store; repeated ones count once.
+            owner: who asks; only its own names for files are shown.
 
         Raises:
-            WireError: 413 for too many, 422 for none, 404 for an id that the store does not hold.
+            WireError: 413 for too many, 422 for none, 404 for an id that the store does not hold, 507 for a full disk.
         """
         known = list(dict.fromkeys(ids))
         count, most = len(files) + len(known), self.settings.max_upload_files
@@ -70,17 +72,17 @@ class Desk:
         taken: list[Upload] = []
         for file in files:
             source = shown_name(file.filename, {upload.source for upload in taken})
-            taken.append(Upload(await asyncio.to_thread(self.store.add, file.file, source), source))
+            taken.append(Upload(await asyncio.to_thread(self.store.add, file.file, source, owner), source))
         for name in known:
             if self.store.folder(name) is None:
                 raise not_held()
-            source = shown_name(self.store.shown(name), {upload.source for upload in taken})
+            source = shown_name(self.store.shown(name, owner), {upload.source for upload in taken})
             taken.append(Upload(name, source))
         return taken
 
-    @contextlib.contextmanager
-    def holding(self, uploads: Sequence[Upload]) -> Iterator[None]:
-        """Keep entries from being deleted.
+    @contextlib.asynccontextmanager
+    async def holding(self, uploads: Sequence[Upload]) -> AsyncIterator[None]:
+        """Keep entries from being deleted; the store is brought under its cap afterwards.
 
         Raises:
             WireError: 404 when one was deleted already.
@@ -91,10 +93,21 @@ class Desk:
                     held.enter_context(self.store.using(upload.id))
                 except InputError as error:
                     raise not_held() from error
-            yield
+            try:
+                yield
+            finally:
+                held.close()
+                await asyncio.to_thread(self.store.trim)
 
-    async def pages(self, uploads: Sequence[Upload], tell: Tell | None = None) -> tuple[list[Page], list[Problem]]:
+    async def pages(
+        self, uploads: Sequence[Upload], client: str, on_progress: OnProgress | None = None
+    ) -> tuple[list[Page], list[Problem]]:
         """The pages of files that are held, in order, and what was passed over.
+
+        Args:
+            uploads: the files.
+            client: who asks, for fairness.
+            on_progress: called with progress.
 
         Raises:
             WireError: 422 for a file that cannot be read, 413 for too many pages in all.
@@ -102,8 +115,8 @@ class Desk:
         pages: list[Page] = []
         problems: list[Problem] = []
         for upload in uploads:
-            told = None if tell is None else lambda data, source=upload.source: tell(source, data)
-            read, passed_over = await self.parser.pages(self.store.root / upload.id, upload.source, told)
+            report = None if on_progress is None else functools.partial(on_progress, upload.source)
+            read, passed_over = await self.parser.pages(self.store.root / upload.id, upload.source, client, report)
             pages += read
             problems += passed_over
             if len(pages) > self.settings.max_upload_pages:

@@ -12,13 +12,14 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
 from mmr5.errors import ConfigError, SourceNotFoundError
-from mmr5.models.recipes import Recipe
+from mmr5.models.recipes import Recipe, load_recipe
+from mmr5.prompt import fingerprint
 from mmr5.rewards import Compat
-from mmr5.types import View
 
 Stage = Literal["sft", "grpo"]
 Rollouts = Literal["transformers", "vllm-server", "vllm-colocate"]
@@ -96,11 +97,11 @@ class LoraConfig:
 
 @dataclass(frozen=True, slots=True)
 class GroupConfig:
-    """``[groups]``: pages of one question compared while they are judged one by one (:mod:`mmr5.training.groupwise`).
+    """``[groups]``: pages of one question compared while they are judged one by one (:mod:`mmr5.training.sft_pointwise`).
 
     Attributes:
         pages: rows of a question in a group, at least 2; 0 trains rows one by one with the language-model loss alone.
-        rank_weight: of the softmax over the group's scores.
+        lce_weight: of the LCE loss over the group's scores.
         verdict_weight: of the binary cross-entropy of each margin.
         note_weight: of the language-model loss of the notes.
         question_share: of the question's log-likelihood in a page's score, beside the margin of the verdict: the recipe's
@@ -109,7 +110,7 @@ class GroupConfig:
     """
 
     pages: int = 0
-    rank_weight: float = 1.0
+    lce_weight: float = 1.0
     verdict_weight: float = 1.0
     note_weight: float = 0.2
     question_share: float = 0.0
@@ -191,29 +192,6 @@ class GrpoConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class RecipeConfig:
-    """``[recipe]``: how the checkpoint is to be used; saved beside it (see :class:`mmr5.models.recipes.Recipe`)."""
-
-    method: str = "reason"
-    view: View = "image"
-    page_tokens: int = 0
-    fusion: float = 0.0
-
-    def recipe(self, max_pixels: int) -> Recipe:
-        """The recipe with the fingerprint of today's prompt; 0 stands for none."""
-        from mmr5.prompt import fingerprint
-
-        return Recipe(
-            method=self.method,
-            view=self.view,
-            page_tokens=self.page_tokens or None,
-            fusion=self.fusion or None,
-            max_pixels=None if self.view == "text" else max_pixels,
-            prompt_fingerprint=fingerprint(self.method, self.view),
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class RunConfig:
     """``[run]``: where the result goes.
 
@@ -232,7 +210,11 @@ class RunConfig:
 
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:
-    """A whole run; see the classes of its tables."""
+    """A whole run; see the classes of its tables.
+
+    ``[recipe]`` has the keys of :class:`mmr5.models.recipes.Recipe`: how the checkpoint is to be used. What training knows by
+    itself is filled in by :meth:`checkpoint_recipe`.
+    """
 
     model: ModelConfig
     data: DataConfig
@@ -241,15 +223,29 @@ class TrainingConfig:
     groups: GroupConfig = field(default_factory=GroupConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     grpo: GrpoConfig = field(default_factory=GrpoConfig)
-    recipe: RecipeConfig = field(default_factory=RecipeConfig)
+    recipe: Recipe = field(default_factory=Recipe)
 
     def __post_init__(self) -> None:
         _check(self)
 
-    @property
-    def boundary(self) -> int:
-        """Optimizer steps between generations: GRPO can be gone on with from their multiples alone."""
-        return self.grpo.iterations
+    def checkpoint_recipe(self, stage: Stage) -> Recipe:
+        """The recipe that is saved beside the weights: ``[recipe]`` and what the run knows.
+
+        Filled in are the pixel budget, the fingerprint of today's prompt, and, where ``[recipe]`` gives none, the weight of the
+        question's log-likelihood: the share that SFT trained it with, or in GRPO, which leaves it alone, that of the checkpoint
+        it starts from.
+        """
+        weight = self.recipe.question_weight
+        if not weight and stage == "sft":
+            weight = self.groups.question_share if self.groups.pages else 0.0
+        elif not weight and (start := load_recipe(Path(self.model.adapter or self.model.base))) is not None:
+            weight = start.question_weight
+        return dataclasses.replace(
+            self.recipe,
+            question_weight=weight,
+            max_pixels=None if self.recipe.view == "text" else self.data.max_pixels,
+            prompt_fingerprint=fingerprint(self.recipe.method, self.recipe.view),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain JSON values."""
@@ -305,6 +301,8 @@ def _table(kind: type[Any], given: Mapping[str, Any], where: str) -> Any:
 
 
 def _value(kind: Any, value: Any, where: str) -> Any:
+    if isinstance(kind, types.UnionType):  # "X | None": TOML has no null, and a key that stands there holds an X
+        kind = next(one for one in typing.get_args(kind) if one is not types.NoneType)
     if typing.get_origin(kind) is Literal:
         choices = typing.get_args(kind)
         if value not in choices:
@@ -312,7 +310,7 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         return value
     if kind is float and type(value) is int:
         return float(value)
-    if isinstance(kind, types.UnionType) or type(value) is not kind:
+    if type(value) is not kind:
         raise ConfigError(f"{where} is {value!r}: it is of kind {getattr(kind, '__name__', kind)}")
     return value
 
@@ -335,32 +333,41 @@ def _override(tables: dict[str, Any], override: str) -> None:
     tables.setdefault(table, {})[key] = value
 
 
+_LOWEST = {
+    "data.max_pixels": 784,
+    "data.limit": 0,
+    "data.max_tokens": 0,
+    "data.workers": 0,
+    "lora.rank": 1,
+    "lora.alpha": 1,
+    "lora.dropout": 0,
+    "groups.pages": 0,
+    "groups.lce_weight": 0,
+    "groups.verdict_weight": 0,
+    "groups.note_weight": 0,
+    "groups.question_share": 0,
+    "groups.first_stage_share": 0,
+    "recipe.question_weight": 0,
+    "recipe.notes": 0,
+    "optim.batch_size": 1,
+    "optim.accumulation": 1,
+    "optim.max_steps": 0,
+    "grpo.group_size": 2,
+    "grpo.iterations": 1,
+    "grpo.beta": 0,
+    "grpo.epsilon": 0,
+    "grpo.max_new_tokens": 1,
+    "grpo.difficulty_samples": 0,
+    "run.save_steps": 1,
+    "run.log_steps": 1,
+    "run.keep": 1,
+}
+"""Least values of settings."""
+
+
 def _check(config: TrainingConfig) -> None:
-    lows: list[tuple[str, float, float]] = [
-        ("data.max_pixels", config.data.max_pixels, 784),
-        ("data.limit", config.data.limit, 0),
-        ("lora.rank", config.lora.rank, 1),
-        ("lora.alpha", config.lora.alpha, 1),
-        ("lora.dropout", config.lora.dropout, 0),
-        ("groups.pages", config.groups.pages, 0),
-        ("groups.rank_weight", config.groups.rank_weight, 0),
-        ("groups.verdict_weight", config.groups.verdict_weight, 0),
-        ("groups.note_weight", config.groups.note_weight, 0),
-        ("groups.question_share", config.groups.question_share, 0),
-        ("groups.first_stage_share", config.groups.first_stage_share, 0),
-        ("optim.batch_size", config.optim.batch_size, 1),
-        ("optim.accumulation", config.optim.accumulation, 1),
-        ("optim.max_steps", config.optim.max_steps, 0),
-        ("grpo.group_size", config.grpo.group_size, 2),
-        ("grpo.iterations", config.grpo.iterations, 1),
-        ("grpo.beta", config.grpo.beta, 0),
-        ("grpo.epsilon", config.grpo.epsilon, 0),
-        ("grpo.max_new_tokens", config.grpo.max_new_tokens, 1),
-        ("run.save_steps", config.run.save_steps, 1),
-        ("run.log_steps", config.run.log_steps, 1),
-        ("run.keep", config.run.keep, 1),
-    ]
-    for name, value, low in lows:
+    for name, low in _LOWEST.items():
+        value = attrgetter(name)(config)
         if value < low:
             raise ConfigError(f"{name} is {value}: it is at least {low}")
     if config.groups.pages == 1:
@@ -369,4 +376,17 @@ def _check(config: TrainingConfig) -> None:
         raise ConfigError(f"optim.learning_rate is {config.optim.learning_rate}: it is above 0")
     if config.grpo.temperature <= 0:
         raise ConfigError(f"grpo.temperature is {config.grpo.temperature}: rollouts without chance are all alike; use 1.0")
-    config.recipe.recipe(config.data.max_pixels)
+    _check_recipe(config)
+
+
+def _check_recipe(config: TrainingConfig) -> None:
+    recipe = config.recipe
+    filled = [name for name in ("max_pixels", "prompt_fingerprint") if getattr(recipe, name) is not None]
+    if filled:
+        raise ConfigError(f"recipe.{filled[0]} is given: training fills it in (a pixel budget is data.max_pixels); leave it out")
+    if config.groups.pages and config.groups.first_stage_share and recipe.fusion is None:
+        raise ConfigError(
+            f"groups.first_stage_share is {config.groups.first_stage_share} and recipe.fusion is not given: the model learns "
+            "what the first stage misses, so give the weight that both are joined with, e.g. recipe.fusion=1.0"
+        )
+    fingerprint(recipe.method, recipe.view)

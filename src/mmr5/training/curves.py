@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmr5.errors import missing_extra
+from mmr5.storage.atomic import writing
 
 PANELS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ("loss", (("loss", "loss"),)),
@@ -60,7 +61,8 @@ def draw(history: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> int
             axes.spines[side].set_visible(False)
         if len(lines) > 1:
             axes.legend(fontsize=8, frameon=False)
-    figure.savefig(path, dpi=130)
+    with writing(path) as file:
+        figure.savefig(file, format="png", dpi=130)
     return len(panels)
 
 

@@ -1,4 +1,8 @@
-"""Stage two: reinforcement learning with a ranking and a format reward (paper section 3.3), on TRL's ``GRPOTrainer``."""
+"""Stage two: reinforcement learning with a ranking and a format reward (paper section 3.3), on TRL's ``GRPOTrainer``.
+
+GRPO is Group Relative Policy Optimization (Shao et al. 2024, arXiv 2402.03300): the advantage of a rollout is its reward against
+those of the other rollouts of its prompt.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmr5.data.rows import ListRow, Row
-from mmr5.errors import ConfigError, EngineError
-from mmr5.training import loading, sources, verdicts
+from mmr5.errors import ConfigError
+from mmr5.training import base_model, grpo_pointwise, grpo_rewards, patches, row_dataset, trainer
 from mmr5.training.config import TrainingConfig
 from mmr5.training.difficulty import keep_instructive
-from mmr5.training.folder import claim
-from mmr5.training.rollouts import Rollout, Watch, reward_functions
-from mmr5.training.sft import common, import_trl, reporter, run
+from mmr5.training.grpo_rewards import RewardFunction, Rollout, Watch
 from mmr5.types import Progress
 
 
@@ -38,39 +40,42 @@ def train_grpo(config: TrainingConfig, *, resume: bool = False, progress: Progre
         MissingExtraError: the extra ``train`` is not installed.
     """
     check(config)
-    trl = import_trl()
-    checkpoint = claim(config, "grpo", resume=resume)
-    rows = sources.read_training_rows(config, taught=False)
-    model, processor, base = loading.load_for_training(config)
-    talk = sources.conversations(config, processor)
-    clean_generation(model)
-    score_completions_only()
-    words = getattr(processor, "tokenizer", processor)
-    words.padding_side = "left"  # TRL pads the prompts so, and leaves the kinds of their tokens to the processor
-    weights = (config.grpo.ranking_weight, config.grpo.format_weight)
-    watch = Watch(weights, started=checkpoint is not None)
-    ends = [words.eos_token_id]
-    kept: Sequence[Row]
-    if config.recipe.method == "pointwise":
-        lists = [row for row in rows if isinstance(row, ListRow)]
-        kept = prompts = verdicts.page_prompts(lists, config.groups.pages, config.optim.seed)
-        data = verdicts.dataset(prompts, talk, config.groups.pages)
-        rewards = verdicts.reward_functions(watch, end_ids=ends, gather=gather)
-    else:
-        kept = _instructive(config, rows, talk, model, processor, progress)
-        data = sources.dataset(kept, talk, processor, config, taught=False, context=loading.context_of(model))
-        rewards = reward_functions(watch, end_ids=ends, compat=config.grpo.compat, gather=gather)
-    trainer = trl.GRPOTrainer(
-        model=model,
+    run = trainer.begin(config, "grpo", resume=resume, progress=progress)
+    patches.sample_as_asked(run.model)
+    patches.pad_prompts_left(run.tokenizer)
+    patches.score_replies_only()
+    watch = Watch((config.grpo.ranking_weight, config.grpo.format_weight), started=run.checkpoint is not None)
+    rows, data, rewards = _pages(run, watch) if config.recipe.method == "pointwise" else _lists(run, watch)
+    trl = trainer.import_trl()
+    made = trl.GRPOTrainer(
+        model=run.model,
         reward_funcs=rewards,
-        args=trl.GRPOConfig(**common(config, gradient_checkpointing=config.model.gradient_checkpointing), **_own(config)),
+        args=trl.GRPOConfig(**trainer.arguments(config), **_own(config)),
         train_dataset=data,
-        processing_class=processor,
-        peft_config=loading.lora(config.lora),
-        callbacks=[reporter(progress, "grpo", config, processor)],
+        processing_class=run.processor,
+        peft_config=base_model.lora(config.lora, run.model),
+        callbacks=trainer.callbacks(run),
     )
-    done = run(trainer, config, "grpo", checkpoint, processor, base, {"rows": len(rows), "rows_kept": len(kept)})
+    done = trainer.train(run, made, {"rows": len(run.rows), "rows_kept": len(rows)})
     return {**done, **watch.counts}
+
+
+def _lists(run: trainer.Run, watch: Watch) -> tuple[Sequence[Row], Any, list[RewardFunction]]:
+    """Rows, dataset and rewards of whole lists."""
+    config = run.config
+    rows = keep_instructive(run) if config.grpo.difficulty_samples else run.rows
+    data = row_dataset.dataset(rows, run.talk, run.processor, config, taught=False, context=base_model.context_of(run.model))
+    ends = [run.tokenizer.eos_token_id]
+    return rows, data, grpo_rewards.reward_functions(watch, end_ids=ends, compat=config.grpo.compat, gather=gather)
+
+
+def _pages(run: trainer.Run, watch: Watch) -> tuple[Sequence[Row], Any, list[RewardFunction]]:
+    """Rows, dataset and rewards of pages that are judged one by one."""
+    pages = run.config.groups.pages
+    lists = [row for row in run.rows if isinstance(row, ListRow)]
+    rows = grpo_pointwise.page_prompts(lists, pages, run.config.optim.seed)
+    rewards = grpo_pointwise.reward_functions(watch, end_ids=[run.tokenizer.eos_token_id], gather=gather)
+    return rows, grpo_pointwise.dataset(rows, run.talk, pages), rewards
 
 
 def check(config: TrainingConfig) -> None:
@@ -87,7 +92,7 @@ def check(config: TrainingConfig) -> None:
             f"a step has {rollouts} rollouts (optim.batch_size {optim.batch_size} x optim.accumulation {optim.accumulation} x "
             f"{processes} processes), which {grpo.group_size} (grpo.group_size) does not divide: a group must be whole"
         )
-    if config.run.save_steps % config.boundary:
+    if config.run.save_steps % grpo.iterations:
         raise ConfigError(
             f"run.save_steps is {config.run.save_steps} with grpo.iterations {grpo.iterations}: make it a multiple, so that a "
             "run can go on from where rollouts are generated"
@@ -99,7 +104,7 @@ def check(config: TrainingConfig) -> None:
             "(huggingface/trl issues 6294 and 6401). Use 'transformers', or 'vllm-server'"
         )
     if config.recipe.method == "pointwise":
-        verdicts.check(config, processes)
+        grpo_pointwise.check(config, processes)
     if config.lora.plus_ratio:
         raise ConfigError(
             f"lora.plus_ratio is {config.lora.plus_ratio} for GRPO: the paper and its trainer use plain LoRA; set 0"
@@ -128,40 +133,6 @@ def _own(config: TrainingConfig) -> dict[str, Any]:
         "use_vllm": bool(served),
         **served,
     }
-
-
-def _instructive(
-    config: TrainingConfig, rows: Sequence[Row], talk: Any, model: Any, processor: Any, progress: Progress | None
-) -> Sequence[Row]:
-    """The rows, without those that the model as it is always answers equally well."""
-    if not config.grpo.difficulty_samples:
-        return rows
-    return keep_instructive(config, rows, talk, model, processor, progress=progress)
-
-
-def clean_generation(model: Any) -> None:
-    """Take sampling settings out of the checkpoint's generation config, which else win over the trainer's (trl issue 5783)."""
-    from transformers import GenerationConfig
-
-    old = model.generation_config
-    model.generation_config = GenerationConfig(eos_token_id=old.eos_token_id, pad_token_id=old.pad_token_id)
-
-
-def score_completions_only() -> None:
-    """Let TRL put only the positions of a reply through the vocabulary, as it does on GPUs.
-
-    Elsewhere TRL 1.16 takes every position, those of the prompt too, and masks them afterwards: on a CPU, with 400 tokens of
-    prompt and 49,152 words, a third of a step. What it asks is whether the device runs Triton; in that one place the answer is
-    now yes (the kernel itself asks under its own name).
-
-    Raises:
-        EngineError: another version of TRL, which does not ask so.
-    """
-    from trl.trainer import utils
-
-    if not hasattr(utils, "_use_triton"):
-        raise EngineError("this version of trl has no trl.trainer.utils._use_triton: install the version in constraints.txt")
-    utils._use_triton = lambda device: True
 
 
 def gather(rollouts: list[Rollout]) -> list[Rollout]:

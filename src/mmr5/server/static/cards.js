@@ -8,11 +8,15 @@ const KINDS = {
   choice_probability: "probability",
   relevance_probability: "relevance",
   relevance_log_odds: "log-odds",
+  cross_encoder: "cross-encoder score",
   reciprocal_rank: "1 / rank",
   borda: "Borda share",
 };
 const SHARES = new Set(["choice_probability", "relevance_probability", "borda"]);
 const COMMON = new Set("about after and are been between did does for from had has have how into many much not the that their then there this was were what when where which who whom whose why will with".split(" "));
+const SCRIPTS = ["Han", "Hiragana", "Katakana", "Hangul", "Thai", "Lao", "Khmer", "Myanmar"].map((name) => `\\p{Script=${name}}`).join("") + "ー";
+const RUN = new RegExp(`^[${SCRIPTS}]`, "u");
+const PIECE = new RegExp(`([${SCRIPTS}]+|(?:(?![${SCRIPTS}])[\\p{L}\\p{N}\\p{M}])+)`, "u");
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 export const calm = () => still.matches;
@@ -100,11 +104,35 @@ function figures(card, entries) {
   card.querySelector(".figures").replaceChildren(...rows);
 }
 
-/** The text as nodes, with the question's words marked. */
-function marked(text, query) {
-  const stem = (word) => word.toLowerCase().replace(/(?:es|s|ed|ing)$/, "");
-  const wanted = new Set((query.match(/[\p{L}\p{N}]+/gu) ?? []).filter((w) => w.length > 2 && !COMMON.has(w.toLowerCase())).map(stem));
-  return text.split(/([\p{L}\p{N}]+)/u).map((part, i) => (i % 2 && wanted.has(stem(part)) ? element("mark", part) : part));
+/** The text as nodes, with the question's words marked; where words have no spaces between them, pairs of characters. */
+export function marked(text, query) {
+  const asked = query.split(PIECE).filter((_, i) => i % 2);
+  const words = asked.filter((word) => !RUN.test(word) && word.length > 2 && !COMMON.has(word.toLowerCase()));
+  const [stems, pairs] = [new Set(words.map(stem)), new Set(asked.filter((run) => RUN.test(run)).flatMap(pairsOf))];
+  return text.split(PIECE).flatMap((part, i) => {
+    if (i % 2 === 0) return part;
+    if (RUN.test(part)) return markedRun([...part], pairs);
+    return stems.has(stem(part)) ? element("mark", part) : part;
+  });
+}
+
+const stem = (word) => word.normalize("NFKD").replace(/[\u0300-\u036f]/g, "").toLowerCase().replace(/(?:es|s|ed|ing)$/, "");
+const pairsOf = (run) => [...run].slice(1).map((character, i) => [...run][i] + character);
+
+function markedRun(characters, pairs) {
+  const hit = (i) => pairs.has(characters[i - 1] + characters[i]);
+  const nodes = [];
+  let [start, now] = [0, false];
+  characters.forEach((_, i) => {
+    const marks = hit(i) || hit(i + 1);
+    if (i > 0 && marks !== now) {
+      nodes.push(now ? element("mark", characters.slice(start, i).join("")) : characters.slice(start, i).join(""));
+      start = i;
+    }
+    now = marks;
+  });
+  const rest = characters.slice(start).join("");
+  return [...nodes, now ? element("mark", rest) : rest];
 }
 
 /** Put cards into an order; each glides from where it was to where it belongs. */

@@ -1,0 +1,110 @@
+"""A model's name and an engine's → the engine, loaded, and what is known of the checkpoint. Nothing heavy is imported before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mmr5.engines.protocol import Engine
+from mmr5.errors import ConfigError
+from mmr5.models.resolve import HUB_RECIPES, Checkpoint, check_name, resolve
+from mmr5.settings import ENGINES
+from mmr5.storage.cache import Cache
+from mmr5.types import Progress
+
+
+def open_engine(
+    model: str,
+    engine: str = "transformers",
+    base_url: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    cache: Cache | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> tuple[Engine, Checkpoint | None]:
+    """The engine, and what is known of the checkpoint.
+
+    Args:
+        model: ``mini``, a folder with a checkpoint, a hub name, or the served model's name.
+        engine: one of :data:`ENGINES`.
+        base_url: the server's address, for ``openai``.
+        device: ``auto``, ``cpu``, ``cuda``, ``mps``; for ``transformers`` and ``cross-encoder``.
+        dtype: ``auto``, ``float32``, ``bfloat16``, ``float16``; for an engine in this process.
+        cache: where weights are kept.
+        progress: told of downloads and of the loading.
+        options: further arguments of the engine's own loader; one that is None is left out.
+
+    Returns:
+        The engine; and the checkpoint, None for ``scripted`` and ``cross-encoder``.
+
+    Raises:
+        ModelNotFoundError: there is no such model.
+        ConfigError: an unknown engine, a missing address, or one for an engine without a server.
+        MissingExtraError: the extra that the engine needs is not installed.
+    """
+    if engine not in ENGINES:
+        raise ConfigError(f"engine {engine!r} is unknown: use one of {', '.join(ENGINES)}")
+    if base_url is not None and engine != "openai":
+        raise ConfigError(f"base_url is {base_url!r} with engine {engine!r}: it goes with engine 'openai'")
+    given = {name: value for name, value in options.items() if value is not None}
+    if engine == "scripted":
+        from mmr5.engines.scripted import ScriptedEngine
+
+        return ScriptedEngine(**given), None
+    if engine == "openai":
+        return _served(model, base_url, given)
+    if engine == "cross-encoder":
+        from mmr5.engines.cross_encoder import CrossEncoderEngine
+
+        check_name(model)
+        _loading(progress, model)
+        return CrossEncoderEngine(model, device=device, dtype=dtype, **given), None
+    checkpoint = _prepared(model, cache, progress)
+    given = {"name": checkpoint.name, "dtype": dtype, **_pixels(checkpoint), **given}
+    if engine == "vllm":
+        from mmr5.engines.vllm import VLLMEngine
+
+        if checkpoint.adapter is not None:
+            raise ConfigError(f"engine 'vllm' loads no adapter on its own: merge {model!r} first (mmr5 train merge)")
+        return VLLMEngine.from_pretrained(checkpoint.path, **given), checkpoint
+    from mmr5.engines.transformers import TransformersEngine
+
+    return TransformersEngine.from_pretrained(checkpoint.path, adapter=checkpoint.adapter, device=device, **given), checkpoint
+
+
+def _prepared(model: str, cache: Cache | None, progress: Progress | None) -> Checkpoint:
+    """A checkpoint whose folder is there."""
+    from mmr5.engines.loading import dequantise
+
+    checkpoint = resolve(model, cache=cache, progress=progress)
+    if checkpoint.gguf is not None:
+        dequantise(checkpoint.gguf, checkpoint.path, lock=(cache or Cache()).lock("mini-base"))
+    _loading(progress, checkpoint.name)
+    return checkpoint
+
+
+def _served(model: str, base_url: str | None, options: dict[str, Any]) -> tuple[Engine, Checkpoint]:
+    """An engine behind a server; a folder is the served checkpoint, whose tokenizer and recipe are then used."""
+    from mmr5.engines.openai.engine import OpenAIEngine
+
+    if base_url is None:
+        raise ConfigError(
+            f"engine 'openai' needs the address of the server of {model!r}: give base_url (--base-url), "
+            "e.g. http://localhost:8000/v1"
+        )
+    if not Path(model).is_dir():
+        return OpenAIEngine(model, base_url, **options), Checkpoint(model, model, recipe=HUB_RECIPES.get(model))
+    checkpoint = resolve(model)
+    return OpenAIEngine(model, base_url, **{"tokenizer": checkpoint.path, **_pixels(checkpoint), **options}), checkpoint
+
+
+def _pixels(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The recipe's pixel budget, where it has one."""
+    budget = None if checkpoint.recipe is None else checkpoint.recipe.max_pixels
+    return {} if budget is None else {"max_pixels": budget}
+
+
+def _loading(progress: Progress | None, name: str) -> None:
+    if progress is not None:
+        progress(f"loading {name}", 0, None)

@@ -1,0 +1,173 @@
+"""The folder of a run: provenance, recipe, model card, curves, checkpoints."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmr5 import __version__
+from mmr5.errors import ConfigError, MMR5Warning
+from mmr5.models.recipes import FILE as RECIPE
+from mmr5.prompt import fingerprint
+from mmr5.provenance import FILE as PROVENANCE
+from mmr5.provenance import device_name, environment, file_digest
+from mmr5.storage.atomic import make_folder, write_text
+from mmr5.storage.jsonl import write_json
+from mmr5.training.config import Stage, TrainingConfig
+
+HISTORY = "history.json"
+CURVES = "curves.png"
+CARD = "README.md"
+STATE = "trainer_state.json"
+_LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
+_FREE = ("run", "model.device", "model.attention", "data.workers")
+"""Settings that may change when a run is gone on with."""
+
+
+def claim(config: TrainingConfig, stage: str, *, resume: bool) -> Path | None:
+    """Make the run's folder ours, and find the checkpoint to go on from.
+
+    Of several processes the first alone writes.
+
+    Args:
+        config: the run.
+        stage: ``sft`` or ``grpo``.
+        resume: go on with the run that is there; a run that has no checkpoint yet begins anew.
+
+    Returns:
+        The last whole checkpoint, or None.
+
+    Raises:
+        ConfigError: there is a run and ``resume`` is False, or it was made with other settings.
+        OutputError: the folder cannot be written.
+    """
+    out = Path(config.run.out)
+    if not is_main():
+        return last_checkpoint(out) if resume else None
+    before = _read(out / PROVENANCE)
+    now = provenance(config, stage)
+    if before is not None and not resume:
+        raise ConfigError(f"{out} holds a run already: add --resume to go on with it, or name another folder (run.out)")
+    if before is not None:
+        if differ := _differences(before, now):
+            raise ConfigError(
+                f"the run in {out} was made with other settings ({', '.join(differ)}): name another folder (run.out)"
+            )
+        return last_checkpoint(out)
+    make_folder(out)
+    write_json(out / PROVENANCE, now)
+    return None
+
+
+def is_main() -> bool:
+    """Whether this is the process that writes, as ``accelerate launch`` and ``torchrun`` tell it."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def provenance(config: TrainingConfig, stage: str) -> dict[str, Any]:
+    """Version, settings, inputs, libraries, prompt fingerprint and hardware, as plain JSON values."""
+    rows = Path(config.data.rows)
+    found = {
+        **environment(_LIBRARIES, _device(config.model.device)),
+        "stage": stage,
+        "command": f"mmr5 train {stage}",
+        "config": config.to_dict(),
+        "inputs": {"rows_sha256": file_digest(rows) if rows.is_file() else None},
+        "seed": config.optim.seed,
+        "prompt_fingerprint": fingerprint(config.recipe.method, config.recipe.view),
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(found))
+    return plain
+
+
+def last_checkpoint(out: Path) -> Path | None:
+    """The last whole checkpoint; one that was cut off while it was written is removed, with a warning.
+
+    A checkpoint is whole when its state, which is written last, can be read.
+    """
+    found = sorted(
+        (p for p in out.glob("checkpoint-*") if p.is_dir() and p.name.partition("-")[2].isdigit()),
+        key=lambda p: int(p.name.partition("-")[2]),
+        reverse=True,
+    )
+    for folder in found:
+        if _read(folder / STATE) is not None:
+            return folder
+        if not is_main():
+            continue
+        warnings.warn(MMR5Warning(f"{folder} was cut off while it was written and is removed"), stacklevel=2)
+        shutil.rmtree(folder)
+    return None
+
+
+def finish(
+    config: TrainingConfig, stage: Stage, history: Sequence[Mapping[str, Any]], facts: Mapping[str, Any], base: str
+) -> None:
+    """Write what a finished run leaves beside its weights: recipe, history, curves and model card."""
+    out = Path(config.run.out)
+    write_text(out / RECIPE, config.checkpoint_recipe(stage).to_json())
+    write_json(out / HISTORY, {"facts": dict(facts), "history": list(history)})
+    from mmr5.training.curves import draw
+
+    draw(history, out / CURVES, title=f"{stage} · {out.name}")
+    write_text(out / CARD, _card(config, stage, facts, base))
+
+
+def _card(config: TrainingConfig, stage: str, facts: Mapping[str, Any], base: str) -> str:
+    kind = "adapter (LoRA)" if config.lora.enabled else "weights"
+    lines = [
+        "---",
+        f"base_model: {base}",
+        "library_name: mmr5",
+        "tags: [reranking, document-retrieval, mm-r5]",
+        "---",
+        "",
+        f"# {Path(config.run.out).name}",
+        "",
+        f"A page reranker: {kind} trained by `mmr5 train {stage}` {__version__} from `{base}` on `{config.data.rows}`.",
+        "",
+        f"Method `{config.recipe.method}`, view `{config.recipe.view}`; the settings are in `{PROVENANCE}`, what the checkpoint "
+        f"was made for in `{RECIPE}`, the curves in `{CURVES}`.",
+        "",
+        "```",
+        f'mmr5 rerank "question" report.pdf --model {config.run.out}',
+        "```",
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {name} | {value} |" for name, value in facts.items()),
+        "",
+        "It orders the pages that it is given; it does not say whether any of them answers. Replies are a model's words and can "
+        "be wrong about what a page shows. It has the limits and the licence of its base.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Names of the settings and inputs that differ and may not."""
+    pairs = {"inputs": (before.get("inputs"), now["inputs"])}
+    for table, values in now["config"].items():
+        for key, value in values.items():
+            pairs[f"{table}.{key}"] = (before.get("config", {}).get(table, {}).get(key), value)
+    pairs["prompt_fingerprint"] = (before.get("prompt_fingerprint"), now["prompt_fingerprint"])
+    return sorted(n for n, (old, new) in pairs.items() if old != new and n not in _FREE and n.partition(".")[0] not in _FREE)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _device(asked: str) -> str:
+    from mmr5.engines.loading import pick_device
+
+    return device_name(pick_device(asked))
