@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 PREFIX_STEP = 16
 """A common opening is cut to a multiple of this many tokens, so that questions which begin alike share one."""
+PREFIX_SHARE = 0.25
+"""A prefix that is a smaller share of its prompt is not worth it: attention behind a prefix needs a mask, which costs more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +168,8 @@ class CachedRunner:
         head = head // PREFIX_STEP * PREFIX_STEP if head >= 2 * PREFIX_STEP else 0
         found = []
         for prompt, places in zip(prompts, wanted, strict=True):
-            cut = prompt.shared if prompt.shared >= PREFIX_STEP else head
-            found.append(min(cut, len(prompt.ids) - max(places)))
+            cut = min(prompt.shared if prompt.shared >= PREFIX_STEP else head, len(prompt.ids) - max(places))
+            found.append(cut if cut >= PREFIX_SHARE * len(prompt.ids) else 0)
         return found
 
     def _openings(self, prompts: Sequence[Prompt], cuts: Sequence[int]) -> list[Prefix | None]:
