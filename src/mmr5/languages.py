@@ -69,7 +69,9 @@ _FIRST_OF_GRAMS = "\u0e00"
 """Only words that begin here or beyond may be of an unspaced script or of Hangul."""
 _RARE = re.compile(f"[{UNSPACED}{_MARKS}{_POINTS}]")
 _CLUSTER = re.compile(r"[^\W\u17d2\u1039](?:[^\w\s]|[\u17d2\u1039].)*", re.DOTALL)
-_ELISION = re.compile(r"(?:[cdjlmnst]|qu|jusqu|lorsqu|puisqu|quoiqu|(?:d|n|s|qu)?[ae]ll|dall|sull|un|quest|quell|com|dov)'(?=\w)")
+_ELISION = re.compile(
+    r"^(?:[cdjlmnst]|qu|jusqu|lorsqu|puisqu|quoiqu|(?:d|n|s|qu)?[ae]ll|dall|sull|un|quest|quell|com|dov)'(?=\w)"
+)
 _LETTERS_ONLY = re.compile(rf"(?:[^\W\d_]|[{_MARKS}'\-])+")
 _HEBREW_PREFIXES = "והבכלמש"
 """And, the, in, as, to, from, that: letters before a word, which may as well be its first."""
@@ -125,7 +127,7 @@ def language(text: str) -> str | None:
     A script of one language settles it (Kana beside Han is Japanese); else words that each language uses often, and letters
     that few others have, vote.
     """
-    return _language(text, _split(text[: _SAMPLE * 10]))
+    return _language(text, _split(unicodedata.normalize("NFC", text)[: _SAMPLE * 10]))
 
 
 def _language(text: str, sample: Sequence[str]) -> str | None:
@@ -265,7 +267,7 @@ def _word_terms(word: str, spoken: str) -> tuple[str, ...]:
         spoken = mine[0]
     elif not mine and spoken in _OF_OTHERS:
         spoken = ENGLISH
-    word = _ELISION.sub("", word, count=1)
+    word = _ELISION.sub("", word)
     if word in _STOP.get(spoken, ()):
         return ()
     if spoken == "he":
