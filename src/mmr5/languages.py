@@ -103,7 +103,7 @@ _TELLING = {
 """Letters by which a language is told from others of its script; a word that holds one is half a stop word."""
 _DENSITY = 3
 """A Han or Kana character says as much as so many Latin letters: a Chinese page of program text is still Chinese."""
-_SAMPLE = 150
+_SAMPLE = 120
 """Words of a text that are looked at for its language."""
 _LEAST, _LEAST_SHARE, _LEAD = 1.0, 0.08, 1.25
 """Votes that a language needs: at least, as a share of the words looked at, and as a multiple of the next one's."""
@@ -239,20 +239,16 @@ def is_unspaced(text: str) -> bool:
 
 
 def _normal(text: str) -> str:
-    """Lower case, compatibility forms unified, without what is not read."""
-    text = text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).lower().replace("’", "'")
-    return _WRAP.sub("", _UNREAD.sub("", text)) if _is_rare(text) else text
+    """Lower case, compatibility forms unified."""
+    return text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).lower().replace("’", "'")
 
 
 def _split(text: str) -> list[str]:
-    """Words in order; a run of an unspaced script is one."""
+    """Words in order, without what is not read; a run of an unspaced script is one."""
     text = _normal(text)
-    return (_MIXED if _is_rare(text) else _PLAIN).findall(text)
-
-
-def _is_rare(text: str) -> bool:
-    """Whether a text has characters that need more care than letters do; its different characters are few."""
-    return not text.isascii() and _RARE.search("".join(set(text))) is not None
+    if text.isascii() or not _RARE.search("".join(set(text))):
+        return _PLAIN.findall(text)
+    return _MIXED.findall(_WRAP.sub("", _UNREAD.sub("", text)))
 
 
 def _analyse(word: str, spoken: str) -> Sequence[str]:
