@@ -5,6 +5,7 @@ pdfium is not thread-safe: every call is made under the lock of this process.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
@@ -91,9 +92,16 @@ def form_type(document: Any) -> int:
     return int(raw.FPDF_GetFormType(document))
 
 
+@once
+def _close_at_exit() -> None:
+    """Close what is open before pypdfium2, which says so on stderr, does; called when it has been imported."""
+    atexit.register(close_documents)
+
+
 def _load(path: Path) -> Any:
     import pypdfium2
 
+    _close_at_exit()
     try:
         # pdfium refuses a document without pages but leaves the error code of an earlier failure in place. Opening
         # nothing sets the code for an unreadable file, which the caller has ruled out by reading it.
