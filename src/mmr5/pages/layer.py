@@ -173,11 +173,11 @@ def read_layer(page: Any, layer: Any, form: Any = None) -> RawLayer:
     hidden = sum(not text[i].isspace() for i in dropped)
     dropped |= _spacing(layer, text)
     inserted = _annotations(page, form) if raw.FPDFPage_GetAnnotCount(page) else []
-    visible = max(1, count_visible(text) - hidden)
+    share = unseen / max(1, count_visible(text) - hidden) if unseen else 0.0
     if not dropped and not inserted:
-        return RawLayer(text, hidden, coverage, unseen / visible, range(len(text)))
+        return RawLayer(text, hidden, coverage, share, range(len(text)))
     changed, origins = _edit(layer, text, dropped, inserted)
-    return RawLayer(changed, hidden, coverage, unseen / visible, origins)
+    return RawLayer(changed, hidden, coverage, share, origins)
 
 
 def _look(page: Any, box: Rect) -> _Objects:
