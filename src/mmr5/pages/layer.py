@@ -345,6 +345,7 @@ def _unseen_characters(page: Any, layer: Any, text: str, pictures: Sequence[Rect
     indices = character_indices(layer, text)
     verdicts: dict[int, str] = {}
     dropped: set[int] = set()
+    outside: set[int] = set()
     over_pictures = 0
     pale: dict[int, list[int]] = {}
     for i, (char, index) in enumerate(zip(text, indices, strict=True)):
@@ -355,7 +356,7 @@ def _unseen_characters(page: Any, layer: Any, text: str, pictures: Sequence[Rect
             continue
         x, y = (rect[0] + rect[2]) / 2, (rect[1] + rect[3]) / 2
         if not _holds(box, x, y):
-            dropped.add(i)
+            outside.add(i)
             continue
         item = calls.FPDFText_GetTextObject(handle, index)
         if not item:
@@ -370,6 +371,10 @@ def _unseen_characters(page: Any, layer: Any, text: str, pictures: Sequence[Rect
                 dropped.add(i)
         elif verdict == "pale":
             pale.setdefault(item, []).append(i)
+    for start, end in _line_spans(text):
+        # A line that runs over the edge of the page is read to its end.
+        if all(i in outside for i in range(start, end) if not text[i].isspace()):
+            dropped.update(range(start, end))
     if pale:
         dropped |= _without_contrast(page, layer, list(pale.values()), indices)
     return dropped, over_pictures
