@@ -371,13 +371,19 @@ def _unseen_characters(page: Any, layer: Any, text: str, pictures: Sequence[Rect
                 dropped.add(i)
         elif verdict == "pale":
             pale.setdefault(item, []).append(i)
-    for start, end in _line_spans(text):
-        # A line that runs over the edge of the page is read to its end.
-        if all(i in outside for i in range(start, end) if not text[i].isspace()):
-            dropped.update(range(start, end))
+    dropped |= _in_whole_lines(text, outside)
     if pale:
         dropped |= _without_contrast(page, layer, list(pale.values()), indices)
     return dropped, over_pictures
+
+
+def _in_whole_lines(text: str, outside: set[int]) -> set[int]:
+    """Characters of lines that lie outside the page as a whole: one that runs over its edge is read to its end."""
+    found: set[int] = set()
+    for start, end in _line_spans(text) if outside else ():
+        if all(i in outside for i in range(start, end) if not text[i].isspace()):
+            found.update(range(start, end))
+    return found
 
 
 def _holds(rect: Rect, x: float, y: float) -> bool:
