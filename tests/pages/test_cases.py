@@ -301,6 +301,13 @@ def test_text_off_the_page_is_left_out(place, store, cache):
     assert "no reader sees" in problems[0]
 
 
+def test_a_line_over_the_edge_is_read_to_its_end(store, cache):
+    long = "A line of code that is longer than the page is wide: " + "parameter, " * 12 + "end"
+    (page,), problems = read(store(write([lines([*FACTS, long])])), cache)
+    assert page.text == "\n".join((*FACTS, long))
+    assert problems == []
+
+
 def test_white_text_on_a_dark_ground_is_read(store, cache):
     ground = "q 0 0 0.5 rg 60 480 400 40 re f Q\n"
     (page,), problems = read(store(write([lines(FACTS) + ground + lines(["WHITE ON BLUE"], y=495, before="1 1 1 rg")])), cache)
