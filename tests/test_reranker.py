@@ -84,6 +84,7 @@ def test_the_json_object_has_the_promised_keys():
         "first_stage_score",
         "reason",
         "evidence",
+        "page_label",
     ]
     assert list(found["ranking"][0]) == keys
     assert found["settings"]["view"] == "text"
@@ -375,3 +376,20 @@ def test_frozen_types_check_themselves():
         Ranking((0, 1), (1.0,))
     with pytest.raises(ValueError, match="1 scores for 2 pages"):
         Candidates("q", tuple(PAGES[:2]), (1.0,))
+
+
+def test_the_documents_own_label_of_a_page_is_told_beside_its_number():
+    from io import StringIO
+
+    from rich.console import Console
+
+    from mmr5.render.terminal import result_table
+
+    pages = [Page("a.pdf", 5, "berthing fees for yachts", label="1"), Page("a.pdf", 2, "cargo", label="2")]
+    result = Reranker(ScriptedEngine(), view="text", method="likelihood").rerank("berthing fees", pages)
+    assert [(line.page, line.page_label) for line in result] == [(5, "1"), (2, "2")]
+    assert result.to_dict()["ranking"][0]["page_label"] == "1"
+    shown = StringIO()
+    Console(file=shown, width=80).print(result_table(result))
+    assert "p. 5 (1)" in shown.getvalue()
+    assert "p. 2 (2)" not in shown.getvalue()

@@ -69,7 +69,9 @@ _FIRST_OF_GRAMS = "\u0e00"
 """Only words that begin here or beyond may be of an unspaced script or of Hangul."""
 _RARE = re.compile(f"[{UNSPACED}{_MARKS}{_POINTS}]")
 _CLUSTER = re.compile(r"[^\W\u17d2\u1039](?:[^\w\s]|[\u17d2\u1039].)*", re.DOTALL)
-_ELISION = re.compile(r"(?:[cdjlmnst]|qu|jusqu|lorsqu|puisqu|quoiqu|(?:d|n|s|qu)?[ae]ll|dall|sull|un|quest|quell|com|dov)'(?=\w)")
+_ELISION = re.compile(
+    r"^(?:[cdjlmnst]|qu|jusqu|lorsqu|puisqu|quoiqu|(?:d|n|s|qu)?[ae]ll|dall|sull|un|quest|quell|com|dov)'(?=\w)"
+)
 _LETTERS_ONLY = re.compile(rf"(?:[^\W\d_]|[{_MARKS}'\-])+")
 _HEBREW_PREFIXES = "והבכלמש"
 """And, the, in, as, to, from, that: letters before a word, which may as well be its first."""
@@ -101,7 +103,7 @@ _TELLING = {
 """Letters by which a language is told from others of its script; a word that holds one is half a stop word."""
 _DENSITY = 3
 """A Han or Kana character says as much as so many Latin letters: a Chinese page of program text is still Chinese."""
-_SAMPLE = 150
+_SAMPLE = 120
 """Words of a text that are looked at for its language."""
 _LEAST, _LEAST_SHARE, _LEAD = 1.0, 0.08, 1.25
 """Votes that a language needs: at least, as a share of the words looked at, and as a multiple of the next one's."""
@@ -125,7 +127,7 @@ def language(text: str) -> str | None:
     A script of one language settles it (Kana beside Han is Japanese); else words that each language uses often, and letters
     that few others have, vote.
     """
-    return _language(text, _split(text[: _SAMPLE * 10]))
+    return _language(text, _split(unicodedata.normalize("NFC", text)[: _SAMPLE * 10]))
 
 
 def _language(text: str, sample: Sequence[str]) -> str | None:
@@ -237,20 +239,16 @@ def is_unspaced(text: str) -> bool:
 
 
 def _normal(text: str) -> str:
-    """Lower case, compatibility forms unified, without what is not read."""
-    text = text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).lower().replace("’", "'")
-    return _WRAP.sub("", _UNREAD.sub("", text)) if _is_rare(text) else text
+    """Lower case, compatibility forms unified."""
+    return text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).lower().replace("’", "'")
 
 
 def _split(text: str) -> list[str]:
-    """Words in order; a run of an unspaced script is one."""
+    """Words in order, without what is not read; a run of an unspaced script is one."""
     text = _normal(text)
-    return (_MIXED if _is_rare(text) else _PLAIN).findall(text)
-
-
-def _is_rare(text: str) -> bool:
-    """Whether a text has characters that need more care than letters do; its different characters are few."""
-    return not text.isascii() and _RARE.search("".join(set(text))) is not None
+    if text.isascii() or not _RARE.search("".join(set(text))):
+        return _PLAIN.findall(text)
+    return _MIXED.findall(_WRAP.sub("", _UNREAD.sub("", text)))
 
 
 def _analyse(word: str, spoken: str) -> Sequence[str]:
@@ -265,7 +263,7 @@ def _word_terms(word: str, spoken: str) -> tuple[str, ...]:
         spoken = mine[0]
     elif not mine and spoken in _OF_OTHERS:
         spoken = ENGLISH
-    word = _ELISION.sub("", word, count=1)
+    word = _ELISION.sub("", word)
     if word in _STOP.get(spoken, ()):
         return ()
     if spoken == "he":

@@ -253,6 +253,7 @@ def build_result(
                 first_stage_score=candidates.scores[position] if first_stage and candidates.scores is not None else None,
                 reason=None if ranking.notes is None else ranking.notes[position],
                 evidence=best_passage(candidates.query, page.text, size=EVIDENCE_WORDS) if page.text else None,
+                page_label=page.label,
             )
         )
     parts = model_and_parse({"read": 0.0, "retrieve": 0.0, "model": 0.0, **(timings_ms or {})}, ranking)

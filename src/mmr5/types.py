@@ -301,6 +301,7 @@ class RankedPage:
         index: zero-based index over all pages read.
         source: the document.
         page: one-based page within its document.
+        page_label: the document's own label of the page (``"iv"``), or None where it has none.
         score: the score that the order follows (higher is better), or None.
         score_kind: what that score is.
         first_stage_rank: one-based place in the first stage, or None.
@@ -319,6 +320,7 @@ class RankedPage:
     first_stage_score: float | None = None
     reason: str | None = None
     evidence: str | None = None
+    page_label: str | None = None
 
     def __post_init__(self) -> None:
         if self.score_kind is not None:

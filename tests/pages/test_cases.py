@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import subprocess
 import sys
@@ -213,20 +214,15 @@ def test_page_labels_and_sizes(cache):
     assert read(CASES / "cropbox.pdf", cache)[0][0].size == (515, 400)
 
 
-def test_nothing_on_stderr():
+def test_nothing_on_stderr(tmp_path):
     code = (
         "import sys\nfrom mmr5.pages import read_pages\n"
         "for name in sys.argv[1:]:\n    pages = read_pages(name, on_problem=lambda p: None)\n    pages[0].image.load(10_000)\n"
     )
     files = [str(CASES / name) for name in ("xfa_dynamic.pdf", "portfolio.pdf", "insane_box.pdf", "form_filled.pdf")]
-    done = subprocess.run([sys.executable, "-c", code, *files], capture_output=True, text=True, check=True, env=environment())
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MMR5_CACHE": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code, *files], capture_output=True, text=True, check=True, env=environment)
     assert (done.stdout, done.stderr) == ("", "")
-
-
-def environment():
-    import os
-
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MMR5_CACHE": "/nonexistent/cache", "PYTHONWARNINGS": "ignore"}
 
 
 # Two more of each kind.
@@ -303,6 +299,13 @@ def test_text_off_the_page_is_left_out(place, store, cache):
     (page,), problems = read(store(write([lines(FACTS) + hidden])), cache)
     assert page.text == "\n".join(FACTS)
     assert "no reader sees" in problems[0]
+
+
+def test_a_line_over_the_edge_is_read_to_its_end(store, cache):
+    long = "A line of code that is longer than the page is wide: " + "parameter, " * 12 + "end"
+    (page,), problems = read(store(write([lines([*FACTS, long])])), cache)
+    assert page.text == "\n".join((*FACTS, long))
+    assert problems == []
 
 
 def test_white_text_on_a_dark_ground_is_read(store, cache):

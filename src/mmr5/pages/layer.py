@@ -173,11 +173,11 @@ def read_layer(page: Any, layer: Any, form: Any = None) -> RawLayer:
     hidden = sum(not text[i].isspace() for i in dropped)
     dropped |= _spacing(layer, text)
     inserted = _annotations(page, form) if raw.FPDFPage_GetAnnotCount(page) else []
-    visible = max(1, count_visible(text) - hidden)
+    share = unseen / max(1, count_visible(text) - hidden) if unseen else 0.0
     if not dropped and not inserted:
-        return RawLayer(text, hidden, coverage, unseen / visible, range(len(text)))
+        return RawLayer(text, hidden, coverage, share, range(len(text)))
     changed, origins = _edit(layer, text, dropped, inserted)
-    return RawLayer(changed, hidden, coverage, unseen / visible, origins)
+    return RawLayer(changed, hidden, coverage, share, origins)
 
 
 def _look(page: Any, box: Rect) -> _Objects:
@@ -345,6 +345,7 @@ def _unseen_characters(page: Any, layer: Any, text: str, pictures: Sequence[Rect
     indices = character_indices(layer, text)
     verdicts: dict[int, str] = {}
     dropped: set[int] = set()
+    outside: set[int] = set()
     over_pictures = 0
     pale: dict[int, list[int]] = {}
     for i, (char, index) in enumerate(zip(text, indices, strict=True)):
@@ -355,7 +356,7 @@ def _unseen_characters(page: Any, layer: Any, text: str, pictures: Sequence[Rect
             continue
         x, y = (rect[0] + rect[2]) / 2, (rect[1] + rect[3]) / 2
         if not _holds(box, x, y):
-            dropped.add(i)
+            outside.add(i)
             continue
         item = calls.FPDFText_GetTextObject(handle, index)
         if not item:
@@ -370,9 +371,19 @@ def _unseen_characters(page: Any, layer: Any, text: str, pictures: Sequence[Rect
                 dropped.add(i)
         elif verdict == "pale":
             pale.setdefault(item, []).append(i)
+    dropped |= _in_whole_lines(text, outside)
     if pale:
         dropped |= _without_contrast(page, layer, list(pale.values()), indices)
     return dropped, over_pictures
+
+
+def _in_whole_lines(text: str, outside: set[int]) -> set[int]:
+    """Characters of lines that lie outside the page as a whole: one that runs over its edge is read to its end."""
+    found: set[int] = set()
+    for start, end in _line_spans(text) if outside else ():
+        if all(i in outside for i in range(start, end) if not text[i].isspace()):
+            found.update(range(start, end))
+    return found
 
 
 def _holds(rect: Rect, x: float, y: float) -> bool:

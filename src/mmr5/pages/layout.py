@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from statistics import median
 
 MAX_COLUMNS = 4
 _MIN_COLUMN_LINES = 6
@@ -122,6 +121,6 @@ def _are_columns(boxes: Sequence[TextBox], gutters: Sequence[float]) -> bool:
     if max(widths) > _MAX_WIDTH_RATIO * min(widths):
         return False
     return all(
-        median(box.right - box.left for box in column) >= _MIN_COLUMN_FILL * width
+        sorted(box.right - box.left for box in column)[len(column) // 2] >= _MIN_COLUMN_FILL * width
         for column, width in zip(columns, widths, strict=True)
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import zlib
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ MAX_DPI = 300
 """Highest resolution at which a small page fills its budget."""
 
 _POINTS_PER_INCH = 72
-_VERSION = "1"
+_VERSION = "3"
 """Of what is kept of a document in the cache; it changes with the rules by which text is read."""
 
 
@@ -255,13 +256,27 @@ def read_content(file: StoredFile, cache: Cache | None = None) -> PdfContent:
     key = digest(file.digest, pdfium.pdfium_version(), _VERSION)
     stored = None if cache is None else cache.get("text", key)
     if stored is not None:
-        pages, attachments, makes_pages = json.loads(stored)
-        return PdfContent([None if page is None else PdfPage(*page) for page in pages], attachments, makes_pages)
+        return _unpacked(stored)
     content = _extract(file.path)
     if cache is not None:
-        pages = [None if page is None else astuple(page) for page in content.pages]
-        cache.put("text", key, json.dumps([pages, content.attachments, content.makes_pages]).encode())
+        cache.put("text", key, _packed(content))
     return content
+
+
+def _packed(content: PdfContent) -> bytes:
+    """A document's content for the cache: compressed JSON, a line a page, made page by page to hold little memory."""
+    packer = zlib.compressobj(level=1)
+    parts = [packer.compress(json.dumps([content.attachments, content.makes_pages]).encode())]
+    for page in content.pages:
+        line = json.dumps(None if page is None else [getattr(page, name) for name in PdfPage.__slots__])
+        parts.append(packer.compress(b"\n" + line.encode()))
+    return b"".join((*parts, packer.flush()))
+
+
+def _unpacked(stored: bytes) -> PdfContent:
+    first, *lines = zlib.decompress(stored).split(b"\n")
+    attachments, makes_pages = json.loads(first)
+    return PdfContent([None if line == b"null" else PdfPage(*json.loads(line)) for line in lines], attachments, makes_pages)
 
 
 def _extract(path: Path) -> PdfContent:

@@ -72,12 +72,6 @@ def open_page(document: Any, index: int) -> Iterator[Any]:
         yield page
 
 
-@once
-def _close_at_exit() -> None:
-    """Close what is kept open when the process ends, before pypdfium2 does so with a line on stderr: it was loaded before."""
-    atexit.register(close_documents)
-
-
 def close_documents() -> None:
     """Close what is kept open."""
     with _LOCK:
@@ -91,11 +85,16 @@ def form_type(document: Any) -> int:
     return int(raw.FPDF_GetFormType(document))
 
 
+@once
+def _close_at_exit() -> None:
+    """Close what is open before pypdfium2, which says so on stderr, does; called when it has been imported."""
+    atexit.register(close_documents)
+
+
 def _load(path: Path) -> Any:
     import pypdfium2
 
     _close_at_exit()
-
     try:
         # pdfium refuses a document without pages but leaves the error code of an earlier failure in place. Opening
         # nothing sets the code for an unreadable file, which the caller has ruled out by reading it.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 
 from mmr5.errors import PageError
 from mmr5.pages.ocr import Recognition
@@ -133,4 +132,6 @@ def _is_similar(first: str, second: str) -> bool:
     a, b = _PLAIN.sub("", first).casefold(), _PLAIN.sub("", second).casefold()
     if not a or not b or max(len(a), len(b)) > 2 * min(len(a), len(b)):
         return False
+    from difflib import SequenceMatcher
+
     return a == b or SequenceMatcher(None, a, b, autojunk=False).ratio() >= MIN_SIMILAR

@@ -41,7 +41,8 @@ def result_table(result: RerankResult) -> Table:
     whole = all(line.reason for line in result)
     table.add_column("reason" if whole else "reason, or “passage”" if has_reason else "evidence", ratio=1)
     for line in result:
-        where = f"{line.source} p. {line.page}" if several else f"p. {line.page}"
+        labelled = f" ({line.page_label})" if line.page_label not in (None, str(line.page)) else ""
+        where = f"{line.source} p. {line.page}{labelled}" if several else f"p. {line.page}{labelled}"
         was = "" if line.first_stage_rank is None else str(line.first_stage_rank)
         arrow = {"up": "↑", "do": "↓"}.get(movement(line.rank, line.first_stage_rank)[:2], "")
         said = _plain(line.reason or line.evidence or "(no text)")

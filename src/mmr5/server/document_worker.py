@@ -70,7 +70,9 @@ def parse(file: Path, folder: Path, *, max_pages: int, page_pixels: int, ocr: st
     pages = read_pages(file, ocr=ocr, on_problem=problems.append, progress=progress)  # type: ignore[arg-type]
     problems += [Problem(page.source, page.number, failed[page.number]) for page in pages if page.number in failed]
     records = [
-        {"number": page.number, "text": page.text, "text_kind": page.text_kind} for page in pages if page.number not in failed
+        {"number": page.number, "text": page.text, "text_kind": page.text_kind, "label": page.label}
+        for page in pages
+        if page.number not in failed
     ]
     if not records:
         raise DocumentError("none of its pages can be shown: save it again")

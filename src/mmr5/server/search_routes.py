@@ -35,6 +35,7 @@ class FoundPage(BaseModel):
     first_stage_score: float | None
     reason: str | None
     evidence: str | None
+    page_label: str | None
     file_id: str
     thumbnail: str
     image: str
