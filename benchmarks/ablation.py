@@ -52,7 +52,7 @@ class Bench:
             assert isinstance(engine, TransformersEngine)
             self.model, self.processor = engine._model, engine._processor
             own = reranker.settings
-        self.settings = replace(own, max_new_tokens=args.tokens, fusion=None, window=max(2, args.pages), overlap=0)
+        self.settings = replace(own, max_new_tokens=args.tokens, window=max(2, args.pages), overlap=0)
 
     def ways(self) -> dict[str, Callable[[], TransformersEngine]]:
         """Makers of engines that have seen nothing, the shipped one first."""
