@@ -26,7 +26,7 @@ folder, port, seeing = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "vision"
 from transformers.cli.serving.model_manager import ModelManager
 if seeing:  # the one thing that is put in: a processor without torchvision
     from mmr5.engines.loading import load_processor
-    ModelManager._load_processor = lambda self, name, gguf_file=None: load_processor(folder, "qwen2_5_vl")
+    ModelManager._load_processor = lambda self, name, gguf_file=None: load_processor(folder)
 from transformers.cli.serve import Serve
 Serve(force_model=folder, device="cpu", dtype="float32", host="127.0.0.1", port=port, log_level="error")
 """
@@ -91,7 +91,7 @@ def test_another_template_or_pixel_budget_is_found_out(served):
     kind, folder, url = served
     if kind == "text":
         engine = OpenAIEngine(str(folder), url, tokenizer=folder, retries=0)
-        engine._prompts._tokenizer.chat_template += " "  # another chat template on this side
+        engine._prompts.tokenizer.chat_template += " "  # another chat template on this side
         asked = requests(kind)[:1]
     else:
         engine = OpenAIEngine(str(folder), url, tokenizer=folder, retries=0)
