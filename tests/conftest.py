@@ -1,5 +1,7 @@
+import io
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,3 +38,18 @@ def tiny_vision(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from support.tiny import vision_model
 
     return vision_model(tmp_path_factory.mktemp("tiny-vision"))
+
+
+@pytest.fixture
+def picture() -> Callable[..., bytes]:
+    """A small picture of a word."""
+    from PIL import Image, ImageDraw
+
+    def draw(word: str = "fees", kind: str = "PNG") -> bytes:
+        image = Image.new("RGB", (240, 100), "white")
+        ImageDraw.Draw(image).text((12, 20), word, fill="black", font_size=40)
+        buffer = io.BytesIO()
+        image.save(buffer, kind)
+        return buffer.getvalue()
+
+    return draw

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from mmr5 import Page, Reranker, Searcher
 from mmr5.documents import below, checked_picture, draft, is_picture, open_picture, pdf_page, replace_surrogates, to_pages
@@ -19,20 +19,6 @@ from mmr5.pages import ImageObject
 from mmr5.pages.ocr import Recognition
 
 REPORT = Path(__file__).parents[1] / "examples" / "harbour-report.pdf"
-
-
-@pytest.fixture
-def picture():
-    """A small picture of a word."""
-
-    def draw(word="fees", kind="PNG"):
-        image = Image.new("RGB", (240, 100), "white")
-        ImageDraw.Draw(image).text((12, 20), word, fill="black", font_size=40)
-        buffer = io.BytesIO()
-        image.save(buffer, kind)
-        return buffer.getvalue()
-
-    return draw
 
 
 def forms(data, path):

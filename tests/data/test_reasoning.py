@@ -8,10 +8,11 @@ import pytest
 from mmr5.cli.main import main
 from mmr5.data.candidates import CandidateList
 from mmr5.data.notes import open_notes, read_notes
-from mmr5.data.reasoning import FAILURES_IN_A_ROW, reason
+from mmr5.data.reasoning import reason
 from mmr5.data.teacher import TeacherSettings, clean_note, open_teacher, prompt_file, refine_notes, write_note
 from mmr5.engines.scripted import ScriptedEngine
 from mmr5.errors import ConfigError, ContextLengthError, CorpusError, EngineError, MMR5Warning, OutputError
+from mmr5.storage.journal import FAILURES_IN_A_ROW
 from mmr5.types import Page
 
 

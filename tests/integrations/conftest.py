@@ -1,8 +1,6 @@
-import io
 from pathlib import Path
 
 import pytest
-from PIL import Image, ImageDraw
 
 from mmr5 import Reranker
 from mmr5.answer import format_reply
@@ -11,20 +9,6 @@ from mmr5.engines.scripted import ScriptedEngine
 REPORT = Path(__file__).parents[2] / "examples" / "harbour-report.pdf"
 TEXTS = ["Contents: fees, cargo, seals.", "The berthing fees for yachts rise to 31 euros.", "Cargo by terminal: 12,000 tonnes."]
 QUESTION = "What are the berthing fees for yachts?"
-
-
-@pytest.fixture
-def picture():
-    """A small picture of a word."""
-
-    def draw(word="fees", kind="PNG"):
-        image = Image.new("RGB", (240, 100), "white")
-        ImageDraw.Draw(image).text((12, 20), word, fill="black", font_size=40)
-        buffer = io.BytesIO()
-        image.save(buffer, kind)
-        return buffer.getvalue()
-
-    return draw
 
 
 @pytest.fixture

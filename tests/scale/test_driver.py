@@ -16,10 +16,11 @@ from mmr5.evaluation.benchmark import evaluate
 from mmr5.evaluation.comparison import compare, pair
 from mmr5.evaluation.runs import open_qids, read_first_stage, read_run
 from mmr5.reranker import Reranker
-from mmr5.scale.driver import FAILURES, FAILURES_IN_A_ROW, rerank_run
+from mmr5.scale.driver import FAILURES, rerank_run
 from mmr5.scale.shards import Failure, Outcome, Shard, shards
 from mmr5.scale.worker import Job, Worker
 from mmr5.settings import EvaluationSettings, WorkerSettings
+from mmr5.storage.journal import FAILURES_IN_A_ROW
 from scale.conftest import corpus_folder
 
 

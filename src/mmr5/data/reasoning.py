@@ -21,12 +21,10 @@ from mmr5.data.teacher_run import LOOK_SECONDS, Interrupts, Reporter, Tally, hel
 from mmr5.engines.protocol import Engine
 from mmr5.errors import ContextLengthError, CorpusError, EngineError, PageError
 from mmr5.storage.cache import digest
-from mmr5.storage.journal import Journal
+from mmr5.storage.journal import FAILURES_IN_A_ROW, Journal
 from mmr5.storage.jsonl import Record, dumps
 from mmr5.types import Page, Progress
 
-FAILURES_IN_A_ROW = 20
-"""After so many failures without one success between them the run stops: the server is down, or refuses everything."""
 _QUEUED = 2
 """Jobs that wait for each worker; more would only hold pages in memory."""
 
@@ -69,7 +67,7 @@ def reason(
     Raises:
         CorpusError: a list names a document or page that the corpus lacks.
         ConfigError: a page lacks what the view needs.
-        EngineError: :data:`FAILURES_IN_A_ROW` requests failed one after the other.
+        EngineError: :data:`~mmr5.storage.journal.FAILURES_IN_A_ROW` requests failed one after the other.
         OutputError: the journal cannot be written.
     """
     tally = Tally(total=sum(len(found.candidates) for found in lists), started=clock())

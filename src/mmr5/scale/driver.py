@@ -24,15 +24,13 @@ from mmr5.scale import cluster
 from mmr5.scale.shards import Failure, Outcome, Shard, shards
 from mmr5.scale.worker import Job, differing
 from mmr5.settings import WorkerSettings
-from mmr5.storage.journal import Journal
+from mmr5.storage.journal import FAILURES_IN_A_ROW, Journal
 from mmr5.storage.jsonl import write_jsonl
 from mmr5.types import Progress
 
 BATCH = 8
 """Questions about one document that a worker ranks together, unless told otherwise."""
 FAILURES = "failures.jsonl"
-FAILURES_IN_A_ROW = 20
-"""After so many failures without one success between them the run stops: a server is down, or refuses everything."""
 
 Source = Callable[[Job, Sequence[Shard], WorkerSettings], Iterator[Outcome]]
 

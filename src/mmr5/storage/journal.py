@@ -21,6 +21,9 @@ from mmr5.storage.atomic import make_folder, output_error
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
+FAILURES_IN_A_ROW = 20
+"""A run whose engine fails so often without one success between stops: the server is down, or refuses everything."""
+
 V = TypeVar("V")
 ReadLine = Callable[[bytes, str], tuple[str, V] | None]
 """``(line without its end, where it stands)`` → its key and what is held of it, or None for what is no record."""
