@@ -68,7 +68,8 @@ _MAX_DIGITS = 9
 _REACH = 100_000
 """In so many characters, at the end of the reply or between the answer's tags, other forms than a plain list are looked for."""
 _SPARE_ITEMS = 10_000
-"""An answer about n pages is read up to 2n and so many items: a longer one is no ranking, and earns nothing for its format."""
+"""An answer about n pages is read up to 2n and so many items, and its reasoning up to as many notes: a longer one is no ranking,
+and earns nothing for its format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -530,7 +531,7 @@ def _expand(text: str, n: int) -> list[int]:
 def _notes(reasoning: str, n: int) -> tuple[str | None, ...]:
     """The sentence on each candidate; the first line about a candidate wins."""
     notes: list[str | None] = [None] * n
-    marks = list(_NOTE.finditer(reasoning))
+    marks = list(islice(_NOTE.finditer(reasoning), 2 * n + _SPARE_ITEMS))
     ends = [*(mark.start() for mark in marks[1:]), None]
     for mark, end in zip(marks, ends, strict=False):
         position = int(mark[1]) - 1

@@ -72,6 +72,15 @@ def micro(values: Iterable[float]) -> float:
     return sum(found) / len(found) if found else 0.0
 
 
+def quantile(values: Iterable[float], share: float) -> float:
+    """Linear interpolation between order statistics; ``share`` in [0, 1], at least one value."""
+    found = sorted(values)
+    place = share * (len(found) - 1)
+    low = int(place)
+    high = min(low + 1, len(found) - 1)
+    return found[low] + (found[high] - found[low]) * (place - low)
+
+
 def macro(values: Mapping[str, Sequence[float]], domains: Sequence[str] | None = None) -> float:
     """Mean over domains of the mean over a domain's questions.
 

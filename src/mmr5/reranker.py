@@ -13,7 +13,7 @@ from mmr5 import documents, prompt
 from mmr5.engines.opening import open_engine
 from mmr5.engines.protocol import Engine
 from mmr5.errors import ConfigError, InputError
-from mmr5.excerpts import best_passage
+from mmr5.evidence import find_evidence
 from mmr5.methods import Adjust
 from mmr5.methods import method as find_method
 from mmr5.methods.streaming import TextCallback, at_places, for_one_list
@@ -21,8 +21,6 @@ from mmr5.models import Recipe
 from mmr5.settings import MethodSettings, ModelSettings, check_names
 from mmr5.storage.cache import Cache
 from mmr5.types import Candidates, Progress, RankedPage, Ranking, RerankResult, View
-
-EVIDENCE_WORDS = 45
 
 
 class Reranker:
@@ -252,7 +250,7 @@ def build_result(
                 first_stage_rank=position + 1 if first_stage else None,
                 first_stage_score=candidates.scores[position] if first_stage and candidates.scores is not None else None,
                 reason=None if ranking.notes is None else ranking.notes[position],
-                evidence=best_passage(candidates.query, page.text, size=EVIDENCE_WORDS) if page.text else None,
+                evidence=find_evidence(candidates.query, page.text),
                 page_label=page.label,
             )
         )

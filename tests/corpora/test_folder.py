@@ -46,7 +46,13 @@ def test_a_folder_is_a_corpus_with_qids_in_file_order(pdf_corpus):
             lambda r: r[1].update(page_ids=[8]),
             r"line 2: page_ids holds 8; gates has 8 pages, zero-based 0\.\.7",
         ),
-        ("questions.jsonl", lambda r: r[1].update(page_ids=[]), "at least one zero-based page"),
+        ("questions.jsonl", lambda r: r[1].update(page_ids=None), r"line 2: page_ids is None: give a list .* \[\] where no page"),
+        ("questions.jsonl", lambda r: r[1].update(quotes={"0": "words"}), "quotes names page 0, which is not in page_ids"),
+        ("questions.jsonl", lambda r: r[1].update(corrected_by=[0]), r"corrected_by is \[0\]"),
+        ("questions.jsonl", lambda r: r[1].update(page_ids=[], corrected_by=[99]), "corrected_by holds 99"),
+        ("questions.jsonl", lambda r: [x.update(qid="mine") for x in r[1:3]], "questions 2 and 3 have the same qid 'mine'"),
+        ("questions.jsonl", lambda r: r[1].update(qid="gates#0"), "questions 1 and 2 have the same qid 'gates#0'"),
+        ("questions.jsonl", lambda r: r[1].update(language=3), "language is 3"),
         ("questions.jsonl", lambda r: r[1].update(page_ids=[1, 1]), "name each page once"),
         ("questions.jsonl", lambda r: r[1].update(page_ids=[True]), "holds True"),
         ("questions.jsonl", lambda r: r[1].update(doc_name="x"), "not in docs.json"),
@@ -60,6 +66,29 @@ def test_a_broken_folder_is_named_by_file_line_and_value(pdf_corpus, name, chang
     broken(pdf_corpus, name, change)
     with pytest.raises(CorpusError, match=said):
         load_corpus(pdf_corpus)
+
+
+def test_every_field_of_a_question_is_read(pdf_corpus):
+    def change(records):
+        records[1].update(qid="own", language="de", quotes={str(records[1]["page_ids"][0]): "painted blue"})
+        near = {"2": "speaks of the paint alone"}
+        records.append(
+            {"doc_name": "gates", "question": "Who paid?", "page_ids": [], "kind": "missing_detail", "near_misses": near}
+        )
+        records[-1]["corrected_by"] = [3]
+
+    broken(pdf_corpus, "questions.jsonl", change)
+    broken(pdf_corpus, "docs.json", lambda r: r[0].update(language="en"))
+    found = load_corpus(pdf_corpus).questions
+    assert [q.qid for q in found] == ["gates#0", "own", "gates#2", "gates#3", "gates#4"]
+    assert [q.language for q in found] == ["en", "de", "en", "en", "en"]
+    assert list(found[1].quotes.values()) == ["painted blue"]
+    assert [q.answerable for q in found] == [True] * 4 + [False]
+    assert (found[4].kind, found[4].corrected_by, found[4].near_misses) == (
+        "missing_detail",
+        (3,),
+        {2: "speaks of the paint alone"},
+    )
 
 
 def test_a_pdf_with_other_pages_than_recorded_is_refused(pdf_corpus):

@@ -11,7 +11,7 @@ import pytest
 
 from mmr5.cli.main import main
 from mmr5.corpora import debian, load_corpus
-from mmr5.corpora.opendocs import Origin, annotations_folder, fetch_documents, fetch_opendocs, pdf_folder
+from mmr5.corpora.opendocs import NAMES, Origin, annotations_folder, fetch_documents, fetch_opendocs, pdf_folder
 from mmr5.corpora.records import Document
 from mmr5.errors import CorpusError, EngineError, InputError, MissingExtraError
 from mmr5.storage.cache import Cache
@@ -182,16 +182,42 @@ def test_the_command_fetches_from_a_folder_and_fails_with_the_reasons(tmp_path, 
     assert ended.value.code == 1 and "84 of 84 documents could not be had" in captured.err
 
 
+@pytest.mark.parametrize(
+    ("name", "documents", "pages", "questions", "unanswerable"),
+    [
+        ("opendocs", 84, 3889, 1909, 434),
+        ("opendocs-multilingual", 24, 1102, 343, 48),
+        ("opendocs-more", 61, 2895, 1226, 122),
+    ],
+)
+def test_our_corpora_are_whole(name, documents, pages, questions, unanswerable):
+    corpus = load_corpus(name)
+    assert (len(corpus.documents), sum(d.pages for d in corpus.documents)) == (documents, pages)
+    assert (len(corpus.questions), sum(not q.answerable for q in corpus.questions)) == (questions, unanswerable)
+    assert all(len(Origin.of(d).sha256) == 64 for d in corpus.documents)
+    assert name == "opendocs" or all(d.extra["licence"] for d in corpus.documents)
+    splits = {d.doc_name: d.split for d in corpus.documents}
+    assert all(splits[q.doc_name] == q.split for q in corpus.questions)
+    assert all(q.near_misses for q in corpus.questions if not q.answerable and q.kind)
+
+
+def test_no_document_and_no_question_is_in_two_of_our_corpora():
+    corpora = [load_corpus(name) for name in NAMES]
+    digests = [d.extra["sha256"] for corpus in corpora for d in corpus.documents]
+    assert len(set(digests)) == len(digests) == 169
+    names = [d.doc_name for corpus in corpora for d in corpus.documents]
+    assert len(set(names)) == len(names)
+
+
 def test_the_corpus_is_whole_and_every_document_has_an_origin_and_a_licence():
     corpus = load_corpus("opendocs")
-    assert (len(corpus.documents), sum(d.pages for d in corpus.documents), len(corpus.questions)) == (84, 3889, 1478)
     licences = json.loads((annotations_folder() / "licences.json").read_text())
     assert set(licences) == {d.doc_name for d in corpus.documents}
     assert all(entry["licence"] and entry["copyright_file"] for entry in licences.values())
-    assert all(len(Origin.of(d).sha256) == 64 for d in corpus.documents)
-    splits = {d.doc_name: d.split for d in corpus.documents}
-    assert list(splits.values()).count("train") == 76 and all(splits[q.doc_name] == q.split for q in corpus.questions)
+    assert [d.split for d in corpus.documents].count("train") == 76
     assert all(set(q.why) == set(q.page_ids) for q in corpus.questions)
+    unquoted = [page for q in corpus.questions for page in q.page_ids if page not in q.quotes]
+    assert len(unquoted) == 4
 
 
 def test_missing_pdfs_name_the_command_that_fetches_them(tmp_path):

@@ -26,6 +26,8 @@ class FetchedCorpus(StrEnum):
     """What can be fetched."""
 
     OPENDOCS = "opendocs"
+    OPENDOCS_MULTILINGUAL = "opendocs-multilingual"
+    OPENDOCS_MORE = "opendocs-more"
     MMDOCIR = "mmdocir"
 
 
@@ -73,7 +75,7 @@ CorpusOption = Annotated[str, typer.Option("--corpus", help="A corpus folder, op
 
 @app.command()
 def fetch(
-    corpus: Annotated[FetchedCorpus, typer.Argument(help="opendocs or mmdocir.", show_default=False)],
+    corpus: Annotated[FetchedCorpus, typer.Argument(help="Corpus to fetch.", show_default=False)],
     source: Annotated[
         Path | None,
         typer.Option("--from", help="A folder to take the files from: .deb files, unpacked packages, PDFs; MMDocIR's files."),
@@ -84,8 +86,9 @@ def fetch(
 ) -> None:
     """Bring a corpus to this machine. What is there and right is skipped, so an interrupted fetch goes on.
 
-    opendocs takes its PDFs from Debian packages (apt-get download), each checked by its sha256; where there is no apt-get, get
-    the packages elsewhere and name their folder with --from. mmdocir takes the published files from the hub or a folder.
+    opendocs, opendocs-multilingual and opendocs-more take their PDFs from Debian packages (apt-get download), each checked by its
+    sha256; where there is no apt-get, get the packages elsewhere and name their folder with --from. mmdocir takes the published
+    files from the hub or a folder.
     """
     from mmr5.storage.cache import Cache
 
@@ -100,7 +103,7 @@ def fetch(
             return
         from mmr5.corpora.opendocs import fetch_opendocs
 
-        fetched = fetch_opendocs(out=out, source=source, workers=workers, progress=progress)
+        fetched = fetch_opendocs(corpus.value, out=out, source=source, workers=workers, progress=progress)
     fetched.require_all()
     typer.echo(f"{len(fetched.fetched)} documents fetched, {len(fetched.present)} were there, in {fetched.folder}")
 

@@ -2,8 +2,9 @@
 
 The format::
 
-    docs.json         [{"doc_name", "domain"?, "pages", "split"?, ...}]
-    questions.jsonl   {"doc_name", "question", "page_ids", "type"?, "answer"?, "split"?, "why"?, "near_misses"?}
+    docs.json         [{"doc_name", "domain"?, "pages", "split"?, "language"?, ...}]
+    questions.jsonl   {"doc_name", "question", "page_ids", "qid"?, "type"?, "answer"?, "split"?, "language"?, "why"?,
+                       "near_misses"?, "quotes"?, "kind"?, "corrected_by"?}
     gists.jsonl       {"doc_name", "page_id", "gist"}                                            (may be absent)
     pdf/<doc_name>.pdf
 """
@@ -119,9 +120,10 @@ def _document(record: Record, where: str) -> Document:
     pages = record.get("pages")
     if not isinstance(pages, int) or isinstance(pages, bool) or pages < 1:
         raise CorpusError(f"{where}: pages is {pages!r}: give the number of pages, at least 1")
-    known = ("doc_name", "domain", "pages", "split")
+    known = ("doc_name", "domain", "pages", "split", "language")
     extra = {key: value for key, value in record.items() if key not in known}
-    return Document(doc_name, _optional(record, "domain", where) or NO_DOMAIN, pages, _optional(record, "split", where), extra)
+    domain, split, language = (_optional(record, name, where) for name in ("domain", "split", "language"))
+    return Document(doc_name, domain or NO_DOMAIN, pages, split, extra, language)
 
 
 def _read_questions(path: Path, documents: Mapping[str, Document]) -> tuple[Question, ...]:
@@ -130,31 +132,49 @@ def _read_questions(path: Path, documents: Mapping[str, Document]) -> tuple[Ques
         questions.append(_question(record, documents, f"{path}, line {number}"))
     if not questions:
         raise CorpusError(f"{path} holds no questions")
-    ids = qids(q.doc_name for q in questions)
-    return tuple(replace(q, qid=qid) for q, qid in zip(questions, ids, strict=True))
+    numbered = qids(q.doc_name for q in questions)
+    named = tuple(replace(q, qid=q.qid or qid) for q, qid in zip(questions, numbered, strict=True))
+    places: dict[str, int] = {}
+    for place, question in enumerate(named, start=1):
+        if question.qid in places:
+            raise CorpusError(
+                f"{path}: questions {places[question.qid]} and {place} have the same qid {question.qid!r}: give each its own"
+            )
+        places[question.qid] = place
+    return named
 
 
 def _question(record: Record, documents: Mapping[str, Document], where: str) -> Question:
     document = _known_document(record, documents, where)
     page_ids = record.get("page_ids")
-    if not isinstance(page_ids, list) or not page_ids:
-        raise CorpusError(f"{where}: page_ids is {page_ids!r}: give a list of at least one zero-based page")
+    if not isinstance(page_ids, list):
+        raise CorpusError(f"{where}: page_ids is {page_ids!r}: give a list of zero-based pages, [] where no page answers")
     relevant = tuple(_page_id(value, document, "page_ids", where) for value in page_ids)
     if len(set(relevant)) != len(relevant):
         raise CorpusError(f"{where}: page_ids is {page_ids!r}: name each page once")
     near_misses = _notes(record, "near_misses", document, where)
     if both := sorted(set(near_misses) & set(relevant)):
         raise CorpusError(f"{where}: page {both[0]} is in page_ids and in near_misses: it is one or the other")
+    quotes = _notes(record, "quotes", document, where)
+    if strangers := sorted(set(quotes) - set(relevant)):
+        raise CorpusError(f"{where}: quotes names page {strangers[0]}, which is not in page_ids {page_ids}")
+    corrected_by = record.get("corrected_by") or []
+    if not isinstance(corrected_by, list) or (corrected_by and relevant):
+        raise CorpusError(f"{where}: corrected_by is {corrected_by!r}: give a list of pages, where page_ids is []")
     return Question(
         doc_name=document.doc_name,
         question=text_field(record, "question", where),
         page_ids=relevant,
-        qid="",
+        qid=_optional(record, "qid", where) or "",
         type=_optional(record, "type", where),
         answer=_optional(record, "answer", where),
         split=_optional(record, "split", where) or document.split,
         why=_notes(record, "why", document, where),
         near_misses=near_misses,
+        language=_optional(record, "language", where) or document.language,
+        kind=_optional(record, "kind", where),
+        corrected_by=tuple(_page_id(value, document, "corrected_by", where) for value in corrected_by),
+        quotes=quotes,
     )
 
 

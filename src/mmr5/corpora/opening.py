@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mmr5.corpora import mmdocir, mmdocir_training
 from mmr5.corpora.folder import PdfStore, load_folder
-from mmr5.corpora.opendocs import annotations_folder, pdf_folder
+from mmr5.corpora.opendocs import NAMES, annotations_folder, pdf_folder
 from mmr5.corpora.records import Corpus
 from mmr5.errors import ConfigError, CorpusError
 from mmr5.storage.cache import Cache
@@ -28,8 +28,9 @@ def load_corpus(
     """Load a corpus.
 
     Args:
-        name_or_folder: ``opendocs``, ``mmdocir``, or a folder: in the format of :mod:`mmr5.corpora.folder`, with MMDocIR's
-            published evaluation files, or with its training set (``annotations_top1_negative`` and ``parquet``).
+        name_or_folder: one of :data:`mmr5.corpora.opendocs.NAMES`, ``mmdocir``, or a folder: in the format of
+            :mod:`mmr5.corpora.folder`, with MMDocIR's published evaluation files, or with its training set
+            (``annotations_top1_negative`` and ``parquet``).
         cache: where fetched corpora and page texts are kept; None stands for the default.
         ocr: how pages without a text layer are read: ``auto``, ``never``, ``always``.
         page_text: which text MMDocIR's pages get: ``ocr`` or ``vlm`` (a model's description); None takes ``ocr``.
@@ -42,17 +43,18 @@ def load_corpus(
     store = Cache() if cache is None else cache
     if page_text not in (None, "ocr", "vlm"):
         raise ConfigError(f"page_text is {page_text!r}: use ocr or vlm")
-    if str(name_or_folder) == "opendocs" and page_text is None:
-        pdfs = PdfStore(pdf_folder(store), "run: mmr5 data fetch opendocs", store, ocr, progress)
-        return load_folder(annotations_folder(), name="opendocs", store=pdfs)
-    folder = store.root / "corpora" / "mmdocir" if str(name_or_folder) == "mmdocir" else Path(name_or_folder).expanduser()
-    if str(name_or_folder) == "mmdocir" or (folder / mmdocir.ANNOTATIONS).is_file():
+    name = str(name_or_folder)
+    if name in NAMES and page_text is None:
+        pdfs = PdfStore(pdf_folder(store, name), f"run: mmr5 data fetch {name}", store, ocr, progress)
+        return load_folder(annotations_folder(name), name=name, store=pdfs)
+    folder = store.root / "corpora" / "mmdocir" if name == "mmdocir" else Path(name_or_folder).expanduser()
+    if name == "mmdocir" or (folder / mmdocir.ANNOTATIONS).is_file():
         return mmdocir.load_evaluation(folder, text="vlm" if page_text == "vlm" else "ocr")
     if page_text is not None:
-        raise ConfigError(f"page_text is {page_text!r}, and {str(name_or_folder)!r} has one text a page: use ocr (--ocr) instead")
+        raise ConfigError(f"page_text is {page_text!r}, and {name!r} has one text a page: use ocr (--ocr) instead")
     if (folder / mmdocir_training.ANNOTATIONS).is_dir():
         return mmdocir_training.load_training(folder)
     if not folder.is_dir():
-        raise CorpusError(f"there is no corpus {str(name_or_folder)!r}: give opendocs, mmdocir, or a folder with docs.json")
+        raise CorpusError(f"there is no corpus {name!r}: give {', '.join(NAMES)}, mmdocir, or a folder with docs.json")
     pdfs = PdfStore(folder / "pdf", cache=store, ocr=ocr, progress=progress)
     return load_folder(folder, name=folder.resolve().name, store=pdfs)

@@ -1,7 +1,7 @@
 """A corpus: documents, questions, relevant pages.
 
-Page ids are zero-based within their document. A question's id ``qid`` is ``doc_name#k``, k counting that document's
-questions in file order from 0, so that a question asked twice of one document keeps two ids.
+Page ids are zero-based within their document. A question's id ``qid`` is the one its record names, else ``doc_name#k``, k
+counting that document's questions in file order from 0, so that a question asked twice of one document keeps two ids.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class Document:
         pages: how many pages it has, at least 1.
         split: ``train``, ``dev``, ..., or None.
         extra: the other fields of its record, as read.
+        language: of its text (ISO 639-1), or None.
     """
 
     doc_name: str
@@ -35,6 +36,7 @@ class Document:
     pages: int
     split: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    language: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,8 @@ class Question:
     Attributes:
         doc_name: the document it is asked of.
         question: its words.
-        page_ids: zero-based relevant pages, at least one.
-        qid: ``doc_name#k``.
+        page_ids: zero-based relevant pages; empty where no page answers.
+        qid: its own id, or ``doc_name#k``.
         type: kind of evidence, or None.
         answer: the answer, or None.
         split: the split, its document's where its own record names none.
@@ -78,6 +80,10 @@ class Question:
         negatives: pages that a retriever ranked high and that do not answer (MMDocIR's training set).
         source: where the question comes from: ``annotations``, or ``heading``, ``caption``, ``index`` when it was made from
             the document itself.
+        language: of the question (ISO 639-1); its document's where its own record names none; None where neither does.
+        kind: why no page answers (``missing_detail``, ``neighbour``, ``other_entity``, ``false_premise``), or None.
+        corrected_by: pages that correct what an unanswerable question takes for granted.
+        quotes: relevant page id → the words of its text that answer; "" where only the picture shows it.
     """
 
     doc_name: str
@@ -92,6 +98,15 @@ class Question:
     layouts: tuple[Layout, ...] = ()
     negatives: tuple[int, ...] = ()
     source: str = "annotations"
+    language: str | None = None
+    kind: str | None = None
+    corrected_by: tuple[int, ...] = ()
+    quotes: Mapping[int, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def answerable(self) -> bool:
+        """Whether any page of the document answers."""
+        return bool(self.page_ids)
 
 
 class PageStore(Protocol):

@@ -20,6 +20,7 @@ from mmr5.evaluation.report import report_markdown
 from mmr5.evaluation.report_page import report_html
 from mmr5.evaluation.runs import RUN, FirstStage, RunLine, open_run, read_first_stage, trec_qrels, trec_run
 from mmr5.evaluation.statistics import summarise
+from mmr5.evidence import find_evidence
 from mmr5.pipeline import Searcher
 from mmr5.render.html import write_html
 from mmr5.reranker import Reranker, model_and_parse
@@ -226,6 +227,11 @@ def candidates_from_run(given: FirstStage, question: Question, pages: Sequence[P
     ranked = given.rankings.get(question.qid)
     if ranked is None:
         raise CorpusError(f"the run has no ranking for {question.qid!r}: it must hold every question that is evaluated")
+    if (asked := given.documents[question.qid]) != question.doc_name:
+        raise CorpusError(
+            f"the run ranks pages of {asked!r} for {question.qid!r}, which asks {question.doc_name!r}: "
+            "candidates come from the question's own document"
+        )
     strangers = [page for page, _ in ranked if not 0 <= page < len(pages)]
     if strangers:
         raise CorpusError(
@@ -241,6 +247,8 @@ def run_line(
     """A question's line of ``run.jsonl``: positions of the ranking become ids of the document's units."""
     ids = [candidates.index_of(i) for i in range(len(candidates))]
     areas = units.areas(question)
+    shown = [find_evidence(question.question, candidates.pages[i].text) for i in ranking.order]
+    quotes = question.quotes if areas is None else {}
     return RunLine(
         qid=question.qid,
         doc_name=question.doc_name,
@@ -258,4 +266,9 @@ def run_line(
         tokens=dataclasses.asdict(ranking.usage),
         type=question.type,
         areas=None if areas is None else tuple(areas[i] for i in ids),
+        language=question.language,
+        page_language=document.language or question.language,
+        evidence=tuple(shown),
+        quotes=dict(quotes),
+        quote_evidence={page: find_evidence(question.question, units.pages[page].text) for page in quotes},
     )

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mmr5.corpora import load_corpus
 from mmr5.errors import ConfigError
+from mmr5.evaluation.answerability import answerability, evidence_scores
 from mmr5.evaluation.browser import BUDGET, Pages, Shown, browser_data, place_of_first, ranked_order, shown
 from mmr5.evaluation.granularity import units_of
 from mmr5.evaluation.plots import bars, dumbbells, forest, grid
 from mmr5.evaluation.provenance import read_provenance
-from mmr5.evaluation.report import BREAKDOWNS, row
+from mmr5.evaluation.report import BREAKDOWNS, row, signals_markdown
 from mmr5.evaluation.runs import RunLine, read_run
-from mmr5.evaluation.statistics import KINDS, RESAMPLES, averages, breakdown, gold_position, intervals, question_scores
+from mmr5.evaluation.statistics import (
+    KINDS,
+    RESAMPLES,
+    averages,
+    breakdown,
+    gold_position,
+    intervals,
+    language_group,
+    metric_names,
+    question_scores,
+)
 from mmr5.render.html import environment
 from mmr5.storage.cache import Cache
 from mmr5.types import Page, Progress
@@ -63,6 +74,12 @@ class Pairing:
         return sorted(key for key in {*first, *second} if first.get(key) != second.get(key))
 
     @property
+    def answerable(self) -> Pairing:
+        """The questions that some page answers."""
+        kept = [(x, y) for x, y in zip(self.a, self.b, strict=True) if not x.is_unanswerable]
+        return replace(self, a=tuple(x for x, _ in kept), b=tuple(y for _, y in kept))
+
+    @property
     def items(self) -> list[Shown]:
         """The questions with both rankings."""
         return [
@@ -102,15 +119,19 @@ def compare(pairing: Pairing, *, seed: int = 0, resamples: int = RESAMPLES) -> d
 
     Returns:
         ``a`` and ``b`` (macro and micro means of every metric), ``delta``, ``ci95``, ``n_questions``, ``n_documents``,
-        ``questions`` and ``by_metric`` (how many were won, lost and tied), ``by_domain``, ``by_type``, ``by_gold_count``,
+        ``questions`` and ``by_metric`` (how many were won, lost and tied), ``by_domain``, ``by_type``, ``by_language``,
+        ``by_gold_count``, ``answerability`` and ``evidence`` (of each run, all its questions),
         ``won`` and ``lost`` (the questions, largest change first), ``differ`` (settings), ``only_a``, ``only_b``.
     """
+    a, b = pairing.a, pairing.b
+    signals = [(answerability(lines), evidence_scores(lines)) for lines in (a, b)]
+    pairing = pairing.answerable
     a, b = pairing.a, pairing.b
     before = [question_scores(x, x.ranking) for x in a]
     after = [question_scores(x, x.ranking) for x in b]
     domains = pairing.facts_a.get("domains")
     first, second = averages(a, before, domains), averages(b, after, domains)
-    names = list(before[0])
+    names = metric_names(before)
     items = pairing.items
     return {
         "n_questions": len(a),
@@ -123,8 +144,11 @@ def compare(pairing: Pairing, *, seed: int = 0, resamples: int = RESAMPLES) -> d
         "by_metric": {n: _outcomes([y[n] - x[n] for x, y in zip(before, after, strict=True)]) for n in names},
         "by_domain": _groups(breakdown(a, before, after, lambda x: x.domain)),
         "by_type": _groups(breakdown(a, before, after, lambda x: x.type or "unknown")),
+        "by_language": _groups(breakdown(a, before, after, language_group)),
         "by_gold_count": _groups(breakdown(a, before, after, lambda x: str(len(set(x.relevant))))),
         "by_gold_position": _groups(breakdown(a, before, after, gold_position)),
+        "answerability": [told for told, _ in signals],
+        "evidence": [shown for _, shown in signals],
         "won": [_named(item) for item in sorted(items, key=lambda item: -item.gain) if item.gain > 0],
         "lost": [_named(item) for item in sorted(items, key=lambda item: item.gain) if item.gain < 0],
         "differ": {
@@ -156,6 +180,8 @@ def comparison_markdown(pairing: Pairing, found: Mapping[str, Any]) -> str:
     counts = [f"{n}: {c['won']} won, {c['lost']} lost" for n, c in found["by_metric"].items()]
     total = found["questions"]
     out += ["", f"B wins {total['won']}, loses {total['lost']}, ties {total['tied']} questions ({'; '.join(counts)}).", ""]
+    for side, told, evidence in zip("AB", found["answerability"], found["evidence"], strict=True):
+        out += [text and f"{side}: {text}" for text in signals_markdown({"answerability": told, "evidence": evidence})]
     for title, key in (("Lost by B", "lost"), ("Won by B", "won")):
         if found[key]:
             out.append(f"{title}, largest change first; the place of the first relevant page with A, then with B:")
@@ -200,7 +226,7 @@ def comparison_html(
             facts=(pairing.facts_a, pairing.facts_b),
             names=list(found["a"]["micro"]),
             kinds=KINDS,
-            plots=_plots(items, found),
+            plots=_plots([item for item in items if not item.line.is_unanswerable], found),
             before_name="A",
             after_name="B",
             start="loss",
@@ -230,7 +256,7 @@ def _plots(items: Sequence[Shown], found: Mapping[str, Any]) -> list[tuple[str, 
     gains = [(f"{kind} {name}", found["delta"][kind][name], *found["ci95"][kind][name]) for kind in KINDS for name in names]
     levels = [(name, found["a"]["macro"][name], found["b"]["macro"][name], None) for name in names]
     moves = Counter(tuple(place_of_first(order.ids, item.line.relevant) for order in (item.before, item.after)) for item in items)
-    longest = max(len(item.after.ids) for item in items)
+    longest = max((len(item.after.ids) for item in items), default=1)
     made: list[tuple[str, str, Any]] = [
         (
             "B minus A",
@@ -245,7 +271,7 @@ def _plots(items: Sequence[Shown], found: Mapping[str, Any]) -> list[tuple[str, 
             grid({(x[0], x[1]): n for x, n in moves.items()}, min(longest, 10), "place of the first relevant page with A and B"),
         ),
     ]
-    for title, key in BREAKDOWNS[:3]:
+    for title, key in BREAKDOWNS[:4]:
         rows = [(name, g["n"], g["a"][names[0]], g["b"][names[0]]) for name, g in found[key].items()]
         how = f"{names[0]}, A (ring) → B (dot); the number of questions beside the name."
         made.append((title, how, dumbbells(rows, f"{names[0]} by {title.lower()}")))

@@ -8,6 +8,7 @@ from typing import Any
 BREAKDOWNS = (
     ("Domain", "by_domain"),
     ("Evidence", "by_type"),
+    ("Language", "by_language"),
     ("Relevant pages", "by_gold_count"),
     ("First relevant page among the candidates", "by_gold_position"),
 )
@@ -47,6 +48,7 @@ def report_markdown(scores: Mapping[str, Any], provenance: Mapping[str, Any]) ->
     out += ["", f"Recall of the candidate lists: macro {recall['macro']:.3f}, micro {recall['micro']:.3f}.", ""]
     for title, key in BREAKDOWNS:
         out += _breakdown(title, scores[key])
+    out += signals_markdown(scores)
     parse = scores["parse"]
     if parse["n_replies"]:
         issues = ", ".join(f"{n} {v:.1%}" for n, v in parse.items() if n not in ("n_replies", "clean") and v)
@@ -62,6 +64,29 @@ def report_markdown(scores: Mapping[str, Any], provenance: Mapping[str, Any]) ->
         f"    {provenance['command']}",
     ]
     return "\n".join(out) + "\n"
+
+
+def signals_markdown(scores: Mapping[str, Any]) -> list[str]:
+    """Whether unanswerable questions are told, and how much of the annotated words is shown, a paragraph each."""
+    out = []
+    told, shown = scores["answerability"], scores["evidence"]
+    if told is not None:
+        text = (
+            f"Unanswerable questions: {told['n_unanswerable']} beside {told['n_answerable']} answerable ones. AUROC of the "
+            f"{'probability that any page answers' if told['of'] == 'probability' else 'top score'} {told['auroc']:.3f}; "
+            f"refused where 95 % of the answerable are kept: {told['refused_at_95']:.1%}."
+        )
+        if told["ece"] is not None:
+            text += f" ECE {told['ece']:.3f}, Brier {told['brier']:.3f}, skill {told['brier_skill']:+.3f}."
+        out += [text, ""]
+    if shown is not None:
+        out += [
+            f"Evidence holds the annotated words on {shown['quote_coverage']:.1%} of {shown['n']} relevant pages "
+            f"({shown['n_visual']} more show them in a picture only); it has {shown['words_mean']:.0f} words on average, "
+            f"95 % have at most {shown['words_p95']:.0f}.",
+            "",
+        ]
+    return out
 
 
 def few_documents(n: int) -> str:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from mmr5.evaluation.browser import BUDGET, Pages, Shown, browser_data, first_stage_order, place_of_first, ranked_order, shown
 from mmr5.evaluation.plots import bars, dumbbells, forest, grid
-from mmr5.evaluation.report import BREAKDOWNS, FEW_DOCUMENTS, few_documents, short_commit
+from mmr5.evaluation.report import BREAKDOWNS, FEW_DOCUMENTS, few_documents, short_commit, signals_markdown
 from mmr5.evaluation.runs import RunLine
 from mmr5.evaluation.statistics import KINDS
 from mmr5.render.html import environment
@@ -56,6 +56,7 @@ def report_html(
             commit=short_commit(facts),
             caution=few_documents(scores["n_documents"]) if scores["n_documents"] < FEW_DOCUMENTS else "",
             names=list(scores["retriever"]["micro"]),
+            signals=[text for text in signals_markdown(scores) if text],
             kinds=KINDS,
             plots=plots(items, scores),
             won=sum(item.gain > 0 for item in items),
@@ -79,6 +80,7 @@ def plots(items: Sequence[Shown], scores: Mapping[str, Any]) -> list[tuple[str, 
     moves = Counter(
         (place_of_first(item.before.ids, item.line.relevant), place_of_first(item.after.ids, item.line.relevant))
         for item in items
+        if not item.line.is_unanswerable
     )
     longest = max((len(item.before.ids) for item in items), default=1)
     found = [

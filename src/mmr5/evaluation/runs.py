@@ -39,6 +39,13 @@ class RunLine:
         tokens: tokens read and written.
         type: kind of evidence, or None.
         areas: one share of the labelled area a layout of ``candidates``; None where pages are ranked.
+        language: of the question (ISO 639-1), or None.
+        page_language: of its document, or None.
+        relevance: one calibrated relevance a page of ``ranking``, or None.
+        evidence: the passage that is shown (or None) a page of ``ranking``, or None.
+        answerable: probability and verdict whether any page answers, or None.
+        quotes: relevant page id → the annotated words that answer; "" where only the picture shows it.
+        quote_evidence: page id of ``quotes`` → the passage that is shown of it, wherever it was ranked.
     """
 
     qid: str
@@ -57,6 +64,24 @@ class RunLine:
     tokens: Mapping[str, int] = field(default_factory=dict)
     type: str | None = None
     areas: tuple[float, ...] | None = None
+    language: str | None = None
+    page_language: str | None = None
+    relevance: tuple[float, ...] | None = None
+    evidence: tuple[str | None, ...] | None = None
+    answerable: Mapping[str, Any] | None = None
+    quotes: Mapping[int, str] = field(default_factory=dict)
+    quote_evidence: Mapping[int, str | None] = field(default_factory=dict)
+
+    @property
+    def is_unanswerable(self) -> bool:
+        """Whether the corpus says that no page answers: such a question counts in no recall."""
+        return not self.relevant and self.areas is None
+
+    @property
+    def top_score(self) -> float | None:
+        """The highest score that a page got: the model's, else the first stage's, else None."""
+        scores = self.scores if self.scores is not None else self.first_stage_scores
+        return max(scores, default=None) if scores is not None else None
 
     def to_json(self) -> str:
         """One line of ``run.jsonl``."""
@@ -98,10 +123,13 @@ def parse_line(text: str | bytes, where: str) -> RunLine:
         values: dict[str, Any] = json.loads(text)
         names = {f.name for f in dataclasses.fields(RunLine)}
         known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in names}
+        for name in ("quotes", "quote_evidence"):
+            known[name] = {int(page): text for page, text in (known.get(name) or {}).items()}
         line = RunLine(**{"domain": "none", **known})
     except (ValueError, TypeError, AttributeError) as error:
         raise CorpusError(f"{where} is no line of a run: {error}") from error
-    for name, value in (("scores", line.scores), ("notes", line.notes), ("areas", line.areas)):
+    for name in ("scores", "notes", "areas", "relevance", "evidence"):
+        value = getattr(line, name)
         if value is not None and len(value) != len(line.candidates):
             raise CorpusError(f"{where}: {len(value)} {name} for {len(line.candidates)} candidates")
     if sorted(line.ranking) != sorted(line.candidates):
@@ -130,10 +158,12 @@ class FirstStage:
     Attributes:
         path: the file that it was read from.
         rankings: qid → (page id, score), best first, every page at most once.
+        documents: qid → the document whose pages are ranked.
     """
 
     path: Path
     rankings: Mapping[str, Sequence[tuple[int, float]]]
+    documents: Mapping[str, str]
 
 
 def read_first_stage(path: str | Path) -> FirstStage:
@@ -146,24 +176,31 @@ def read_first_stage(path: str | Path) -> FirstStage:
     """
     file = Path(path)
     if file.is_dir() or file.suffix == ".jsonl":
-        found = {x.qid: list(zip(x.ranking, _ranking_scores(x), strict=True)) for x in read_run(file)}
-        return FirstStage(file / RUN if file.is_dir() else file, found)
+        lines = read_run(file)
+        found = {x.qid: list(zip(x.ranking, _ranking_scores(x), strict=True)) for x in lines}
+        return FirstStage(file / RUN if file.is_dir() else file, found, {x.qid: x.doc_name for x in lines})
     if not file.is_file():
         raise CorpusError(f"no run at {str(path)!r}: give a TREC run, a {RUN}, or a folder that holds one")
     pages: dict[str, dict[int, float]] = {}
+    documents: dict[str, str] = {}
     for number, text in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         if not text.strip():
             continue
-        qid, page, score = _trec_line(text, f"{file}:{number}")
+        qid, doc_name, page, score = _trec_line(text, f"{file}:{number}")
+        if documents.setdefault(qid, doc_name) != doc_name:
+            raise CorpusError(
+                f"{file}:{number} ranks a page of {doc_name!r} for {qid!r} beside one of {documents[qid]!r}: "
+                "candidates come from the question's own document"
+            )
         ranked = pages.setdefault(qid, {})
         if page in ranked:
             raise CorpusError(f"{file}:{number} ranks page {page} for {qid!r} a second time: keep one line a page")
         ranked[page] = score
-    return FirstStage(file, {qid: sorted(ranked.items(), key=lambda p: -p[1]) for qid, ranked in pages.items()})
+    return FirstStage(file, {qid: sorted(ranked.items(), key=lambda p: -p[1]) for qid, ranked in pages.items()}, documents)
 
 
-def _trec_line(text: str, where: str) -> tuple[str, int, float]:
-    """Question id, page id and score of a line of a TREC run."""
+def _trec_line(text: str, where: str) -> tuple[str, str, int, float]:
+    """Question id, document, page id and score of a line of a TREC run."""
     try:
         asked, _, docid, _, value, _ = text.split()
         qid, (doc_name, _, page_id) = unquote(asked), unquote(docid).rpartition(":")
@@ -172,9 +209,7 @@ def _trec_line(text: str, where: str) -> tuple[str, int, float]:
         raise CorpusError(f"{where} is no line of a TREC run (qid Q0 doc_name:page_id rank score tag): {text!r}") from error
     if not math.isfinite(score):
         raise CorpusError(f"{where}: the score is {value}: give a finite number")
-    if doc_name != qid.rpartition("#")[0]:
-        raise CorpusError(f"{where} ranks a page of {doc_name!r} for {qid!r}: candidates come from the question's own document")
-    return qid, page, score
+    return qid, doc_name, page, score
 
 
 def _ranking_scores(line: RunLine) -> tuple[float, ...]:

@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from mmr5.evaluation.answerability import answerability, evidence_scores
 from mmr5.evaluation.runs import RunLine
-from mmr5.metrics import METRICS, macro, micro, recall, score, score_layouts
+from mmr5.metrics import METRICS, macro, micro, quantile, recall, score, score_layouts
 from mmr5.types import Issue
 
 RESAMPLES = 4_000
@@ -41,18 +42,19 @@ def summarise(
     """Everything of ``scores.json``.
 
     Args:
-        lines: one a question.
+        lines: one a question; unanswerable ones count in no recall, and in ``answerability``, ``parse``, ``latency_ms``.
         domains: the domains of the macro average where the benchmark fixes them.
         seed: of the bootstrap.
         resamples: of the bootstrap.
     """
+    asked, lines = lines, [x for x in lines if not x.is_unanswerable]
     before = [question_scores(x, x.candidates) for x in lines]
     after = [question_scores(x, x.ranking) for x in lines]
     first, second = averages(lines, before, domains), averages(lines, after, domains)
     held = [candidate_recall(x) for x in lines]
     return {
-        "n_questions": len(lines),
-        "n_documents": len({x.doc_name for x in lines}),
+        "n_questions": len(asked),
+        "n_documents": len({x.doc_name for x in asked}),
         "retriever": first,
         "reranked": second,
         "delta": {kind: {name: second[kind][name] - first[kind][name] for name in first[kind]} for kind in KINDS},
@@ -61,11 +63,14 @@ def summarise(
         "candidate_recall": {"macro": macro(_by(lines, held, lambda x: x.domain), domains), "micro": micro(held)},
         "by_domain": breakdown(lines, before, after, lambda x: x.domain),
         "by_type": breakdown(lines, before, after, lambda x: x.type or "unknown"),
+        "by_language": breakdown(lines, before, after, language_group),
         "by_gold_count": breakdown(lines, before, after, lambda x: str(len(set(x.relevant)))),
         "by_gold_position": breakdown(lines, before, after, gold_position),
-        "parse": parse_shares(lines),
-        "latency_ms": latencies(lines),
-        "tokens": tokens(lines),
+        "answerability": answerability(asked),
+        "evidence": evidence_scores(lines),
+        "parse": parse_shares(asked),
+        "latency_ms": latencies(asked),
+        "tokens": tokens(asked),
     }
 
 
@@ -145,6 +150,12 @@ def breakdown(
     }
 
 
+def language_group(line: RunLine) -> str:
+    """The language of a question (``"de"``), and that of its document where it is another (``"en about de"``)."""
+    asked, written = line.language or "unknown", line.page_language or line.language or "unknown"
+    return asked if asked == written else f"{asked} about {written}"
+
+
 def gold_position(line: RunLine) -> str:
     """Where the first relevant page stands among the candidates: ``"01"``, ``"02"``, ..., or ``"absent"``."""
     places = [i for i, page in enumerate(line.candidates, start=1) if page in line.relevant]
@@ -166,7 +177,7 @@ def latencies(lines: Sequence[RunLine]) -> dict[str, dict[str, float]]:
         for name, value in x.latency_ms.items():
             parts[name].append(value)
         parts["total"].append(sum(x.latency_ms.values()))
-    return {name: {"p50": _quantile(values, 0.5), "p95": _quantile(values, 0.95)} for name, values in parts.items()}
+    return {name: {"p50": quantile(values, 0.5), "p95": quantile(values, 0.95)} for name, values in parts.items()}
 
 
 def tokens(lines: Sequence[RunLine]) -> dict[str, float]:
@@ -179,12 +190,3 @@ def _by(lines: Sequence[RunLine], values: Sequence[float], key: Callable[[RunLin
     for x, value in zip(lines, values, strict=True):
         groups[key(x)].append(value)
     return groups
-
-
-def _quantile(values: Sequence[float], share: float) -> float:
-    """Linear interpolation between order statistics."""
-    found = sorted(values)
-    place = share * (len(found) - 1)
-    low = int(place)
-    high = min(low + 1, len(found) - 1)
-    return found[low] + (found[high] - found[low]) * (place - low)

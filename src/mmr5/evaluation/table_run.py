@@ -225,11 +225,11 @@ class _Work:
 
 def first_stage_of(folder: Path) -> FirstStage:
     """The candidates of a run without a model, with the scores of its first stage."""
-    rankings = {}
-    for line in read_run(folder):
+    lines, rankings = read_run(folder), {}
+    for line in lines:
         scores = line.first_stage_scores or tuple(-float(place) for place in range(len(line.candidates)))
         rankings[line.qid] = list(zip(line.candidates, scores, strict=True))
-    return FirstStage(folder / RUN, rankings)
+    return FirstStage(folder / RUN, rankings, {line.qid: line.doc_name for line in lines})
 
 
 def why_not(row: Row, how: TableSettings) -> str:

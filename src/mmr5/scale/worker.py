@@ -85,7 +85,8 @@ class Worker:
 
     def _lines(self, document: Document, units: Units, piece: Shard, read_ms: float) -> dict[str, str]:
         questions = [self._questions[qid] for qid in piece.qids]
-        given = FirstStage(Path(self._setup.retriever), dict(zip(piece.qids, piece.ranked, strict=True)))
+        ranked = dict(zip(piece.qids, piece.ranked, strict=True))
+        given = FirstStage(Path(self._setup.retriever), ranked, dict.fromkeys(piece.qids, piece.doc_name))
         lists = [candidates_from_run(given, question, units.pages, self._setup.candidates) for question in questions]
         clock = time.perf_counter()
         rankings = self._searcher.rank(lists)

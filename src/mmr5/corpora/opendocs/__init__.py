@@ -1,4 +1,4 @@
-"""The PDFs of our open corpus: from Debian packages, or from a folder, each checked by its sha256.
+"""The PDFs of our open corpora: from Debian packages, or from a folder, each checked by its sha256.
 
 The annotations are part of this package; the PDFs are not, and lie in the cache after ``mmr5 data fetch opendocs``. Works for
 every corpus folder whose ``docs.json`` names ``debian_package``, ``version``, ``path`` and ``sha256``.
@@ -24,6 +24,8 @@ from mmr5.storage.atomic import write_bytes
 from mmr5.storage.cache import Cache
 from mmr5.types import Progress
 
+NAMES = ("opendocs", "opendocs-multilingual", "opendocs-more")
+"""Our corpora: English, eleven other languages, and further English documents to train on."""
 WORKERS = 4
 """Packages that are downloaded at the same time."""
 
@@ -89,17 +91,18 @@ class Origin:
         return Origin(*map(str, values))
 
 
-def annotations_folder() -> Path:
-    """The corpus's questions, gists, document list and licences, inside this package."""
-    return Path(str(files("mmr5"))) / "corpora" / "opendocs"
+def annotations_folder(name: str = "opendocs") -> Path:
+    """The questions, document list and licences of one of :data:`NAMES`, inside this package."""
+    return Path(str(files("mmr5"))) / "corpora" / "opendocs" / name
 
 
-def pdf_folder(cache: Cache) -> Path:
-    """Where the corpus's PDFs are kept: ``<cache>/corpora/opendocs/pdf`` (it may not exist yet)."""
-    return cache.root / "corpora" / "opendocs" / "pdf"
+def pdf_folder(cache: Cache, name: str = "opendocs") -> Path:
+    """Where the PDFs of one of :data:`NAMES` are kept: ``<cache>/corpora/<name>/pdf`` (it may not exist yet)."""
+    return cache.root / "corpora" / name / "pdf"
 
 
 def fetch_opendocs(
+    name: str = "opendocs",
     *,
     out: Path | None = None,
     source: Path | None = None,
@@ -107,10 +110,11 @@ def fetch_opendocs(
     workers: int = WORKERS,
     progress: Progress | None = None,
 ) -> Fetched:
-    """Bring the PDFs of opendocs to this machine; see :func:`fetch_documents`.
+    """Bring the PDFs of one of our corpora to this machine; see :func:`fetch_documents`.
 
     Args:
-        out: where to put them; None stands for the cache, where ``load_corpus("opendocs")`` looks.
+        name: one of :data:`NAMES`.
+        out: where to put them; None stands for the cache, where ``load_corpus(name)`` looks.
         source: a folder to take them from instead of the Debian archive.
         cache: None stands for the default cache.
         workers: packages at the same time.
@@ -119,8 +123,8 @@ def fetch_opendocs(
     store = Cache() if cache is None else cache
     if out is None:
         store.directory("corpora")
-    documents = read_documents(annotations_folder() / "docs.json")
-    return fetch_documents(documents, out or pdf_folder(store), source=source, workers=workers, progress=progress)
+    documents = read_documents(annotations_folder(name) / "docs.json")
+    return fetch_documents(documents, out or pdf_folder(store, name), source=source, workers=workers, progress=progress)
 
 
 def fetch_documents(

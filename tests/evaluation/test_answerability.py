@@ -1,0 +1,95 @@
+"""Unanswerable questions and quotes in the scores."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from mmr5.evaluation.answerability import answerability, auroc, calibration_error, evidence_scores, refused, share_held
+from mmr5.evaluation.runs import RunLine, parse_line
+from mmr5.evaluation.statistics import language_group, summarise
+
+
+def line(qid="d#0", relevant=(1,), top=1.0, probability=None, **more):
+    answerable = None if probability is None else {"probability": probability, "verdict": "unsure"}
+    return RunLine(qid, "d", "x", "q", relevant, (0, 1), (1, 0), (top, top - 1), answerable=answerable, **more)
+
+
+def test_auroc_is_the_share_of_pairs_in_order():
+    draw = random.Random(1)
+    positive, negative = [draw.randint(3, 9) for _ in range(40)], [draw.randint(0, 7) for _ in range(30)]
+    pairs = [(p > n) + 0.5 * (p == n) for p in positive for n in negative]
+    assert auroc(positive, negative) == pytest.approx(sum(pairs) / len(pairs))
+    assert (auroc([2.0], [1.0]), auroc([1.0], [2.0]), auroc([1.0], [1.0])) == (1, 0, 0.5)
+
+
+def test_what_is_refused_where_most_answerable_questions_are_kept():
+    positive = [float(i) for i in range(1, 21)]
+    assert refused(positive, [0.0, 1.9, 2.0, 30.0], 0.95) == 0.5
+    assert refused(positive, [0.0, 0.9, 1.0, 30.0], 1.0) == 0.5
+
+
+def test_calibration_error_by_hand():
+    assert calibration_error([0.1, 0.1, 0.9, 0.9], [0, 0, 1, 1], bins=2) == pytest.approx(0.1)
+    assert calibration_error([0.5] * 4, [0, 1, 0, 1], bins=2) == pytest.approx(0)
+    assert calibration_error([0.9] * 10, [0] * 10) == pytest.approx(0.9)
+
+
+def test_the_top_score_stands_where_there_is_no_probability():
+    lines = [line(top=2.0), line(top=3.0), line(relevant=(), top=1.0), line(relevant=(), top=2.5)]
+    found = answerability(lines)
+    assert (found["of"], found["n_answerable"], found["n_unanswerable"]) == ("score", 2, 2)
+    assert found["auroc"] == 0.75
+    assert found["refused_at_95"] == 0.5
+    assert (found["ece"], found["brier"], found["brier_skill"]) == (None, None, None)
+    assert answerability(lines[:2]) is None
+
+
+def test_probabilities_are_measured_against_the_base_rate():
+    lines = [line(probability=0.8), line(probability=0.6), line(relevant=(), probability=0.3), line(relevant=(), probability=0.1)]
+    found = answerability(lines)
+    brier = (0.2**2 + 0.4**2 + 0.3**2 + 0.1**2) / 4
+    assert (found["of"], found["auroc"], found["brier"]) == ("probability", 1.0, pytest.approx(brier))
+    assert found["brier_skill"] == pytest.approx(1 - brier / 0.25)
+
+
+def test_unanswerable_questions_count_in_no_recall():
+    lines = [line("d#0"), line("d#1"), line("d#2", relevant=())]
+    found = summarise(lines, resamples=20)
+    assert found["n_questions"] == 3
+    assert found["reranked"]["micro"]["recall@1"] == 1
+    assert found["by_gold_count"].keys() == {"1"}
+    assert found["answerability"]["n_unanswerable"] == 1
+    assert summarise(lines[2:], resamples=20)["reranked"]["micro"]["recall@1"] == 0
+    layouts = [line("d#0", relevant=(), areas=(0.0, 0.0))]
+    assert summarise(layouts, resamples=20)["by_gold_count"].keys() == {"0"}
+
+
+def test_quotes_are_looked_for_in_the_evidence():
+    quotes = {1: "the pump moves 312 litres", 2: "", 3: "green"}
+    shown = {1: "It moves 312 litres a minute, the pump.", 2: "x", 3: None}
+    found = evidence_scores([line(quotes=quotes, quote_evidence=shown), line()])
+    assert (found["n"], found["n_visual"], found["quote_coverage"], found["box_iou"]) == (2, 1, 0.5, None)
+    assert found["words_mean"] == 4.0
+    assert evidence_scores([line()]) is None
+
+
+def test_words_of_a_quote_are_counted_as_often_as_they_stand():
+    assert share_held("one two two", "two one") == pytest.approx(2 / 3)
+    assert share_held("苹果产量", "去年苹果产量很高") == 1
+    assert share_held("a", "") == 0
+
+
+def test_languages_are_told_apart():
+    assert language_group(line(language="de", page_language="de")) == "de"
+    assert language_group(line(language="en", page_language="ja")) == "en about ja"
+    assert language_group(line()) == "unknown"
+
+
+def test_a_line_with_everything_is_read_back():
+    whole = line(
+        language="en", page_language="de", relevance=(0.9, 0.1), evidence=("a", None), probability=0.7, quotes={1: "w"},
+        quote_evidence={1: "v"},
+    )  # fmt: skip
+    assert parse_line(whole.to_json(), "x") == whole
