@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 CORE := src/mmr5/types.py,src/mmr5/settings.py,src/mmr5/prompt.py,src/mmr5/answer.py,src/mmr5/rewards.py,src/mmr5/metrics.py,src/mmr5/windows.py,src/mmr5/excerpts.py,src/mmr5/fusion.py,src/mmr5/grounding.py
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 
-.PHONY: help install demo test slow bench browser smoke lint format types contracts coverage clean
+.PHONY: help install demo test slow bench tools smoke lint format types contracts coverage clean
 
 help:            ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -35,10 +35,12 @@ test: install    ## the whole gate: format, lint, types, import contracts, tests
 coverage:        ## all of src, after `make test` and `make slow`
 	$(BIN)/coverage report --fail-under=92
 
-browser:         ## Chromium for the tests of the web page, from Debian's packages where it is missing
-	command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
+PACKS := tesseract-ocr tesseract-ocr-osd tesseract-ocr-rus tesseract-ocr-ell tesseract-ocr-ara tesseract-ocr-heb
 
-slow: install browser  ## what does not fit the gate: the browser, killed processes, long proofs
+tools:           ## Chromium and tesseract for the slow tests, from Debian's packages where they are missing
+	command -v chromium tesseract >/dev/null && dpkg -s $(PACKS) >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium $(PACKS); }
+
+slow: install tools  ## what does not fit the gate: the browser, killed processes, long proofs
 	$(BIN)/pytest -m slow --timeout=1800 --durations=0 --cov --cov-append --cov-report=
 
 bench: install   ## measurements that do not fit CI, by hand on a quiet machine; their tables stand in results/

@@ -6,7 +6,7 @@
 Writes one line a question and first stage to ``--out``, and prints micro and macro Recall@1/3/5, micro Recall@1 and @3 by fold of
 documents, by evidence, by language of the document, and by whether the question is of that language. With ``--before`` each row
 has the earlier value first, and the averages have 95 % intervals of the difference (whole documents are drawn). Nothing is
-trained: a fold is every fifth document.
+trained: a fold is every fifth document (those of one project share a fold).
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,39 +24,42 @@ from mmr5.corpora import Corpus, load_corpus
 from mmr5.evaluation.runs import RunLine
 from mmr5.evaluation.statistics import averages, intervals
 from mmr5.metrics import micro, score
-from mmr5.retrieval import open_retriever, top_candidates
-from mmr5.retrieval.base import HybridRetriever, Retriever
+from mmr5.retrieval import find_candidates, open_retriever
 from mmr5.types import Page
 
-NAMES = ("bm25", "dense", "hybrid")
+NAMES = ("bm25", "minilm", "dense", "hybrid")
 METRICS = ("recall@1", "recall@3", "recall@5")
 FOLDS = 5
+PROJECTS = {"debian_edu_de": "debian_edu", "memdesign": "titlepages", "texlive_ru": "texlive_pl"}
+"""Documents that share a fold with another, since both are of one project."""
 Row = dict[str, Any]
 
 
-def measure(corpus: Corpus, spoken: dict[str, str], names: Sequence[str]) -> list[Row]:
+def measure(corpus: Corpus, names: Sequence[str]) -> list[Row]:
     """One row a question and first stage, in corpus order."""
     rows: list[Row] = []
     seconds = dict.fromkeys(names, 0.0)
+    folds = folds_of([document.doc_name for document, _ in corpus.by_document()])
     for place, (document, questions) in enumerate(corpus.by_document()):
         pages = _texts(corpus.document_pages(document.doc_name))
-        kept: dict[str, Kept] = {}
         for name in names:
             start = time.perf_counter()
-            index = _open(name, pages, kept)
+            index = open_retriever(name, pages)
             for question in questions:
-                found = top_candidates(question.question, pages, index.scores(question.question), 10)
+                found = find_candidates(question.question, pages, index, 10)
                 ranking = [found.index_of(i) for i in range(len(found))]
-                language = str(document.extra.get("language", "en"))
+                if not question.answerable:
+                    continue
+                language = document.language or "en"
                 rows.append(
                     {
                         "qid": question.qid,
                         "retriever": name,
                         "doc_name": document.doc_name,
                         "domain": document.domain,
-                        "fold": place % FOLDS,
+                        "fold": folds[document.doc_name],
                         "language": language,
-                        "asked in": "its language" if spoken.get(question.qid, language) == language else "another language",
+                        "asked in": "its language" if (question.language or language) == language else "another language",
                         "type": question.type or "unknown",
                         "relevant": list(question.page_ids),
                         "ranking": ranking,
@@ -114,21 +116,10 @@ def _line(row: Row) -> RunLine:
     return RunLine(row["qid"], row["doc_name"], row["domain"], "", tuple(row["relevant"]), (), tuple(row["ranking"]))
 
 
-class Kept:
-    """A first stage that scores each question once."""
-
-    def __init__(self, index: Retriever) -> None:
-        self.name = index.name
-        self.scores = cache(index.scores)
-
-
-def _open(name: str, pages: Sequence[Page], kept: dict[str, Kept]) -> Retriever:
-    """A first stage; a sum takes what has been opened."""
-    parts = ("bm25", "dense") if name == "hybrid" else (name,)
-    for part in parts:
-        if part not in kept:
-            kept[part] = Kept(open_retriever(part, pages))
-    return HybridRetriever(*(kept[part] for part in parts)) if name == "hybrid" else kept[name]
+def folds_of(doc_names: Sequence[str]) -> dict[str, int]:
+    """The fold of each document: every fifth project."""
+    projects = list(dict.fromkeys(PROJECTS.get(name, name) for name in doc_names))
+    return {name: projects.index(PROJECTS.get(name, name)) % FOLDS for name in doc_names}
 
 
 def _texts(pages: Sequence[Page]) -> list[Page]:
@@ -146,20 +137,11 @@ def main() -> None:
     parser.add_argument("--before", type=Path, help="the file of an earlier measurement")
     options = parser.parse_args()
     corpus = load_corpus(options.corpus, ocr=options.ocr).split(options.split)
-    rows = measure(corpus, _languages(Path(options.corpus), corpus), options.retrievers)
+    rows = measure(corpus, options.retrievers)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
     before = [json.loads(x) for x in options.before.read_text().splitlines()] if options.before else None
     print(report(rows, before))
-
-
-def _languages(folder: Path, corpus: Corpus) -> dict[str, str]:
-    """Question id → its language, where the corpus is a folder whose questions name one."""
-    file = folder / "questions.jsonl"
-    if not file.is_file():
-        return {}
-    named = {(r["doc_name"], r["question"]): r.get("language") for r in map(json.loads, file.read_text().splitlines())}
-    return {q.qid: found for q in corpus.questions if (found := named.get((q.doc_name, q.question)))}
 
 
 if __name__ == "__main__":

@@ -20,17 +20,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tune_likelihood import CANDIDATES, FOLDS, mean
+from tune_fusion import CANDIDATES, FOLDS, mean, order_of
 
 from mmr5 import Reranker
 from mmr5.corpora import load_corpus
-from mmr5.fusion import fuse
 from mmr5.methods import pointwise
 from mmr5.metrics import score
 from mmr5.models.resolve import BASE_RECIPE
-from mmr5.retrieval import open_retriever, top_candidates
+from mmr5.retrieval import find_candidates, open_retriever
 from mmr5.rewards import discounted_gain
-from mmr5.types import Ranking, ScoreKind
+from mmr5.types import ScoreKind
 
 ALONE = 1000.0
 """A fusion weight under which the first stage only breaks ties."""
@@ -58,7 +57,7 @@ def measure(reranker: Reranker, untrained: Reranker | None, names: list[str], ou
             pages = corpus.document_pages(document.doc_name)
             index = open_retriever("hybrid", pages)
             for question in asked:
-                found = top_candidates(question.question, pages, index.scores(question.question), CANDIDATES)
+                found = find_candidates(question.question, pages, index, CANDIDATES)
                 start = time.perf_counter()
                 requests = [pointwise.request(reranker.engine, found.query, page, reranker.settings) for page in found.pages]
                 scored = reranker.engine.score_choices(requests, [VERDICTS] * len(requests))
@@ -91,9 +90,8 @@ def fused(lines: list[Line], scores: list[list[float]], fusion: float) -> list[d
     """Metrics of every question when a model's scores are fused with the first stage's."""
     found = []
     for x, model in zip(lines, scores, strict=True):
-        order = tuple(sorted(range(len(model)), key=lambda i: (-model[i], i)))
-        ranking = fuse(x["first_stage"], Ranking(order, tuple(model), ScoreKind.RELEVANCE_LOG_ODDS), fusion)
-        found.append(score([x["candidates"][i] for i in ranking.order], set(x["relevant"])))
+        line = {**x, "model": model, "score_kind": ScoreKind.RELEVANCE_LOG_ODDS}
+        found.append(score(order_of(line, fusion), set(x["relevant"])))
     return found
 
 

@@ -1,6 +1,5 @@
 import asyncio
 import json
-import math
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,7 +9,6 @@ from mmr5 import Recipe, Reranker, Searcher
 from mmr5.answer import fold, format_reply
 from mmr5.engines.scripted import ScriptedEngine
 from mmr5.errors import ConfigError, InputError, ModelNotFoundError
-from mmr5.fusion import fuse
 from mmr5.types import Candidates, Page, Problem, Ranking, ScoreKind
 
 PAGES = [
@@ -334,33 +332,6 @@ def test_every_kind_of_score_has_words_and_its_way_to_the_unit_interval(kind):
         return
     low, high = (kind.to_unit(score) for score in ((0.2, 0.7) if kind.unit_kind is kind else (-3.0, -0.5)))
     assert 0 <= low < high <= 1
-
-
-def test_fusion_by_hand():
-    ranking = Ranking((2, 0, 1), (0.0, -1.0, 1.0), "mean_log_likelihood")
-    fused = fuse([3.0, 2.0, 1.0], ranking, 1.0)
-    z = 1.224744871391589
-    assert fused.scores == pytest.approx((z, -z, 0.0))
-    assert fused.order == (0, 2, 1)
-    assert fused.score_kind == "fused"
-    assert fuse([3.0, 2.0, 1.0], ranking, 0.0).order == (0, 1, 2)
-    assert fuse([3.0, 2.0, 1.0], ranking, 9.0).order == (2, 0, 1)
-    assert fuse(None, ranking, 1.0) is ranking
-
-
-def test_probabilities_are_fused_as_log_odds():
-    # log-odds -2, 0, 5: their mean is 1; as probabilities (.12, .5, .99) the gap of five would be little wider than that of two
-    odds = (-2.0, 0.0, 5.0)
-    ranking = Ranking((2, 1, 0), tuple(1 / (1 + math.exp(-o)) for o in odds), "relevance_probability")
-    deviation = math.sqrt(26 / 3)
-    assert fuse([0.0, 0.0, 0.0], ranking, 2.0).scores == pytest.approx([2 * (o - 1) / deviation for o in odds])
-    certain = Ranking((1, 2, 0), (0.0, 1.0, 0.5), "relevance_probability")
-    assert fuse([1.0, 0.0, 1.0], certain, 9.0).order == (1, 2, 0)
-
-
-def test_list_wise_orders_are_fused_by_place():
-    ranking = Ranking((2, 1, 0), (1 / 3, 0.5, 1.0), "reciprocal_rank")
-    assert fuse([3.0, 2.0, 1.0], ranking, 1.0).scores == pytest.approx((0.0, 0.0, 0.0))
 
 
 @pytest.mark.parametrize(("options", "said"), [({"candidates": 0}, "candidates"), ({"fusion": -1}, "fusion")])

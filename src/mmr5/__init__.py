@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
     from mmr5.pipeline import Searcher
     from mmr5.reranker import Reranker
     from mmr5.types import Candidates, Issue, Page, Problem, RankedPage, Ranking, RerankResult
+
+    __version__: str
 
 __all__ = [
     "Candidates",
@@ -31,11 +32,6 @@ __all__ = [
     "__version__",
     "read_pages",
 ]
-
-try:
-    __version__ = version("mmr5")
-except PackageNotFoundError:  # a source tree that is not installed
-    __version__ = "0.0.0"
 
 _HOMES = {
     "Candidates": "mmr5.types",
@@ -54,9 +50,21 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Load a public name when it is first used."""
+    if name == "__version__":
+        return _version()
     if name not in _HOMES:
         raise AttributeError(f"module 'mmr5' has no attribute {name!r}; its public names are {', '.join(__all__)}")
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def _version() -> str:
+    """Of the installed package; finding it reads files and takes memory."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("mmr5")
+    except PackageNotFoundError:  # a source tree that is not installed
+        return "0.0.0"
 
 
 def __dir__() -> list[str]:

@@ -126,7 +126,7 @@ def parse(reply: str, n: int, *, think: bool = True, truncated: bool = False, st
         Issue.TRUNCATED: truncated or parts.thinking or (parts.opened and not parts.closed),
         Issue.NOT_A_NUMBER: not numeric,
     }
-    issues = tuple(issue for issue in Issue if flags[issue])
+    issues = tuple(issue for issue, is_so in flags.items() if is_so)
     if strict and issues:
         raise ReplyError(
             f"The reply is not a clean ranking of {n} candidates ({', '.join(issues)}): {_shorten(reply)!r}. "

@@ -15,7 +15,7 @@ from mmr5.errors import InputError
 from mmr5.fusion import fuse
 from mmr5.methods.streaming import TextCallback, for_one_list
 from mmr5.reranker import Reranker, build_result
-from mmr5.retrieval import Retriever, open_retriever, top_candidates
+from mmr5.retrieval import Retriever, find_candidates, open_retriever
 from mmr5.settings import SearchSettings
 from mmr5.storage.cache import Cache
 from mmr5.types import Candidates, Page, Progress, Ranking, RerankResult, View
@@ -115,8 +115,7 @@ class Searcher:
 
     def candidates(self, query: str, pages: Sequence[Page], index: Retriever | None = None) -> Candidates:
         """The candidates for a question: exactly the first stage's best; ``index`` is that of :meth:`index`, None makes it."""
-        scores = (self.index(pages) if index is None else index).scores(query)
-        return top_candidates(query, pages, scores, self.n_candidates, scored=self.retriever != "none")
+        return find_candidates(query, pages, self.index(pages) if index is None else index, self.n_candidates)
 
     def rank(self, batch: Sequence[Candidates], *, on_text: TextCallback | None = None) -> list[Ranking]:
         """Rank candidate lists by the model and, where they have first-stage scores, fuse both (see :func:`mmr5.fusion.fuse`).
@@ -155,4 +154,8 @@ class Searcher:
         )
 
     def _fused(self, candidates: Candidates, ranking: Ranking) -> Ranking:
-        return ranking if self.fusion is None else fuse(candidates.scores, ranking, self.fusion)
+        if self.fusion is None:
+            return ranking
+        knows = self.reranker.knows_pages(candidates)
+        other = min(self.fusion, self.reranker.recipe.other_fusion)
+        return fuse(candidates, ranking, [self.fusion if known else other for known in knows])

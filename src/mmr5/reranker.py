@@ -14,13 +14,14 @@ from mmr5.engines.opening import open_engine
 from mmr5.engines.protocol import Engine
 from mmr5.errors import ConfigError, InputError
 from mmr5.evidence import find_evidence
+from mmr5.languages import language
 from mmr5.methods import Adjust
 from mmr5.methods import method as find_method
 from mmr5.methods.streaming import TextCallback, at_places, for_one_list
 from mmr5.models import Recipe
 from mmr5.settings import MethodSettings, ModelSettings, check_names
 from mmr5.storage.cache import Cache
-from mmr5.types import Candidates, Progress, RankedPage, Ranking, RerankResult, View
+from mmr5.types import Candidates, Issue, Progress, RankedPage, Ranking, RerankResult, View
 
 
 class Reranker:
@@ -151,7 +152,18 @@ class Reranker:
         for candidates in batch:
             if not candidates.query.strip():
                 raise InputError("the question is empty: say what to look for")
-        return self._method(self.engine, batch, self.settings, on_text, adjust=adjust)
+        rankings = self._method(self.engine, batch, self.settings, on_text, adjust=adjust)
+        return [
+            ranking if all(self.knows_pages(c)) else dataclasses.replace(ranking, issues=(*ranking.issues, Issue.LANGUAGE))
+            for c, ranking in zip(batch, rankings, strict=True)
+        ]
+
+    def knows_pages(self, candidates: Candidates) -> list[bool]:
+        """For each candidate, whether the model was made for its language and the question's (see :class:`mmr5.Recipe`)."""
+        recipe = self.recipe
+        if recipe.languages is None or not recipe.knows(language(candidates.query)):
+            return [recipe.languages is None] * len(candidates)
+        return [recipe.knows(page.language or language(page.text or "")) for page in candidates.pages]
 
     def rerank(
         self, query: str, pages: Iterable[object], *, top_n: int | None = None, on_text: Callable[[str], None] | None = None

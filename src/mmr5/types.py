@@ -115,12 +115,15 @@ class Candidates:
         pages: N pages, the first stage's best first.
         scores: their N first-stage scores, or None when there was no first stage.
         indices: the N indices of these pages over all pages read; None stands for 0..N-1.
+        scale: log-odds of relevance that one unit of the first-stage scores is worth; None where they compare within this list
+            only.
     """
 
     query: str
     pages: tuple[Page, ...]
     scores: tuple[float, ...] | None = None
     indices: tuple[int, ...] | None = None
+    scale: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("scores", "indices"):
@@ -142,6 +145,7 @@ class Candidates:
             tuple(self.pages[i] for i in positions),
             None if self.scores is None else tuple(self.scores[i] for i in positions),
             tuple(self.index_of(i) for i in positions),
+            self.scale,
         )
 
 
@@ -162,6 +166,8 @@ class Issue(StrEnum):
     """The reply ended at the token limit or inside an open tag."""
     NOT_A_NUMBER = "NOT_A_NUMBER"
     """The answer held something that is no whole number."""
+    LANGUAGE = "LANGUAGE"
+    """The question or a page is in a language that the model was not made for; its scores count by another weight there."""
 
 
 class ScoreKind(StrEnum):
@@ -209,7 +215,7 @@ class ScoreKind(StrEnum):
 
 
 _SCORE_WORDS = {
-    ScoreKind.FUSED: ("fused score", "fused: z-score of the first stage plus weighted z-score of the model"),
+    ScoreKind.FUSED: ("fused score", "fused: log-odds of the first stage plus weighted log-odds of the model"),
     ScoreKind.MEAN_LOG_LIKELIHOOD: ("log-likelihood", "mean log-likelihood of the question given the page"),
     ScoreKind.CHOICE_PROBABILITY: ("probability", "probability that the model names this page first"),
     ScoreKind.RELEVANCE_PROBABILITY: ("relevance", "probability that the model calls the page relevant"),

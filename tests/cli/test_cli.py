@@ -202,6 +202,10 @@ def test_models_doctor_and_cache(run):
     assert [row["name"] for row in json.loads(out)][0] == "mini"
     assert "i2vec/MM-R5" in run("models")[1]
     code, out, _ = run("doctor", "--json")
+    recognition = json.loads(out)["text recognition"]
+    assert recognition["Latin, Chinese, Japanese"] == "RapidOCR"
+    assert "rus" in recognition["Cyrillic"]
+    assert recognition["Hebrew"].startswith("tesseract: heb") or "apt-get install" in recognition["Hebrew"]
     report = json.loads(out)
     assert code == 0
     assert len(report["can_run"]) == 4 * 5 * 3

@@ -39,20 +39,17 @@ class Encoder:
     def __init__(self):
         self.seen = []
 
-    def encode(self, texts, **_):
+    def encode(self, texts, *_):
         self.seen += texts
         rows = np.array([[len(t), t.count("e") + 1, 1.0] for t in texts], dtype=np.float32)
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-    encode_query = encode_document = encode
 
 
 def test_a_second_evaluation_reads_recognises_and_embeds_nothing_again(harbour, tmp_path, monkeypatch):
     """Text layers, OCR of the scanned pages, embeddings and pictures come from the cache; only questions are embedded."""
     encoder = Encoder()
     recognised = []
-    monkeypatch.setattr("mmr5.retrieval.dense.obtain", lambda *_, **__: tmp_path)
-    monkeypatch.setattr("mmr5.retrieval.dense._encoder", lambda _: encoder)
+    monkeypatch.setattr("mmr5.retrieval.dense._bundled", lambda *_: encoder)
     monkeypatch.setattr(
         "mmr5.pages.ocr.recognise", lambda image: recognised.append(image.size) or Recognition("a letter about a late berth")
     )

@@ -178,6 +178,69 @@ def test_cyrillic_by_tesseract(cache, monkeypatch):
     assert box[0] < 0.2 < 0.7 < box[2]
 
 
+SCRIPTS = {
+    "greek": ("ell", "el", "Η βόρεια αντλία του σταθμού αντικαταστάθηκε", "Τα ανταλλακτικά φυλάσσονται στο υπόγειο"),
+    "arabic": ("ara", "ar", "في الرابع عشر من مايو سنة 1987", "قطع الغيار محفوظة في القبو"),
+    "hebrew": ("heb", "he", "המשאבה הצפונית של התחנה הוחלפה", "חלקי החילוף נשמרים במרתף"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_scripts_that_tesseract_reads(script, cache):
+    """The real engines; `make slow` installs the packs."""
+    pack, spoken, *expected = SCRIPTS[script]
+    assert pack in tesseract.installed(), f"apt-get install tesseract-ocr-{pack}"
+    (page,), problems = read(Path(__file__).parent / "scripts" / f"{script}.png", cache)
+    assert (page.text_kind, page.language, problems) == ("ocr", spoken, [])
+    for line in expected:
+        assert line in page.text
+    (box,) = page.boxes.of(page.text.index(expected[1]), page.text.index(expected[1]) + 3)
+    assert 0.5 < box[1] < 0.62 < box[3] < 0.78
+
+
+def test_lines_that_tesseract_misses_are_read_one_by_one(monkeypatch):
+    image = scan(["first line of it", "second line of it"]).convert("RGB")
+    seen = [ocr.TextBox(40, 60, 160, 75), ocr.TextBox(40, 84, 160, 99)]
+    monkeypatch.setattr(ocr, "_find_lines", lambda image: seen)
+    calls = []
+
+    def read_words(image, languages, *, is_line=False):
+        calls.append((image.size, is_line))
+        return [tesseract.Word("missed", ("1",), (4.0, 4.0, 60.0, 18.0), 90.0)]
+
+    monkeypatch.setattr(tesseract, "read_words", read_words)
+    found = ocr._missed_words(image, [tesseract.Word("first", ("1",), (42, 62, 80, 74), 95.0)], ["rus"])
+    assert calls == [((129, 24), True)]
+    assert found == [tesseract.Word("missed", ("missed", "0"), (39.0, 83.0, 95.0, 97.0), 90.0)]
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"heix", b"mif1"])
+def test_heic_pictures_are_named_with_the_way_out(brand, store, cache, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    data = b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic" + b"\0" * 64
+    with pytest.raises(PageError, match="HEIC pictures are not read without the package pillow-heif"):
+        read(store(data, "a.heic"), cache)
+
+
+@pytest.mark.parametrize("quality", [40, 90])
+def test_avif_pictures_are_read(quality, store, cache, recognised):
+    data = io.BytesIO()
+    scan(FACTS).convert("RGB").save(data, "AVIF", quality=quality)
+    (page,), problems = read(store(data.getvalue(), "a.avif"), cache)
+    assert page.text == "\n".join(FACTS)
+    assert problems == []
+
+
+@pytest.mark.parametrize("notice", ["Please wait...", "If this message is not eventually replaced"])
+def test_dynamic_forms_are_said(notice, store, cache):
+    form = "/AcroForm << /Fields [] /XFA 20 0 R >> /NeedsRendering true"
+    data = write([lines([notice])], catalog=form, extra=[""] * 10 + [("", b"<xdp:xdp></xdp:xdp>")])
+    (page,), problems = read(store(data), cache)
+    assert page.text == notice
+    assert ["dynamic XFA form" in problem for problem in problems] == [True]
+
+
 def test_animations_are_said(cache, store):
     (page,), problems = read(CASES / "anim_blank_first.gif", cache)
     assert page.text == ""
@@ -466,6 +529,19 @@ def test_frames_that_are_no_pages(kind):
             out.newFrame()
     assert count_frames(io.BytesIO(data.getvalue())) == 2
     assert [ImageBytes(data.getvalue(), i).load().getpixel((0, 0))[0] for i in range(2)] == [10, 30]
+
+
+@pytest.mark.parametrize("sign", ["\u00ad", "\u2010"])
+def test_russian_words_over_the_end_of_a_line_are_joined(sign, store, cache):
+    """A soft hyphen and the hyphen sign at the end of a line; one inside a line stays."""
+    letters = {97 + i: chr(0x430 + i) for i in range(26)}
+    font, cmap = mapped_font({32: " ", 45: "-", 126: sign, **letters})
+    data = write([lines(["abcd efghi~", "jklmn opqr stuv-wxyz abc"]).replace("/F1", "/L")], fonts={"L": font}, extra=[cmap])
+    text = text_of(data, store, cache)
+    joined, own = ("".join(map(chr, range(0x430 + a, 0x430 + b))) for a, b in ((4, 14), (18, 22)))
+    assert joined in text
+    assert f"{own}-" in text
+    assert sign not in text
 
 
 def test_a_hyphen_at_the_end_of_a_line_in_russian(store, cache):

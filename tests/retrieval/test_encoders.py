@@ -202,8 +202,7 @@ def test_texts_are_ranked_and_embedded_once(name, spelled, made, tmp_path, monke
     first = open_retriever(spelled, pages(pictures=False), cache=Cache(tmp_path)).scores("The red page of harbour dues.")
     assert first.index(max(first)) == 1, "the page that says the same"
     assert first[4] == min(first)
-    module = dense if name == "text" else late
-    encoder = module._encoder(made[name])
+    encoder = dense._library(made[name])._model if name == "text" else late._encoder(made[name])
     monkeypatch.setattr(encoder, "encode_document", lambda *_, **__: pytest.fail("the vectors are in the cache"))
     assert open_retriever(spelled, pages(pictures=False), cache=Cache(tmp_path)).scores("The red page of harbour dues.") == first
 
@@ -212,7 +211,7 @@ def test_a_text_model_is_asked_with_its_own_prompts(tmp_path):
     """Models such as E5 want a word before queries and another before passages: they are those of the checkpoint."""
     folder = encoders.sentence_encoder(tmp_path / "prompted", prompts={"query": "query: ", "document": "passage: "})
     scores = open_retriever(f"text:{folder}", pages(pictures=False), cache=Cache(tmp_path / "c")).scores("harbour")
-    model = dense._encoder(str(folder))
+    model = dense._library(str(folder))._model
     asked, shown = (
         model.encode([text], normalize_embeddings=True)
         for text in ("query: harbour", f"passage: {passages(pages()[0].text, 90)[0]}")

@@ -6,8 +6,8 @@ import pytest
 
 from mmr5.errors import ConfigError
 from mmr5.pages.read import read_pages
-from mmr5.retrieval import open_retriever, standardise, top_candidates
-from mmr5.retrieval.base import HybridRetriever, NoRetriever
+from mmr5.retrieval import hybrid, open_retriever, standardise, top_candidates
+from mmr5.retrieval.base import NoRetriever, SumRetriever, find_candidates
 from mmr5.retrieval.bm25 import BM25Retriever, page_languages
 from mmr5.types import Page
 
@@ -28,27 +28,29 @@ def test_bm25_finds_the_page_with_the_words():
 
 
 def test_bm25_equals_the_formula():
-    """Lucene's BM25, k1 1.5, b 0.75: idf = ln(1 + (N - n + .5) / (n + .5))."""
+    """Lucene's BM25, k1 1.5, b 0.75: idf = ln(1 + (N - n + .5) / (n + .5)), over the sum of the idf of the question's terms."""
     pages = [Page("a", 1, text="harbour harbour seal"), Page("a", 2, text="harbour"), Page("a", 3, text="crane")]
-    scores = BM25Retriever(pages).scores("harbour")
-    idf, mean = math.log(1 + (3 - 2 + 0.5) / (2 + 0.5)), 5 / 3
-    expected = [idf * tf / (tf + 1.5 * (1 - 0.75 + 0.75 * length / mean)) for tf, length in ((2, 3), (1, 1))]
-    assert scores == pytest.approx([*expected, 0.0], rel=1e-5)
+    mean = 5 / 3
+    parts = [tf / (tf + 1.5 * (1 - 0.75 + 0.75 * length / mean)) for tf, length in ((2, 3), (1, 1))]
+    assert BM25Retriever(pages).scores("harbour") == pytest.approx([*parts, 0.0], rel=1e-5)
+    held, absent = math.log(1 + (3 - 2 + 0.5) / (2 + 0.5)), math.log(1 + (3 + 0.5) / 0.5)
+    expected = [held * part / (held + absent) for part in parts]
+    assert BM25Retriever(pages).scores("harbour zebra") == pytest.approx([*expected, 0.0], rel=1e-5)
+
+
+def test_bm25_of_a_page_is_a_share_whatever_stands_beside_it():
+    same = Page("a", 1, text="The crane lifts boats.")
+    others = [Page("a", i, text=f"page {i} on seals and boats") for i in range(2, 30)]
+    for pages in ([same], [same, *others]):
+        assert 0 < BM25Retriever(pages).scores("crane boats")[0] <= 1
+    long = Page("a", 1, text="crane " * 400)
+    assert 0.9 < BM25Retriever([long, *others]).scores("crane")[0] <= 1
 
 
 def test_bm25_without_words_scores_nothing():
     assert BM25Retriever([Page("a", 1), Page("a", 2, text="")]).scores("x") == [0.0, 0.0]
     assert BM25Retriever(PAGES).scores("the of and") == [0.0] * 4
     assert BM25Retriever(PAGES).scores("zebra") == [0.0] * 4
-
-
-def test_bm25_by_passages_takes_the_best_one():
-    long = Page("a", 1, text="seal " + "filler " * 80)
-    short = Page("a", 2, text="seal " + "filler " * 12)
-    by_passage = BM25Retriever([long, short], passage_words=10).scores("seal")
-    whole = BM25Retriever([long, short]).scores("seal")
-    assert by_passage[0] == pytest.approx(by_passage[1], rel=1e-4)
-    assert whole[0] < whole[1]
 
 
 def best(pages, query):
@@ -126,18 +128,98 @@ def test_standardise():
 
 
 class Fixed:
-    name = "fixed"
+    scale = None
 
-    def __init__(self, values):
+    def __init__(self, values, name="fixed"):
         self.values = values
+        self.name = name
 
     def scores(self, query):
         return self.values
 
 
-def test_hybrid_is_the_sum_of_z_scores():
-    hybrid = HybridRetriever(Fixed([1.0, 2.0, 3.0]), Fixed([30.0, 10.0, 20.0]))
-    assert hybrid.scores("q") == pytest.approx([0.0, -1.2247, 1.2247], abs=1e-4)
+def test_a_sum_is_of_z_scores():
+    total = SumRetriever(Fixed([1.0, 2.0, 3.0]), Fixed([30.0, 10.0, 20.0]), name="a+b")
+    assert total.scores("q") == pytest.approx([0.0, -1.2247, 1.2247], abs=1e-4)
+    assert total.scale is None
+
+
+@pytest.fixture
+def signals(monkeypatch):
+    """Fixed values of the three signals instead of models."""
+    values = {"bm25": [], "dense": [], "minilm": []}
+    asked = []
+    monkeypatch.setattr(hybrid, "BM25Retriever", lambda pages: Fixed(values["bm25"]))
+
+    def dense(pages, *, name="dense", **_):
+        asked.append((name, [page.number for page in pages]))
+        return Fixed(values[name][: len(pages)])
+
+    monkeypatch.setattr(hybrid, "DenseRetriever", dense)
+    return values, asked
+
+
+ENGLISH_TEXT = "The keeper of the station writes down when the ship has passed and what the weather was on that day."
+GERMAN_TEXT = "Der Wärter der Station schreibt auf, wann das Schiff vorbei war und wie das Wetter an dem Tag gewesen ist."
+
+
+def test_hybrid_is_a_weighted_sum_by_the_group_of_question_and_page(signals):
+    values, asked = signals
+    values.update(bm25=[0.5, 0.2, 0.0], dense=[0.9, 0.8, -1.0], minilm=[0.4])
+    pages = [Page("a", 1, text=ENGLISH_TEXT), Page("b", 1, text=GERMAN_TEXT), Page("b", 2, text="")]
+    index = hybrid.HybridRetriever(pages)
+    assert asked == [("dense", [1, 1, 2]), ("minilm", [1])]
+    known = hybrid.weights()
+    english = "When does the keeper write down what the weather was on that day?"
+    assert index.groups(english) == ["english", "cross", "cross"]
+    e, c = known["english"], known["cross"]
+    expected = [
+        e.bm25 * 0.5 + e.dense * 0.9 + e.minilm * 0.4 + e.bias,
+        c.bm25 * 0.2 + c.dense * 0.8 + c.bias,
+        c.dense * c.floor + c.bias,
+    ]
+    assert index.scores(english) == pytest.approx(expected)
+    assert index.groups("Wann schreibt der Wärter auf, wie das Wetter gewesen ist?") == ["cross", "same", "same"]
+    assert index.groups("Kelmar 1987") == ["english", "same", "same"]
+    assert index.groups("苹果产量") == ["cross"] * 3
+
+
+def test_a_page_scores_alike_in_any_company(signals):
+    values, _ = signals
+    page, other = Page("a", 1, text=ENGLISH_TEXT), Page("a", 2, text=ENGLISH_TEXT)
+    values.update(bm25=[0.5], dense=[0.9], minilm=[0.4])
+    alone = hybrid.HybridRetriever([page]).scores("When was the ship there?")[0]
+    values.update(bm25=[0.5, 0.9], dense=[0.9, 0.95], minilm=[0.4, 0.1])
+    assert hybrid.HybridRetriever([page, other]).scores("When was the ship there?")[0] == alone
+
+
+def test_what_knows_nothing_abstains(signals):
+    values, _ = signals
+    values.update(bm25=[0.0, 0.0, math.nan], dense=[0.8, -1.0, 0.8], minilm=[0.1, -1.0, 0.1])
+    pages = [Page("a", 1, text=ENGLISH_TEXT), Page("a", 2, text=None), Page("a", 3, text=ENGLISH_TEXT)]
+    found = hybrid.HybridRetriever(pages).scores("When was the ship there?")
+    assert (found[1], found[2]) == (0.0, 0.0)
+    assert math.isfinite(found[0])
+
+
+def test_weights_of_the_package_are_those_of_every_group():
+    known = hybrid.weights()
+    assert tuple(known) == hybrid.GROUPS
+    for one in known.values():
+        assert min(one.bm25, one.dense) > 0
+        assert one.bias < 0
+        assert 0.6 < one.floor < 0.8
+    assert known["english"].minilm > 0
+
+
+def test_candidates_know_what_their_scores_are_worth(signals):
+    values, _ = signals
+    values.update(bm25=[0.5], dense=[0.9], minilm=[0.4])
+    page = Page("a", 1, text=ENGLISH_TEXT)
+    assert find_candidates("q", [page], hybrid.HybridRetriever([page]), 1).scale == 1.0
+    assert find_candidates("q", [page], Fixed([1.0]), 1).scale is None
+    assert find_candidates("q", [page], open_retriever("none", [page]), 1).scores is None
+    assert find_candidates("q", PAGES, open_retriever("bm25", PAGES), 2).scale > 1
 
 
 def test_top_candidates_are_the_best_with_ties_in_page_order():
@@ -157,33 +239,53 @@ def test_opening_by_name():
     assert isinstance(open_retriever("none", PAGES), NoRetriever)
     assert open_retriever("none", PAGES).scores("q") == [0.0] * 4
     assert open_retriever("bm25", PAGES).name == "bm25"
-    with pytest.raises(ConfigError, match="hybrid, bm25, dense, none"):
+    with pytest.raises(ConfigError, match="hybrid, bm25, dense, minilm, none"):
         open_retriever("psychic", PAGES)
 
 
-def test_dense_finds_a_paraphrase_and_caches_its_embeddings(real_cache, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["dense", "minilm"])
+def test_dense_finds_a_paraphrase_and_caches_its_embeddings(name, real_cache, tmp_path, monkeypatch):
     """With the real sentence embeddings."""
     import mmr5.retrieval.dense as dense
-    from mmr5.models.weights import DENSE, obtain
+    from mmr5.models.weights import obtain
     from mmr5.storage.cache import Cache
 
-    folder = obtain(DENSE)
-    monkeypatch.setenv(DENSE.env, str(folder))
+    weights = dense.BUNDLED[name]
+    monkeypatch.setenv(weights.env, str(obtain(weights)))
     cache = Cache(root=tmp_path / "cache")
-    retriever = open_retriever("dense", PAGES, cache=cache)
+    retriever = open_retriever(name, PAGES, cache=cache)
     scores = retriever.scores("How much does it cost to moor a boat?")
     assert scores.index(max(scores)) == 1
     assert scores[2] == -1
     assert all(-1.01 <= s <= 1.01 for s in scores)
-
-    calls = []
+    asked = []
     real = dense.DenseRetriever._embed
     monkeypatch.setattr(
-        dense.DenseRetriever, "_embed", lambda self, texts, progress: calls.append(list(texts)) or real(self, texts, progress)
+        dense.DenseRetriever, "_embed", lambda self, texts, progress: asked.append(list(texts)) or real(self, texts, progress)
     )
-    again = open_retriever("dense", PAGES, cache=cache)
-    assert calls == [[]]
+    again = open_retriever(name, PAGES, cache=cache)
+    assert asked == [[]]
     assert again.scores("How much does it cost to moor a boat?") == pytest.approx(scores, abs=2e-3)
-    hybrid = open_retriever("hybrid", PAGES, cache=cache)
-    assert hybrid.name == "hybrid"
-    assert max(range(4), key=lambda i: hybrid.scores("boat mooring fees")[i]) == 1
+
+
+def test_hybrid_finds_a_page_in_any_of_its_languages(real_cache):
+    """With the real models: questions in the pages' languages and in others."""
+    texts = [
+        "The harbour fees for yachts are 31 euros a night and rise every year in spring.",
+        "Die Nordpumpe der Station wurde im Mai ersetzt und fördert nun dreihundert Liter in der Minute.",
+        "去年苹果产量比前年增加了三成，主要原因是春天没有霜冻。",
+        "Северный насос станции был покрашен в зелёный цвет, а запасные части лежат в подвале.",
+    ]
+    pages = [Page(f"{i}.pdf", 1, text=text) for i, text in enumerate(texts)]
+    index = open_retriever("hybrid", pages)
+    for query, wanted in (
+        ("What does a night in the port cost for a boat?", 0),
+        ("Wie viel Wasser bewegt die Pumpe in einer Minute?", 1),
+        ("How much water does the pump of the station move?", 1),
+        ("为什么苹果收成更好", 2),
+        ("Why was the apple harvest larger?", 2),
+        ("Где хранятся запасные части?", 3),
+        ("Where are the spare parts of the pump kept?", 3),
+    ):
+        scores = index.scores(query)
+        assert scores.index(max(scores)) == wanted, query

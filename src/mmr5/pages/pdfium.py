@@ -12,7 +12,6 @@ import os
 import threading
 from collections.abc import Iterator
 from functools import cache as once
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +32,10 @@ _open: LRU[Any] = LRU(OPEN_DOCUMENTS, dropped=lambda document: document.close())
 
 @once
 def pdfium_version() -> str:
-    """Of the installed pypdfium2; finding it reads files."""
-    return version("pypdfium2")
+    """Of the installed pypdfium2."""
+    from pypdfium2 import PYPDFIUM_INFO
+
+    return str(PYPDFIUM_INFO)
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ from mmr5.errors import (
     PageError,
     SourceNotFoundError,
 )
+from mmr5.languages import language
 from mmr5.pages import ocr as recognition
 from mmr5.pages.files import (
     KNOWN_KINDS,
@@ -138,7 +139,8 @@ class _Draft:
         content = self.content
         size = None if content is None else (content.size[0], content.size[1])
         label = None if content is None else content.label
-        return Page(self.name, self.number, self.text, self.image, self.text_kind, label, None, size, self.boxes)
+        spoken = None if self.text is None else language(self.text)
+        return Page(self.name, self.number, self.text, self.image, self.text_kind, label, spoken, size, self.boxes)
 
 
 @dataclass(slots=True)

@@ -56,10 +56,15 @@ class Word:
     confidence: float
 
 
+def is_installed() -> bool:
+    """Whether there is a tesseract on this machine."""
+    return shutil.which("tesseract") is not None
+
+
 @once
 def installed() -> tuple[str, ...]:
     """Language packs of the tesseract on this machine, without those for Latin script; empty where there is none."""
-    if shutil.which("tesseract") is None:
+    if not is_installed():
         return ()
     known = {language for languages in LANGUAGES.values() for language in languages}
     return tuple(language for language in _run(["--list-langs"], b"").split() if language in known or language == "osd")
@@ -79,9 +84,10 @@ def find_script(image: Image) -> tuple[str, int] | None:
     return None if script is None else (script[1], int(turn[1]) if turn else 0)
 
 
-def read_words(image: Image, languages: Sequence[str]) -> list[Word]:
-    """The words of a picture in tesseract's reading order."""
-    table = _run(["stdin", "stdout", "-l", "+".join(languages), "--psm", "3", "tsv"], _encoded(image))
+def read_words(image: Image, languages: Sequence[str], *, is_line: bool = False) -> list[Word]:
+    """The words of a picture, or of one that shows a single line, in tesseract's reading order."""
+    layout = "7" if is_line else "3"
+    table = _run(["stdin", "stdout", "-l", "+".join(languages), "--psm", layout, "tsv"], _encoded(image))
     words = []
     for row in table.split("\n"):
         cells = row.split("\t")

@@ -246,6 +246,7 @@ _STEPS: tuple[_Step, ...] = (
     _NFC,
     (_holds(_HYPHEN), re.compile(rf"{_HYPHEN}(?<={_LETTER}{_HYPHEN})\s*(?={_LETTER})"), _join),
     (_holds(_HYPHEN), re.compile(_HYPHEN), lambda match: "-"),
+    (_holds("\u2010"), re.compile(rf"\u2010(?<={_LETTER}\u2010)[ \t]*\n[ \t]*(?={_LETTER})"), _join),
     (_holds(_ACCENTS), _ACCENT, _compose),
     _NFC,
     (_holds(_LIGATURES), re.compile(f"[{_LIGATURES}]"), lambda match: unicodedata.normalize("NFKC", match[0])),

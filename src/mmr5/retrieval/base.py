@@ -20,6 +20,10 @@ class Retriever(Protocol):
     def name(self) -> str:
         """Its name, as on the command line."""
 
+    @property
+    def scale(self) -> float | None:
+        """Log-odds of relevance that one unit of its scores is worth; None where they compare within a list only."""
+
     def scores(self, query: str) -> list[float]:
         """One score a page, in page order; higher is better."""
 
@@ -30,8 +34,9 @@ def open_retriever(
     """Index pages for a first stage.
 
     Args:
-        name: ``bm25`` (words), ``dense`` (sentence embeddings), ``hybrid`` (bm25+dense), ``none`` (page order), or one that
-            embeds pages (see :func:`mmr5.retrieval.names.find_encoding`); ``A+B`` sums z-scores.
+        name: ``bm25`` (words), ``dense`` (multilingual sentence embeddings), ``minilm`` (English ones), ``hybrid`` (all three,
+            see :mod:`mmr5.retrieval.hybrid`), ``none`` (page order), or one that embeds pages (see
+            :func:`mmr5.retrieval.names.find_encoding`); ``A+B`` sums z-scores.
         pages: the pages; for first stages that read, a page whose text is unknown counts as empty.
         cache: where page embeddings are kept.
         progress: told of the embedding.
@@ -42,17 +47,20 @@ def open_retriever(
         ModelNotFoundError: there is no such checkpoint, or it is of another kind.
     """
     from mmr5.retrieval.bm25 import BM25Retriever
-    from mmr5.retrieval.dense import DenseRetriever
+    from mmr5.retrieval.dense import BUNDLED, DenseRetriever
+    from mmr5.retrieval.hybrid import HybridRetriever
 
-    if name == "hybrid" or "+" in name:
-        parts = ["bm25", "dense"] if name == "hybrid" else name.split("+")
-        return HybridRetriever(*(open_retriever(part, pages, cache=cache, progress=progress) for part in parts), name=name)
+    if name == "hybrid":
+        return HybridRetriever(pages, cache=cache, progress=progress)
+    if "+" in name:
+        parts = (open_retriever(part, pages, cache=cache, progress=progress) for part in name.split("+"))
+        return SumRetriever(*parts, name=name)
     if name == "none":
         return NoRetriever(len(pages))
     if name == "bm25":
         return BM25Retriever(pages)
-    if name == "dense":
-        return DenseRetriever(pages, cache=cache, progress=progress)
+    if name in BUNDLED:
+        return DenseRetriever(pages, name=name, cache=cache, progress=progress)
     encoding = find_encoding(name)
     if encoding.kind == "text":
         return DenseRetriever(pages, model=encoding.checkpoint, name=name, cache=cache, progress=progress)
@@ -77,6 +85,7 @@ class NoRetriever:
     """Every page counts the same: candidates come in page order."""
 
     name = "none"
+    scale = None
 
     def __init__(self, n: int) -> None:
         self._n = n
@@ -87,10 +96,12 @@ class NoRetriever:
         return [0.0] * self._n
 
 
-class HybridRetriever:
+class SumRetriever:
     """The sum of first stages, each z-scored over the pages for each question."""
 
-    def __init__(self, *parts: Retriever, name: str = "hybrid") -> None:
+    scale = None
+
+    def __init__(self, *parts: Retriever, name: str) -> None:
         self.name = name
         self._parts = parts
 
@@ -100,8 +111,20 @@ class HybridRetriever:
         return [sum(values) for values in zip(*parts, strict=True)]
 
 
+def find_candidates(query: str, pages: Sequence[Page], index: Retriever, n: int | None) -> Candidates:
+    """The candidates that a first stage over these pages gives; without scores for ``none``."""
+    scored = index.name != "none"
+    return top_candidates(query, pages, index.scores(query), n, scored=scored, scale=index.scale)
+
+
 def top_candidates(
-    query: str, pages: Sequence[Page], scores: Sequence[float], n: int | None, *, scored: bool = True
+    query: str,
+    pages: Sequence[Page],
+    scores: Sequence[float],
+    n: int | None,
+    *,
+    scored: bool = True,
+    scale: float | None = None,
 ) -> Candidates:
     """The first stage's best n pages as candidates, ties in page order.
 
@@ -111,6 +134,7 @@ def top_candidates(
         scores: one score a page.
         n: how many candidates; None takes all.
         scored: False leaves the scores out (there was no first stage).
+        scale: log-odds that one unit of the scores is worth, or None.
 
     Raises:
         ConfigError: ``n`` is below 1.
@@ -120,4 +144,5 @@ def top_candidates(
     if len(scores) != len(pages):
         raise ValueError(f"{len(scores)} scores for {len(pages)} pages: give one for each")
     order = sorted(range(len(pages)), key=lambda i: (-scores[i], i))[:n]
-    return Candidates(query, tuple(pages[i] for i in order), tuple(scores[i] for i in order) if scored else None, tuple(order))
+    kept = tuple(scores[i] for i in order) if scored else None
+    return Candidates(query, tuple(pages[i] for i in order), kept, tuple(order), scale if scored else None)

@@ -1,34 +1,50 @@
-"""Sentence embeddings of passages, through sentence-transformers; a page scores as its best passage."""
+"""Embeddings of passages; a page scores as its best passage.
+
+By multilingual-e5-small, all-MiniLM-L6-v2, or any text model of sentence-transformers.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, Protocol
 
-from mmr5.engines.encoders import checkpoint_identity, load_encoder
+from mmr5.engines.encoders import checkpoint_identity, load_encoder, unit
+from mmr5.engines.runtime.text_encoder import Kind, TextEncoder
 from mmr5.excerpts import passages
-from mmr5.models.weights import DENSE, obtain
+from mmr5.models import e5
+from mmr5.models.weights import E5, MINILM, obtain
+from mmr5.retrieval.names import SCALES
 from mmr5.storage.cache import Cache, digest
 from mmr5.types import Page, Progress
 
 if TYPE_CHECKING:
     import numpy as np
 
+    Vectors = np.ndarray[Any, Any]
+
 PASSAGE_WORDS = 90
 BATCH = 32
+BUNDLED = {"dense": E5, "minilm": MINILM}
+"""First stages whose weights this package obtains by itself."""
+NOTHING = -1.0
+"""The score of a page without text."""
 
-_LOCK = threading.Lock()
-_HOW = {"normalize_embeddings": True, "show_progress_bar": False, "convert_to_numpy": True}
+
+class Encoder(Protocol):
+    """Texts → unit vectors, (n, dimension), float32."""
+
+    def encode(self, texts: Sequence[str], kind: Kind = "document", on_done: Callable[[int], None] | None = None) -> Vectors:
+        """As :meth:`mmr5.engines.runtime.text_encoder.TextEncoder.encode`."""
 
 
 class DenseRetriever:
     """Cosine similarity between the question and passages of about ``PASSAGE_WORDS`` words, maximum over a page.
 
     Args:
-        pages: the pages; a page without text scores -1.
-        model: a sentence-transformers text model's folder or name; None takes all-MiniLM-L6-v2 (384 dimensions).
+        pages: the pages; one without text scores -1.
+        model: a sentence-transformers text model's folder or name; None takes the one of :data:`BUNDLED` that ``name`` says.
         name: as on the command line.
         cache: where page embeddings are kept, by content and model.
         progress: told of the passages embedded.
@@ -46,12 +62,13 @@ class DenseRetriever:
         import numpy as np
 
         self.name = name
-        self._path = model or str(obtain(DENSE, cache=cache, progress=progress))
-        self._identity = checkpoint_identity(model) if model else next(iter(DENSE.files.values()))
-        self._n = len(pages)
+        self.scale = SCALES.get(name)
         store = cache or Cache()
+        self._open: Callable[[], Encoder] = partial(_library, model) if model else partial(_bundled, name, store, progress)
+        identity = checkpoint_identity(model) if model is not None else next(iter(BUNDLED[name].files.values()))
+        self._n = len(pages)
         cut = [passages(page.text or "", PASSAGE_WORDS) for page in pages]
-        keys = [digest(self._identity, str(PASSAGE_WORDS), *texts) for texts in cut]
+        keys = [digest("vectors", identity, str(PASSAGE_WORDS), *texts) for texts in cut]
         found = [store.get("embeddings", key) if texts else None for key, texts in zip(keys, cut, strict=True)]
         missing = [i for i, (value, texts) in enumerate(zip(found, cut, strict=True)) if value is None and texts]
         fresh = self._embed([t for i in missing for t in cut[i]], progress)
@@ -69,40 +86,73 @@ class DenseRetriever:
         """Cosine similarity of each page's best passage, in [-1, 1]; -1 for a page without text."""
         import numpy as np
 
-        best = np.full(self._n, -1.0)
+        best = np.full(self._n, NOTHING)
         if self._matrix is not None:
-            with _LOCK:
-                asked = _encoder(self._path).encode_query([query], **_HOW)[0]
-            np.maximum.at(best, self._owners, self._matrix @ np.asarray(asked, dtype=np.float32))
+            np.maximum.at(best, self._owners, self._matrix @ self._open().encode([query], "query")[0])
         return [float(v) for v in best]
 
-    def _embed(self, texts: Sequence[str], progress: Progress | None) -> np.ndarray[Any, Any]:
-        """Unit-length embeddings, (len(texts), dimension), float32; similar lengths share a batch."""
+    def _embed(self, texts: Sequence[str], progress: Progress | None) -> Vectors:
         import numpy as np
 
         if not texts:
             return np.zeros((0, 0), dtype=np.float32)
-        encoder = _encoder(self._path)
+
+        def report(done: int) -> None:
+            if progress is not None:
+                progress("embedding passages", done, len(texts))
+
+        return self._open().encode(texts, "document", report)
+
+
+class _Library:
+    """A text model of sentence-transformers."""
+
+    def __init__(self, checkpoint: str) -> None:
+        self._model = load_encoder("SentenceTransformer", checkpoint)
+        self._lock = threading.Lock()
+
+    def encode(self, texts: Sequence[str], kind: Kind = "document", on_done: Callable[[int], None] | None = None) -> Vectors:
+        import numpy as np
+
+        encode = self._model.encode_query if kind == "query" else self._model.encode_document
         order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
         parts = []
         for start in range(0, len(order), BATCH):
             batch = [texts[i] for i in order[start : start + BATCH]]
-            with _LOCK:
-                parts.append(encoder.encode_document(batch, **_HOW))
-            if progress is not None:
-                progress("embedding passages", min(start + BATCH, len(order)), len(order))
-        rows = np.concatenate(parts)
-        result = np.empty_like(rows)
-        result[order] = rows
-        return np.asarray(result, dtype=np.float32)
+            with self._lock:
+                parts.append(encode(batch, show_progress_bar=False, convert_to_numpy=True))
+            if on_done is not None:
+                on_done(min(start + BATCH, len(order)))
+        rows = unit(np.concatenate(parts).astype(np.float32))
+        found = np.empty_like(rows)
+        found[order] = rows
+        return found
 
 
 @lru_cache(maxsize=2)
-def _encoder(path: str) -> Any:
-    """The embedding model, loaded once a process."""
-    return load_encoder("SentenceTransformer", path)
+def _library(checkpoint: str) -> Encoder:
+    """A model of sentence-transformers, loaded once a process."""
+    return _Library(checkpoint)
+
+
+_HELD: dict[str, Encoder] = {}
+_LOADING = threading.Lock()
+
+
+def _bundled(name: str, cache: Cache, progress: Progress | None) -> Encoder:
+    """A model of :data:`BUNDLED`, loaded once a process."""
+    with _LOADING:
+        if name not in _HELD:
+            if BUNDLED[name] is E5:
+                folder = e5.checkpoint(cache=cache, progress=progress)
+            else:
+                folder = obtain(BUNDLED[name], cache=cache, progress=progress)
+            _HELD[name] = TextEncoder(folder)
+        return _HELD[name]
 
 
 def release() -> None:
     """Let go of the models that are held."""
-    _encoder.cache_clear()
+    _library.cache_clear()
+    with _LOADING:
+        _HELD.clear()

@@ -38,6 +38,8 @@ class ImageRetriever:
         PageError: a picture cannot be decoded.
     """
 
+    scale = None
+
     def __init__(
         self,
         pages: Sequence[Page],

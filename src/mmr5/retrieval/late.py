@@ -42,6 +42,8 @@ class LateRetriever:
         PageError: a picture cannot be decoded.
     """
 
+    scale = None
+
     def __init__(
         self,
         pages: Sequence[Page],

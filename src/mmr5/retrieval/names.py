@@ -11,8 +11,10 @@ from mmr5.pages.images import DEFAULT_MAX_PIXELS
 
 Kind = Literal["text", "image", "late"]
 
-BASIC = ("hybrid", "bm25", "dense", "none")
+BASIC = ("hybrid", "bm25", "dense", "minilm", "none")
 """First stages that need no further checkpoint."""
+SCALES = {"hybrid": 1.0, "bm25": 28.3, "dense": 76.8, "minilm": 19.0}
+"""First stage → log-odds of relevance that one unit of its scores is worth; those of others compare within a list only."""
 
 
 @dataclass(frozen=True, slots=True)

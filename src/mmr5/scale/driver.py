@@ -89,6 +89,7 @@ def rerank_run(
         raise ConfigError(f"batch is {batch}: give at least 1")
     setup = job.setup
     given = read_first_stage(setup.retriever)
+    job = dataclasses.replace(job, scale=given.scale)
     if not resume and (out / RUN).exists() and (out / RUN).stat().st_size:
         raise ConfigError(f"{out} holds a run already: add --resume to go on with it, or name another folder")
     facts = provenance(run_config(setup, None), command, corpus, given.path, None)

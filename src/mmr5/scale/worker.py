@@ -27,10 +27,12 @@ class Job:
     Attributes:
         setup: what is ranked, and how; its ``retriever`` is the run's path.
         threads: threads that a worker computes with, at least 1.
+        scale: log-odds that one unit of the run's scores is worth, or None; the driver reads it from the run.
     """
 
     setup: EvaluationSettings
     threads: int = 1
+    scale: float | None = None
 
 
 class Worker:
@@ -46,7 +48,7 @@ class Worker:
     def __init__(self, job: Job) -> None:
         _use_threads(job.threads)
         setup = job.setup
-        self._setup = setup
+        self._setup, self._scale = setup, job.scale
         loaded = load_corpus(setup.corpus, ocr=setup.ocr, page_text=setup.page_text)
         self._corpus: Corpus = loaded.split(setup.split)
         self._documents = {document.doc_name: document for document in self._corpus.documents}
@@ -86,7 +88,7 @@ class Worker:
     def _lines(self, document: Document, units: Units, piece: Shard, read_ms: float) -> dict[str, str]:
         questions = [self._questions[qid] for qid in piece.qids]
         ranked = dict(zip(piece.qids, piece.ranked, strict=True))
-        given = FirstStage(Path(self._setup.retriever), ranked, dict.fromkeys(piece.qids, piece.doc_name))
+        given = FirstStage(Path(self._setup.retriever), ranked, dict.fromkeys(piece.qids, piece.doc_name), self._scale)
         lists = [candidates_from_run(given, question, units.pages, self._setup.candidates) for question in questions]
         clock = time.perf_counter()
         rankings = self._searcher.rank(lists)

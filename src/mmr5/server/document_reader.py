@@ -291,5 +291,7 @@ def _load(report: dict[str, Any], folder: Path, source: str) -> tuple[list[Page]
     for record in report["pages"]:
         picture = folder / f"page-{record['number'] - 1}.jpg"
         image = ImageFile(StoredFile.of(picture)) if picture.exists() else None
-        pages.append(Page(source, record["number"], record["text"], image, record["text_kind"], record.get("label")))
+        size = tuple(record["size"]) if record.get("size") else None
+        kind, label, spoken = (record.get(name) for name in ("text_kind", "label", "language"))
+        pages.append(Page(source, record["number"], record["text"], image, kind, label, spoken, size))
     return pages, [Problem(source, p["page"], p["message"]) for p in report["problems"]]

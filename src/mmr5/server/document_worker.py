@@ -70,7 +70,7 @@ def parse(file: Path, folder: Path, *, max_pages: int, page_pixels: int, ocr: st
     pages = read_pages(file, ocr=ocr, on_problem=problems.append, progress=progress)  # type: ignore[arg-type]
     problems += [Problem(page.source, page.number, failed[page.number]) for page in pages if page.number in failed]
     records = [
-        {"number": page.number, "text": page.text, "text_kind": page.text_kind, "label": page.label}
+        {name: getattr(page, name) for name in ("number", "text", "text_kind", "label", "language", "size")}
         for page in pages
         if page.number not in failed
     ]

@@ -310,6 +310,10 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         return value
     if kind is float and type(value) is int:
         return float(value)
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, list):
+            raise ConfigError(f"{where} is {value!r}: it is a list")
+        return tuple(_value(typing.get_args(kind)[0], one, where) for one in value)
     if type(value) is not kind:
         raise ConfigError(f"{where} is {value!r}: it is of kind {getattr(kind, '__name__', kind)}")
     return value

@@ -1,0 +1,157 @@
+"""BERT encoders of short texts, batched by length: the first stage's embeddings.
+
+sentence-transformers spends half of its time on padding, on attention over it and on passes over memory; here texts of
+nearly equal length share a batch of a few thousand tokens, and on a CPU with bfloat16 the activation and the residual sum are
+part of the matrix product (oneDNN). Vectors are within a cosine of .9999 of those in float32 (``tests/retrieval/test_e5.py``).
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from mmr5.engines.loading import import_torch, import_transformers, load_errors, pick_device, pick_dtype
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Vectors = np.ndarray[Any, Any]
+
+Kind = Literal["query", "document"]
+
+CPU_TOKENS, GPU_TOKENS = 1_024, 32_768
+"""Tokens of a batch, padding included."""
+
+
+class TextEncoder:
+    """Mean of the last hidden states of a BERT encoder, at unit length.
+
+    Args:
+        folder: of a checkpoint of sentence-transformers: a ``BertModel`` with mean pooling; its prompts are put before texts.
+        device: as for :func:`mmr5.engines.loading.pick_device`.
+        dtype: as for :func:`mmr5.engines.loading.pick_dtype`.
+
+    Raises:
+        ModelNotFoundError: it is no such checkpoint.
+        MissingExtraError: transformers is not installed.
+    """
+
+    def __init__(self, folder: Path, *, device: str = "auto", dtype: str = "auto") -> None:
+        torch, transformers = import_torch(), import_transformers()
+        self._device = pick_device(device)
+        self._dtype = pick_dtype(dtype, self._device)
+        with load_errors(str(folder), "BERT encoder"):
+            options = {"dtype": self._dtype, "add_pooling_layer": False}
+            model = transformers.BertModel.from_pretrained(folder, **options).to(self._device).eval()
+            self._tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        self._prompts: dict[str, str] = _read(folder / "config_sentence_transformers.json").get("prompts", {})
+        self._longest = _read(folder / "sentence_bert_config.json").get("max_seq_length") or model.config.max_position_embeddings
+        self._embeddings, self._heads = model.embeddings, model.config.num_attention_heads
+        self._layers = [_Layer(torch, layer) for layer in model.encoder.layer]
+        self.dimension = int(model.config.hidden_size)
+        self._lock = threading.Lock()
+
+    def encode(self, texts: Sequence[str], kind: Kind = "document", on_done: Callable[[int], None] | None = None) -> Vectors:
+        """Unit vectors, (len(texts), dimension), float32, in the order of the texts.
+
+        Args:
+            texts: any; what is longer than the model reads is cut off.
+            kind: which of the model's prompts stands before each text.
+            on_done: called with the number of texts done after each batch.
+        """
+        torch = import_torch()
+        found = torch.empty((len(texts), self.dimension), dtype=torch.float32)
+        if not texts:
+            return found.numpy()  # type: ignore[no-any-return]
+        prompt = self._prompts.get(kind, "")
+        with self._lock, torch.inference_mode():
+            ids = self._tokenizer([prompt + text for text in texts], truncation=True, max_length=self._longest)["input_ids"]
+            order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
+            most = CPU_TOKENS if self._device.type == "cpu" else GPU_TOKENS
+            start = 0
+            while start < len(order):
+                part = order[start : start + max(1, most // len(ids[order[start]]))]
+                found[part] = self._forward([ids[i] for i in part]).cpu()
+                start += len(part)
+                if on_done is not None:
+                    on_done(start)
+        return found.numpy()  # type: ignore[no-any-return]
+
+    def _forward(self, batch: Sequence[Sequence[int]]) -> Any:
+        """Unit vectors of token lists, the longest first."""
+        torch = import_torch()
+        lengths, longest = [len(ids) for ids in batch], len(batch[0])
+        tokens = torch.full((len(batch), longest), self._tokenizer.pad_token_id)
+        for row, ids in enumerate(batch):
+            tokens[row, : len(ids)] = torch.tensor(ids)
+        held = torch.arange(longest) < torch.tensor(lengths)[:, None]
+        mask = None
+        if min(lengths) < longest:
+            mask = torch.zeros((len(batch), 1, 1, longest), dtype=self._dtype).masked_fill_(~held[:, None, None], float("-inf"))
+            mask = mask.to(self._device)
+        states = self._embeddings(input_ids=tokens.to(self._device))
+        shape = states.shape
+        states = states.reshape(-1, shape[-1])
+        for layer in self._layers:
+            states = layer(states, shape, self._heads, mask)
+        kept = held.to(self._device)[..., None]
+        pooled = (states.view(shape).float() * kept).sum(1) / kept.sum(1)
+        return torch.nn.functional.normalize(pooled, dim=-1)
+
+
+class _Layer:
+    """One layer of a BERT encoder; queries, keys and values come from one matrix."""
+
+    def __init__(self, torch: Any, layer: Any) -> None:
+        own = layer.attention.self
+        parts = (own.query, own.key, own.value)
+        self._qkv = _Linear(torch, torch.cat([p.weight for p in parts]), torch.cat([p.bias for p in parts]))
+        self._out, self._up, self._down = (
+            _Linear(torch, part.dense.weight, part.dense.bias)
+            for part in (layer.attention.output, layer.intermediate, layer.output)
+        )
+        self._attended, self._done = layer.attention.output.LayerNorm, layer.output.LayerNorm
+
+    def __call__(self, states: Any, shape: Sequence[int], heads: int, mask: Any) -> Any:
+        """(batch x tokens, hidden) → the same; ``mask`` is added to the attention scores."""
+        batch, tokens, hidden = shape
+        width = hidden // heads
+        query, key, value = self._qkv(states).view(batch, tokens, 3, heads, width).permute(2, 0, 3, 1, 4)
+        scores = (query * width**-0.5) @ key.transpose(-1, -2)
+        if mask is not None:
+            scores += mask
+        mixed = (scores.softmax(-1) @ value).transpose(1, 2).reshape(-1, hidden)
+        states = self._attended(self._out(mixed, add=states))
+        return self._done(self._down(self._up(states, gelu=True), add=states))
+
+
+class _Linear:
+    """A linear map that may end in GELU or in a sum, which oneDNN computes with it in bfloat16 on a CPU."""
+
+    def __init__(self, torch: Any, weight: Any, bias: Any) -> None:
+        self._functional = torch.nn.functional
+        self._weight, self._bias = weight.detach(), bias.detach()
+        self._fused = None
+        on_cpu = weight.device.type == "cpu" and weight.dtype is torch.bfloat16
+        if on_cpu and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+            self._fused = torch.ops.mkldnn._linear_pointwise
+            self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight, CPU_TOKENS)
+
+    def __call__(self, states: Any, *, gelu: bool = False, add: Any = None) -> Any:
+        if self._fused is not None:
+            if add is not None:
+                return self._fused.binary(states, add, self._weight, self._bias, "add")
+            return self._fused(states, self._weight, self._bias, "gelu" if gelu else "none", [], "none" if gelu else "")
+        found = self._functional.linear(states, self._weight, self._bias)
+        if add is not None:
+            return found.add_(add)
+        return self._functional.gelu(found) if gelu else found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON object beside a checkpoint, empty where there is none."""
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
