@@ -1,6 +1,6 @@
 """Join the adapters of both stages to one that can stand in for `mini`.
 
-    python scripts/pack_mini.py --sft runs/mini/sft --grpo runs/mini/grpo --page-tokens 200 --fusion 0.5 \
+    python scripts/pack_mini.py --sft runs/mini/sft --grpo runs/mini/grpo --page-tokens 200 --fusion 1 --other-fusion 0.5 \
         --question-weight 0.5 --out runs/mini/packed
 
 The joined adapter is exact (its matrices are those of both stages side by side) and is kept in bfloat16. It goes, with its
@@ -58,6 +58,7 @@ def main() -> None:
     parser.add_argument("--grpo", type=Path)
     parser.add_argument("--page-tokens", type=int, required=True)
     parser.add_argument("--fusion", type=float, required=True)
+    parser.add_argument("--other-fusion", type=float, required=True, help="weight outside English")
     parser.add_argument("--question-weight", type=float, required=True)
     parser.add_argument("--notes", type=int, default=3)
     parser.add_argument("--out", type=Path, required=True)
@@ -73,6 +74,8 @@ def main() -> None:
         view="text",
         page_tokens=given.page_tokens,
         fusion=given.fusion,
+        languages=("en",),
+        other_fusion=given.other_fusion,
         question_weight=given.question_weight,
         notes=given.notes,
         prompt_fingerprint=fingerprint("pointwise", "text"),

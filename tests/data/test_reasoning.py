@@ -6,6 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from mmr5.cli.main import main
+from mmr5.corpora.records import question_hash
 from mmr5.data.candidates import CandidateList
 from mmr5.data.notes import open_notes, read_notes
 from mmr5.data.reasoning import reason
@@ -40,7 +41,7 @@ def test_a_label_guides_every_note_and_a_second_run_asks_nothing(corpus, tmp_pat
         tally = reason(lists_of(0, 1, 2), corpus, engine, journal, TEXT)
     assert (tally.written, tally.dropped, dict(tally.failures)) == (3, 0, {})
     assert sum("holds the answer, or a part" in text_of(r) for r in engine.requests) == 1
-    assert read_notes(tmp_path / "notes.jsonl") == {
+    assert read_notes(tmp_path / "notes.jsonl", lists_of(0)) == {
         ("guide#0", 0): "Shows something else.", ("guide#0", 1): "Lists the price, 12 euros.", ("guide#0", 2): "Shows something else.",
     }  # fmt: skip
     with open_notes(tmp_path / "notes.jsonl") as journal:
@@ -62,7 +63,7 @@ def test_refinement_rewrites_a_list_once_its_notes_are_there(corpus, tmp_path):
     with open_notes(tmp_path / "notes.jsonl") as journal:
         tally = reason(lists_of(0, 1), corpus, ScriptedEngine(good), journal, settings)
     assert (tally.total, tally.written, tally.done) == (3, 3, 3)
-    assert read_notes(tmp_path / "notes.jsonl")["guide#0", 1] == "Shows thing 2."
+    assert read_notes(tmp_path / "notes.jsonl", lists_of(0))["guide#0", 1] == "Shows thing 2."
 
 
 def test_a_note_that_contradicts_its_label_is_asked_for_again_then_dropped(corpus, tmp_path):
@@ -71,7 +72,7 @@ def test_a_note_that_contradicts_its_label_is_asked_for_again_then_dropped(corpu
         tally = reason(lists_of(0, 1), corpus, stubborn, journal, TEXT)
         assert (tally.written, tally.dropped, tally.asks) == (1, 1, 4)
         assert reason(lists_of(0, 1), corpus, ScriptedEngine([]), journal, TEXT).present == 2
-    assert set(read_notes(tmp_path / "notes.jsonl")) == {("guide#0", 0)}
+    assert set(read_notes(tmp_path / "notes.jsonl", lists_of(0))) == {("guide#0", 0)}
     page = corpus.document_pages("guide")[1]
     replies = ScriptedEngine(["The label says relevant.", "Lists the price."])
     written = write_note(replies, "q?", page, relevant=True, settings=TEXT)
@@ -318,6 +319,8 @@ def test_a_teacher_by_engine(monkeypatch):
 
 def test_a_line_that_is_no_note_is_named(tmp_path):
     path = tmp_path / "notes.jsonl"
-    path.write_text('{"key": "a", "kind": "list", "qid": "q", "candidates": [1], "notes": ["x", "y"]}\n')
+    (asked,) = lists_of(0)
+    record = {"key": "a", "kind": "list", "qid": asked.qid, "question_hash": question_hash(asked.question), "candidates": [1]}
+    path.write_text(json.dumps({**record, "notes": ["x", "y"]}) + "\n")
     with pytest.raises(CorpusError, match=r"line 1: this is no line of a notes file"):
-        read_notes(path)
+        read_notes(path, [asked])

@@ -6,9 +6,10 @@ import random
 
 import pytest
 
-from mmr5.evaluation.answerability import answerability, auroc, calibration_error, evidence_scores, refused, share_held
+from mmr5.evaluation.answerability import answerability, auroc, calibration_error, evidence_scores, refused
 from mmr5.evaluation.runs import RunLine, parse_line
 from mmr5.evaluation.statistics import language_group, summarise
+from mmr5.evidence import share_held
 
 
 def line(qid="d#0", relevant=(1,), top=1.0, probability=None, **more):

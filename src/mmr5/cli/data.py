@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -14,9 +16,12 @@ import typer
 from mmr5.cli import options
 from mmr5.cli.console import note, progress_line
 from mmr5.cli.flags import Only, flags
+from mmr5.errors import CorpusError
 from mmr5.settings import EngineName, ModelSettings
 
 if TYPE_CHECKING:
+    from mmr5.data.candidates import CandidateList
+    from mmr5.data.checks import Fault
     from mmr5.data.rows import Row
 
 app = typer.Typer(help="Make training data: fetch, candidates, reason, rows, check.", no_args_is_help=True)
@@ -43,6 +48,7 @@ class Kind(StrEnum):
 
     LISTWISE = "listwise"
     POINTWISE = "pointwise"
+    PASSAGE = "passage"
     GRPO = "grpo"
 
 
@@ -226,13 +232,17 @@ def rows(
     notes: Annotated[
         Path | None, typer.Option(help="The file that mmr5 data reason wrote; not needed for grpo, direct and logits.")
     ] = None,
-    kind: Annotated[Kind, typer.Option(help="What is trained: lists, single pages, or lists by reward.")] = Kind.LISTWISE,
+    kind: Annotated[
+        Kind, typer.Option(help="What is trained: lists, single pages, passages, or lists by reward.")
+    ] = Kind.LISTWISE,
     method: Annotated[ListMethod, typer.Option(help="The prompt of rows over lists; pointwise: grpo alone.")] = ListMethod.REASON,
     view: Annotated[RowView, typer.Option(help="How pages enter the prompt.")] = RowView.IMAGE,
     sample: Annotated[
         int | None, typer.Option(min=1, help="Draw so many rows, balanced over the size of their pages. [default: all]")
     ] = None,
-    corpus: Annotated[str | None, typer.Option("--corpus", help="Needed for --sample: where the pages are.")] = None,
+    corpus: Annotated[
+        str | None, typer.Option("--corpus", help="Needed for --sample and --kind passage: where the pages are.")
+    ] = None,
     bins: Annotated[int, typer.Option(min=1, help="Groups of similar page size that are drawn from.")] = 10,
     allotment: Annotated[Allotment, typer.Option(help="Rows a group gives: its share, or the same number.")] = (
         Allotment.PROPORTIONAL
@@ -249,17 +259,25 @@ def rows(
     del debug
     if sample is not None and corpus is None:
         raise typer.BadParameter("--sample looks at the pages: give --corpus too", param_hint="--sample")
-    made, left_out = build_rows(
-        read_lists(lists),
-        kind=kind.value,
-        method=method.value,
-        view=view.value,
-        notes=None if notes is None else read_notes(notes),
+    found = read_lists(lists)
+    made, left_out = (
+        _passages(found, corpus)
+        if kind is Kind.PASSAGE
+        else build_rows(
+            found,
+            kind=kind.value,
+            method=method.value,
+            view=view.value,
+            notes=None if notes is None else read_notes(notes, found),
+        )
     )
     if sample is not None and corpus is not None:
         made = _sampled(made, corpus, sample, bins, allotment.value, seed)
-    written = write_jsonl(out, (row.to_dict() for row in made))
     _left_out(left_out)
+    if not made:
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in left_out.items()) or "there are no lists"
+        raise CorpusError(f"no row can be made of {lists} ({reasons}): nothing was written")
+    written = write_jsonl(out, (row.to_dict() for row in made))
     typer.echo(f"{written} rows in {out}")
 
 
@@ -267,6 +285,8 @@ def rows(
 def check(
     files: Annotated[list[Path], typer.Argument(help="Rows files; splits are compared over all of them.", show_default=False)],
     corpus: CorpusOption,
+    lists: Annotated[Path | None, typer.Option(help="Also prove these candidate lists, and the rows against them.")] = None,
+    notes: Annotated[Path | None, typer.Option(help="Also prove this notes file, and the rows against it.")] = None,
     pages: Annotated[bool, typer.Option(help="Also build every prompt and look at its pages.")] = True,
     against: Annotated[str | None, typer.Option(help="A corpus that is held out: no document or question may be shared.")] = None,
     against_split: Annotated[str | None, typer.Option(help="Of that corpus, only this split.")] = None,
@@ -276,10 +296,13 @@ def check(
     """Prove every row and count what there is; exits with 1 when a proof fails or splits overlap.
 
     Each reward of the gold reply is 1 and of an empty reply 0, labels are the corpus's, notes fit their labels, and the pages in
-    the prompt are the pages listed.
+    the prompt are the pages listed. With --lists and --notes rows hold what these hold, and these are the corpus's.
     """
     from mmr5.corpora import load_corpus
+    from mmr5.data.candidates import read_lists
     from mmr5.data.checks import check_rows
+    from mmr5.data.cross_checks import check_lists, check_notes, check_origin
+    from mmr5.data.notes import read_notes
     from mmr5.data.rows import read_rows
     from mmr5.data.summary import held_out_overlap, summarise_rows, summary_text
 
@@ -288,14 +311,22 @@ def check(
     loaded = load_corpus(corpus)
     with progress_line() as progress:
         faults = check_rows(made, loaded, pages=pages, progress=progress)
+    listed = None if lists is None else read_lists(lists)
+    if listed is not None:
+        faults += _named("list", check_lists(listed, loaded))
+    if notes is not None:
+        faults += _named("note", check_notes(notes, loaded))
+    if notes is not None and listed is None:
+        raise typer.BadParameter("notes are joined to rows by their lists: give --lists too", param_hint="--notes")
+    faults += check_origin(made, listed, None if notes is None or listed is None else read_notes(notes, listed))
     summary = summarise_rows(made)
     shared = [] if against is None else held_out_overlap(made, loaded, load_corpus(against).split(against_split))
     if as_json:
-        shown = [{"row": f.place, "qid": f.qid, "problem": f.problem} for f in faults]
+        shown = [{f.what: f.place, "qid": f.qid, "problem": f.problem} for f in faults]
         typer.echo(json.dumps({"faults": shown, "held_out": shared, **summary.to_dict()}, ensure_ascii=False, indent=2))
     else:
         typer.echo(summary_text(summary))
-        typer.echo(f"proofs           {len(made) - len({f.place for f in faults})} of {len(made)} rows hold")
+        typer.echo(f"proofs           {len(made) - len({f.place for f in faults if f.what == 'row'})} of {len(made)} rows hold")
         for fault in faults[:_SHOWN_FAULTS]:
             typer.echo(f"  {fault}")
         if against is not None:
@@ -310,6 +341,21 @@ def check(
 
 
 _SHOWN_FAULTS = 20
+
+
+def _named(what: str, faults: list[Fault]) -> list[Fault]:
+    return [replace(fault, what=what) for fault in faults]
+
+
+def _passages(found: list[CandidateList], corpus: str | None) -> tuple[list[Row], Counter[str]]:
+    from mmr5.corpora import load_corpus
+    from mmr5.data.passages import build_passage_rows
+
+    if corpus is None:
+        raise typer.BadParameter("passages are cut from the pages: give --corpus too", param_hint="--kind passage")
+    with progress_line() as progress:
+        made, left_out = build_passage_rows(found, load_corpus(corpus), progress=progress)
+    return [*made], left_out
 
 
 def _sampled(made: list[Row], corpus: str, n: int, bins: int, allotment: Any, seed: int) -> list[Row]:

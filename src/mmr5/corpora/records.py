@@ -6,6 +6,7 @@ counting that document's questions in file order from 0, so that a question aske
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -185,6 +186,11 @@ class Corpus:
         for question in self.questions:
             asked.setdefault(question.doc_name, []).append(question)
         return [(d, tuple(asked[d.doc_name])) for d in self.documents if d.doc_name in asked]
+
+
+def question_hash(question: str) -> str:
+    """What tells one question from another, whatever their ids: 16 hex digits of its words, white space folded."""
+    return hashlib.sha256(" ".join(question.split()).encode()).hexdigest()[:16]
 
 
 def qids(doc_names: Iterable[str]) -> list[str]:

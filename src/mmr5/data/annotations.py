@@ -4,11 +4,12 @@ The rule, first match wins:
 
 - a relevant page: the annotator's ``why``;
 - a near miss: the annotator's reason why it does not answer;
-- a page with a gist: ``<Gist>; nothing on it answers the question.`` (``Shows <gist>; …`` where it begins with a sign such as
-  the dash of an option);
-- another page with text: ``Is about “<its heading>”, which does not answer the question.``, the heading being its first line with
-  at least two words of letters (its first words where there is none);
+- a page with a gist: ``<Gist>.`` (``Shows <gist>.`` where it begins with a sign such as the dash of an option);
+- another page with text: ``Is about “<its heading>”.``, the heading being its first line with at least two words of letters (its
+  first words where there is none);
 - a page without text: ``Holds no text that could be read.``
+
+The last three say what the page holds and nothing of its label, so that no phrase of them stands for "not relevant".
 
 A relevant page without a ``why`` has no note, and a list that holds one is left out.
 """
@@ -60,11 +61,11 @@ def annotation_note(
     gist = fold(gists.get(page_id, "")).rstrip(".;")
     if gist:
         opening = f"{gist[0].upper()}{gist[1:]}" if gist[0].isalnum() or gist[0] in _QUOTES else f"Shows {gist}"
-        return f"{opening}; nothing on it answers the question.", "gist"
+        return f"{opening}.", "gist"
     found = heading(page.text or "") if page is not None else None
     if found is None:
         return "Holds no text that could be read.", "blank"
-    return f"Is about “{found}”, which does not answer the question.", "heading"
+    return f"Is about “{found}”.", "heading"
 
 
 def heading(text: str) -> str | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from mmr5.answer import fold, parse, parse_verdict
 from mmr5.corpora import Corpus
+from mmr5.corpora.questions import SOURCES
 from mmr5.corpora.records import Question
 from mmr5.data.consistency import problem_with
 from mmr5.data.conversations import Conversations
@@ -21,6 +22,8 @@ from mmr5.prompt import label, neutralise
 from mmr5.rewards import format_reward, ranking_reward
 from mmr5.types import Message, Page, Progress
 
+ANNOTATED = SOURCES[0]
+"""The source of questions that stand in the corpus's file."""
 _WHOLE_PAGE = 10**9
 _ROUNDING = 1e-9
 _MARK = re.compile(r"\n(?:Image|Page) (\d+): ")
@@ -34,14 +37,16 @@ class Fault:
         place: its zero-based place among the rows.
         qid: its question.
         problem: what does not hold, with the value seen.
+        what: ``row``, ``list`` or ``note``.
     """
 
     place: int
     qid: str
     problem: str
+    what: str = "row"
 
     def __str__(self) -> str:
-        return f"row {self.place + 1} ({self.qid}): {self.problem}"
+        return f"{self.what} {self.place + 1} ({self.qid}): {self.problem}"
 
 
 def check_rows(rows: Sequence[Row], corpus: Corpus, *, pages: bool = True, progress: Progress | None = None) -> list[Fault]:
@@ -96,11 +101,11 @@ def label_problems(row: Row, question: Question | None, n_pages: int | None) -> 
     problems = []
     if outside := [page_id for page_id in row.page_ids if page_id >= n_pages]:
         problems.append(f"{row.doc_name} has {n_pages} pages, and page id {outside[0]} is listed")
+    if row.source not in SOURCES:
+        problems.append(f"its source is {row.source!r}: use one of {', '.join(SOURCES)}")
     if question is None:
-        if row.source == "annotations":
+        if row.source == ANNOTATED:
             problems.append("the corpus has no question of that id")
-        return problems
-    if row.source != "annotations":
         return problems
     if (row.question, row.doc_name) != (question.question, question.doc_name):
         problems.append(f"the question is {row.question!r} of {row.doc_name}, and the corpus asks {question.question!r}")
@@ -178,6 +183,8 @@ def _text_lead(row: Row, number: int, text: str) -> str:
 
 
 def _prompt_problems(row: Row, talks: Conversations, contents: Contents) -> list[str]:
+    if isinstance(row, PageRow) and row.passage is not None:
+        return _passage_problems(row, talks)
     try:
         shown = shown_pages(talks.prompt(row), row, contents)
     except CorpusError as error:
@@ -189,6 +196,13 @@ def _prompt_problems(row: Row, talks: Conversations, contents: Contents) -> list
         for i, (found, page_id) in enumerate(zip(shown, row.page_ids, strict=True))
         if page_id not in found
     ]
+
+
+def _passage_problems(row: PageRow, talks: Conversations) -> list[str]:
+    """A passage stands on its page, white space folded."""
+    (page,) = talks.pages(row)
+    held = "".join((page.text or "").split())
+    return [] if "".join((row.passage or "").split()) in held else [f"the passage {row.passage!r} does not stand on its page"]
 
 
 def _list_problems(row: ListRow) -> Iterable[str]:

@@ -116,7 +116,8 @@ class Conversations:
             return None
         if row.view == "text" and any(page.text is None for page in pages):
             raise CorpusError(f"{row.qid}: view 'text' needs the text of every page of {row.doc_name}: use view 'image'")
-        return [excerpt(row.question, page.text or "", self._page_tokens, self._count) for page in pages]
+        shown = [page.text or "" for page in pages] if not isinstance(row, PageRow) or row.passage is None else [row.passage]
+        return [excerpt(row.question, text, self._page_tokens, self._count) for text in shown]
 
 
 def _broken(text: str, reserved: Sequence[str]) -> str:

@@ -2,12 +2,14 @@
 
 Records (all have ``key``, the content hash under which the work is done once)::
 
-    {"kind": "note", "qid", "doc_name", "page_id", "relevant", "note", "origin", "teacher", "problem", "asks", "prompt_tokens",
+    {"kind": "note", "qid", "question_hash", "doc_name", "page_id", "relevant", "note", "origin", "teacher", "problem", "asks",
+     "prompt_tokens", "completion_tokens"}
+    {"kind": "list", "qid", "question_hash", "doc_name", "candidates", "notes", "teacher", "problem", "asks", "prompt_tokens",
      "completion_tokens"}
-    {"kind": "list", "qid", "doc_name", "candidates", "notes", "teacher", "problem", "asks", "prompt_tokens", "completion_tokens"}
 
 A ``note`` or ``notes`` of null stands for what the teacher could not write; ``problem`` says why. A ``list`` holds the notes of a
-list rewritten together, and counts before the single ones.
+list rewritten together, and counts before the single ones. ``question_hash`` is
+:func:`mmr5.corpora.records.question_hash`: ids may shift when a question is inserted, and a note stays with its words.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from mmr5.corpora import Corpus
+from mmr5.corpora.records import question_hash
 from mmr5.data.annotations import NAME as ANNOTATIONS
 from mmr5.data.annotations import annotation_note
 from mmr5.data.candidates import CandidateList
@@ -66,19 +69,29 @@ def _keyed(line: bytes, where: str) -> tuple[str, Record] | None:
     return (value["key"], value) if isinstance(value, dict) and isinstance(value.get("key"), str) else None
 
 
-def read_notes(path: Path) -> dict[tuple[str, int], str]:
-    """The notes of a file by question and page.
+def read_notes(path: Path, lists: Iterable[CandidateList]) -> dict[tuple[str, int], str]:
+    """The notes of a file on the questions of some lists, by question and page.
 
     Where a page was written about twice, a rewritten list counts first, then the last note.
 
     Raises:
-        CorpusError: the file is missing or breaks the format.
+        CorpusError: the file is missing or breaks the format, or all that it has on a question's id was written on other words.
     """
+    asked = {found.qid: found for found in lists}
+    hashes = {qid: question_hash(found.question) for qid, found in asked.items()}
     single: dict[tuple[str, int], str] = {}
     together: dict[tuple[str, int], str] = {}
+    known: set[str] = set()
+    foreign: dict[str, str] = {}
     for number, record in read_jsonl(path):
         try:
             qid = str(record["qid"])
+            if qid not in hashes:
+                continue
+            if record.get("question_hash") != hashes[qid]:
+                foreign.setdefault(qid, f"{path}, line {number}")
+                continue
+            known.add(qid)
             if record["kind"] == "note" and record["note"] is not None:
                 single[qid, int(record["page_id"])] = str(record["note"])
             elif record["kind"] == "list" and record["notes"] is not None:
@@ -86,6 +99,11 @@ def read_notes(path: Path) -> dict[tuple[str, int], str]:
                     together[qid, int(page_id)] = str(note)
         except (KeyError, TypeError, ValueError) as error:
             raise CorpusError(f"{path}, line {number}: this is no line of a notes file ({error})") from error
+    if wrong := [qid for qid in foreign if qid not in known]:
+        raise CorpusError(
+            f"{foreign[wrong[0]]}: the note was not written on {wrong[0]!r} ({asked[wrong[0]].question!r}), and so on for "
+            f"{len(wrong)} questions: ids have shifted, or the words have changed. Run mmr5 data reason on these lists again"
+        )
     return single | together
 
 
@@ -158,6 +176,7 @@ def _record(
         "key": digest(ANNOTATIONS, found.qid, found.question, str(page_id), str(relevant), note or ""),
         "kind": "note",
         "qid": found.qid,
+        "question_hash": question_hash(found.question),
         "doc_name": found.doc_name,
         "page_id": page_id,
         "relevant": relevant,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from mmr5.corpora import Corpus
+from mmr5.corpora.records import question_hash
 from mmr5.data.candidates import CandidateList
 from mmr5.data.notes import by_document
 from mmr5.data.teacher import TeacherSettings, Written, failure_kind, refine_notes, teacher_fingerprint, write_note
@@ -145,6 +146,7 @@ def _note_jobs(
                     "key": key,
                     "kind": "note",
                     "qid": found.qid,
+                    "question_hash": question_hash(found.question),
                     "doc_name": doc_name,
                     "page_id": page_id,
                     "relevant": relevant,
@@ -157,25 +159,34 @@ def _list_jobs(
     lists: Sequence[CandidateList], engine: Engine, journal: Journal[Record], settings: TeacherSettings, tally: Tally
 ) -> Iterator[_Job]:
     """Lists whose relevant pages all have notes; a page without a note is left off, and a list without enough settles itself."""
-    written: Mapping[tuple[str, int], str] = {
-        (record["qid"], record["page_id"]): record["note"]
+    written: Mapping[tuple[str, str | None, int], str] = {
+        (record["qid"], record.get("question_hash"), record["page_id"]): record["note"]
         for record in journal.values.values()
         if record["kind"] == "note" and record["note"] is not None
     }
     taken: set[str] = set()
     for found in lists:
-        page_ids = [page_id for page_id in found.candidates if (found.qid, page_id) in written]
+        asked = (found.qid, question_hash(found.question))
+        page_ids = [page_id for page_id in found.candidates if (*asked, page_id) in written]
         if len(page_ids) < 2 or any(found.candidates[i] not in page_ids for i in found.positions):
             tally.total -= 1
             continue
-        notes = [written[found.qid, page_id] for page_id in page_ids]
+        notes = [written[(*asked, page_id)] for page_id in page_ids]
         key = list_key(engine, settings, found, page_ids, notes)
         if key in journal.values or key in taken:
             tally.present += 1
             continue
         taken.add(key)
         relevant = [i for i, page_id in enumerate(page_ids) if page_id in found.relevant]
-        record = {"key": key, "kind": "list", "qid": found.qid, "doc_name": found.doc_name, "candidates": page_ids}
+        qid, hashed = asked
+        record = {
+            "key": key,
+            "kind": "list",
+            "qid": qid,
+            "question_hash": hashed,
+            "doc_name": found.doc_name,
+            "candidates": page_ids,
+        }
         yield _Job(key, record, partial(refine_notes, engine, found.question, notes, relevant, settings=settings))
 
 

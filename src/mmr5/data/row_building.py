@@ -42,6 +42,7 @@ def page_rows(found: CandidateList, notes: Notes, view: View) -> Iterator[PageRo
 NO_RELEVANT = "no candidate is relevant"
 NO_WHY = "a relevant page has no note"
 TOO_SHORT = "fewer than two pages"
+ALL_RELEVANT = "all pages are relevant"
 PAGE_WITHOUT_NOTE = "pages without a note"
 
 
@@ -50,8 +51,9 @@ def build_rows(
 ) -> tuple[list[Row], Counter[str]]:
     """Rows of candidate lists.
 
-    A page without a note is taken off a list whose notes are taught; a list whose relevant page has none is left out, as is one
-    without a relevant candidate or with fewer than two pages.
+    A page without a note is taken off a list whose notes are taught; a list whose relevant page has none is left out. Rows over
+    lists are made of those that have a relevant candidate and another one. Rows over pages are also made of lists without a
+    relevant page, which the questions that no page answers have: each teaches a refusal.
 
     Args:
         lists: the candidate lists.
@@ -87,6 +89,8 @@ def build_rows(
             left_out[NO_RELEVANT] += 1
         elif len(usable.candidates) < 2:
             left_out[TOO_SHORT] += 1
+        elif len(usable.positions) == len(usable.candidates):
+            left_out[ALL_RELEVANT] += 1
         else:
             sentences = [notes[usable.qid, p] for p in usable.candidates] if taught and notes is not None else None
             rows.append(list_row(usable, kind=kind, method=method, view=view, notes=sentences))

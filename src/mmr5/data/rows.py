@@ -104,6 +104,7 @@ class PageRow:
         target: the reply that is taught.
         split: the question's split, or None.
         source: where the question comes from.
+        passage: the part of the page's text that the prompt shows; None for the excerpt that inference would show.
     """
 
     qid: str
@@ -118,6 +119,7 @@ class PageRow:
     target: str
     split: str | None = None
     source: str = "annotations"
+    passage: str | None = None
 
     kind = "pointwise"
     method = "pointwise"
@@ -129,7 +131,7 @@ class PageRow:
 
     def to_dict(self) -> Record:
         """The row as a line of a file."""
-        return {
+        record: Record = {
             "kind": "pointwise",
             "qid": self.qid,
             "doc_name": self.doc_name,
@@ -145,6 +147,7 @@ class PageRow:
             "split": self.split,
             "source": self.source,
         }
+        return record if self.passage is None else record | {"passage": self.passage}
 
 
 Row = ListRow | PageRow
@@ -250,6 +253,7 @@ def _page_row(record: Record) -> PageRow:
         str(record["target"]),
         record.get("split"),
         str(record.get("source", "annotations")),
+        record.get("passage"),
     )
 
 

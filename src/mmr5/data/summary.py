@@ -92,7 +92,10 @@ def summarise_rows(rows: Sequence[Row]) -> Summary:
     }
     labels = [i in row.relevant for row in lists for i in range(len(row.candidates))] + [row.relevant for row in singles]
     positions = Counter(i for row in lists for i in row.relevant) + Counter(row.position for row in singles if row.relevant)
-    identities = Counter((row.kind, row.method, row.view, row.doc_name, fold(row.question), row.page_ids) for row in rows)
+    identities = Counter(
+        (row.kind, row.method, row.view, row.doc_name, fold(row.question), row.page_ids, getattr(row, "passage", None))
+        for row in rows
+    )
     return Summary(
         counts,
         {name: spread for name, values in spreads.items() if (spread := Spread.of(values)) is not None},

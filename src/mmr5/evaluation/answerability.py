@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 from mmr5.evaluation.runs import RunLine
+from mmr5.evidence import COVERED, share_held
 from mmr5.languages import words
 from mmr5.metrics import micro, quantile
 
 KEPT = 0.95
 """Share of the answerable questions that ``refused_at_95`` keeps."""
-COVERED = 0.8
-"""Share of a quote's words from which evidence counts as holding it."""
 BINS = 10
 
 
@@ -101,13 +99,6 @@ def evidence_scores(lines: Sequence[RunLine]) -> dict[str, Any] | None:
         "words_p95": quantile(lengths, 0.95) if lengths else 0.0,
         "box_iou": None,
     }
-
-
-def share_held(quote: str, evidence: str) -> float:
-    """Share of a quote's words that stand in the evidence, each as often as it stands there; in [0, 1]."""
-    wanted = Counter(words(quote))
-    held = wanted & Counter(words(evidence))
-    return sum(held.values()) / max(1, sum(wanted.values()))
 
 
 def _mid_ranks(values: Sequence[float]) -> list[float]:

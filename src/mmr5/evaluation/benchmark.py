@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmr5.corpora import Corpus, Document, Question
+from mmr5.corpora.records import question_hash
 from mmr5.errors import ConfigError, CorpusError
 from mmr5.evaluation.granularity import Units, units_of
 from mmr5.evaluation.provenance import claim, provenance
@@ -230,6 +231,12 @@ def candidates_from_run(given: FirstStage, question: Question, pages: Sequence[P
         raise CorpusError(
             f"the run ranks pages of {asked!r} for {question.qid!r}, which asks {question.doc_name!r}: "
             "candidates come from the question's own document"
+        )
+    said = given.questions.get(question.qid, question.question)
+    if question_hash(said) != question_hash(question.question):
+        raise CorpusError(
+            f"the run asks {said!r} as {question.qid!r}, and the corpus {question.question!r}: ids have shifted, or the words "
+            "have changed; run the first stage again"
         )
     strangers = [page for page, _ in ranked if not 0 <= page < len(pages)]
     if strangers:

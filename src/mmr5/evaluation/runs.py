@@ -161,6 +161,7 @@ class FirstStage:
         path: the file that it was read from.
         rankings: qid → (page id, score), best first, every page at most once.
         documents: qid → the document whose pages are ranked.
+        questions: qid → the question's words, where the file tells them.
         scale: log-odds that one unit of the scores is worth; None where they compare within a list only.
     """
 
@@ -168,6 +169,7 @@ class FirstStage:
     rankings: Mapping[str, Sequence[tuple[int, float]]]
     documents: Mapping[str, str]
     scale: float | None = None
+    questions: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_first_stage(path: str | Path) -> FirstStage:
@@ -185,7 +187,8 @@ def read_first_stage(path: str | Path) -> FirstStage:
         found = {x.qid: list(zip(x.ranking, _ranking_scores(x), strict=True)) for x in lines}
         scales = {x.first_stage_scale if _is_first_stage(x) else None for x in lines}
         scale = scales.pop() if len(scales) == 1 else None
-        return FirstStage(file / RUN if file.is_dir() else file, found, {x.qid: x.doc_name for x in lines}, scale)
+        path, questions = file / RUN if file.is_dir() else file, {x.qid: x.question for x in lines}
+        return FirstStage(path, found, {x.qid: x.doc_name for x in lines}, scale, questions)
     if not file.is_file():
         raise CorpusError(f"no run at {str(path)!r}: give a TREC run, a {RUN}, or a folder that holds one")
     pages: dict[str, dict[int, float]] = {}

@@ -12,7 +12,7 @@ ISSUES = {
     Issue.MISSING: "The model did not name every page; the others follow in first-stage order.",
     Issue.TRUNCATED: "The reply was cut off at its token limit.",
     Issue.NOT_A_NUMBER: "The answer held something that is no whole number.",
-    Issue.LANGUAGE: "The question or a page is in a language that the model was not made for; there the first stage decides.",
+    Issue.LANGUAGE: "The question or a page is in a language that the model was not made for; there it counts by another weight.",
 }
 
 PARTS = {"read": "reading", "retrieve": "first stage", "model": "model", "parse": "parsing"}

@@ -29,10 +29,8 @@ _FREE = ("run", "model.device", "model.attention", "data.workers")
 """Settings that may change when a run is gone on with."""
 
 
-def claim(config: TrainingConfig, stage: str, *, resume: bool) -> Path | None:
-    """Make the run's folder ours, and find the checkpoint to go on from.
-
-    Of several processes the first alone writes.
+def find_checkpoint(config: TrainingConfig, stage: str, *, resume: bool) -> Path | None:
+    """The checkpoint in the run's folder to go on from; a folder without one is free.
 
     Args:
         config: the run.
@@ -44,24 +42,33 @@ def claim(config: TrainingConfig, stage: str, *, resume: bool) -> Path | None:
 
     Raises:
         ConfigError: there is a run and ``resume`` is False, or it was made with other settings.
-        OutputError: the folder cannot be written.
     """
     out = Path(config.run.out)
     if not is_main():
         return last_checkpoint(out) if resume else None
     before = _read(out / PROVENANCE)
-    now = provenance(config, stage)
-    if before is not None and not resume:
+    found = None if before is None else last_checkpoint(out)
+    if before is None or (found is None and not (out / RECIPE).is_file()):
+        return None
+    if not resume:
         raise ConfigError(f"{out} holds a run already: add --resume to go on with it, or name another folder (run.out)")
-    if before is not None:
-        if differ := _differences(before, now):
-            raise ConfigError(
-                f"the run in {out} was made with other settings ({', '.join(differ)}): name another folder (run.out)"
-            )
-        return last_checkpoint(out)
-    make_folder(out)
-    write_json(out / PROVENANCE, now)
-    return None
+    if differ := _differences(before, provenance(config, stage)):
+        raise ConfigError(f"the run in {out} was made with other settings ({', '.join(differ)}): name another folder (run.out)")
+    return found
+
+
+def claim(config: TrainingConfig, stage: str) -> None:
+    """Write into the run's folder what is trained there; called once all that can be refused has been read.
+
+    Of several processes the first alone writes.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    if is_main():
+        out = Path(config.run.out)
+        make_folder(out)
+        write_json(out / PROVENANCE, provenance(config, stage))
 
 
 def is_main() -> bool:

@@ -55,7 +55,7 @@ class Run:
 
 
 def begin(config: TrainingConfig, stage: Stage, *, resume: bool, progress: Progress | None) -> Run:
-    """Claim the run's folder, read its rows and load its model.
+    """Read the rows of a run, load its model, and only then claim its folder: a failed start leaves nothing.
 
     Args:
         config: the run.
@@ -70,10 +70,13 @@ def begin(config: TrainingConfig, stage: Stage, *, resume: bool, progress: Progr
         ModelNotFoundError: there is no such model or adapter.
     """
     import_trl()
-    checkpoint = run_dir.claim(config, stage, resume=resume)
+    checkpoint = run_dir.find_checkpoint(config, stage, resume=resume)
     rows = row_dataset.read_training_rows(config, taught=stage == "sft")
     model, processor, base = base_model.load_for_training(config)
-    return Run(config, stage, checkpoint, rows, model, processor, base, row_dataset.conversations(config, processor), progress)
+    talks = row_dataset.conversations(config, processor)
+    if checkpoint is None:
+        run_dir.claim(config, stage)
+    return Run(config, stage, checkpoint, rows, model, processor, base, talks, progress)
 
 
 def import_trl() -> Any:
