@@ -7,7 +7,7 @@ from mmr5.corpora import load_corpus
 from mmr5.errors import ConfigError
 from mmr5.evaluation.benchmark import evaluate
 from mmr5.evaluation.comparison import compare, comparison_html, comparison_markdown, pair, run_pages
-from mmr5.evaluation.runs import read_run
+from mmr5.evaluation.runs import RunLine, read_run
 from mmr5.settings import EvaluationSettings
 
 
@@ -42,12 +42,40 @@ def test_it_is_antisymmetric_and_nothing_against_itself(runs):
     back = compare(pair(runs / "none", runs / "random"), resamples=200)
     for name, value in there["delta"]["micro"].items():
         assert value == pytest.approx(-back["delta"]["micro"][name])
-        assert there["ci95"]["micro"][name] == pytest.approx([-x for x in reversed(back["ci95"]["micro"][name])])
+    assert set(there["ci95"]["micro"].values()) == {None}
+    assert ["below 5 no interval is given" in warning for warning in there["warnings"]] == [True]
     assert {x["qid"] for x in there["won"]} == {x["qid"] for x in back["lost"]}
     assert there["won"] == sorted(there["won"], key=lambda x: -x["gain"])
     same = compare(pair(runs / "none", runs / "none"), resamples=50)
     assert same["questions"]["tied"] == same["n_questions"]
     assert set(same["delta"]["macro"].values()) == {0}
+
+
+def test_intervals_are_antisymmetric_where_there_are_documents_enough(tmp_path):
+    for name, ranking in (("a", (0, 1)), ("b", (1, 0))):
+        (tmp_path / name).mkdir()
+        lines = [RunLine(f"d{i}#0", f"d{i}", "x", "q", (i % 2,), (0, 1), ranking if i % 3 else (0, 1)) for i in range(6)]
+        (tmp_path / name / "run.jsonl").write_text("".join(line.to_json() + "\n" for line in lines))
+        facts = {"config": {"retriever": "r", "model": name}, "command": "x"}
+        (tmp_path / name / "provenance.json").write_text(json.dumps(facts))
+    there, back = (compare(pair(tmp_path / a, tmp_path / b), resamples=200) for a, b in (("a", "b"), ("b", "a")))
+    for name in there["delta"]["micro"]:
+        assert there["ci95"]["micro"][name] == pytest.approx([-x for x in reversed(back["ci95"]["micro"][name])])
+    assert there["warnings"] == []
+
+
+def test_unequal_candidates_are_said(runs):
+    file = runs / "random" / "run.jsonl"
+    first, *rest = file.read_text().splitlines(keepends=True)
+    record = json.loads(first)
+    lost = record["candidates"][0]
+    for field in ("candidates", "ranking"):
+        record[field] = [page for page in record[field] if page != lost]
+    record.update(scores=None, first_stage_scores=None, evidence=None)
+    file.write_text(json.dumps(record) + "\n" + "".join(rest))
+    found = compare(pair(runs / "none", runs / "random"), resamples=20)
+    assert f"other candidates for 1 of {found['n_questions']} questions" in found["warnings"][1]
+    assert found["warnings"][1] in comparison_markdown(pair(runs / "none", runs / "random"), found)
 
 
 def test_only_shared_questions_count(runs):

@@ -213,11 +213,12 @@ def test_intervals_hold_the_gain_and_are_seeded():
     assert same["macro"]["mrr"] == [0, 0]
 
 
-def test_one_document_has_no_spread():
-    lines = [line(f"doc#{k}", ranking=(1, 0, 2)) for k in range(4)]
+def test_below_five_documents_there_is_no_interval():
+    lines = [line(f"doc{k % 4}#{k}", ranking=(1, 0, 2)) for k in range(8)]
     found = summarise(lines, resamples=50)
-    assert found["ci95"]["micro"]["recall@1"] == [1, 1]
+    assert found["ci95"]["micro"]["recall@1"] is None
     assert found["delta"]["micro"]["recall@1"] == 1
+    assert summarise([*lines, line("doc9#0", ranking=(1, 0, 2))], resamples=50)["ci95"]["micro"]["recall@1"] == [1, 1]
 
 
 def test_an_empty_domain_counts_zero_where_the_domains_are_fixed():

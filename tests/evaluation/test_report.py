@@ -108,7 +108,7 @@ def test_the_markdown_report_names_every_setting_of_its_table():
 @pytest.mark.parametrize(
     "svg",
     [
-        forest([("a <b> & c", 0.1, -0.2, 0.4), ("nothing", 0.0, 0.0, 0.0)], 'the "label" <x>'),
+        forest([("a <b> & c", 0.1, (-0.2, 0.4)), ("nothing", 0.0, None)], 'the "label" <x>'),
         dumbbells([(HOSTILE, 3, 0.1, 0.9), ("y", 1, 0.5, 0.5)], "label"),
         bars([("a", 0.1, 0.2, 0.9), ("b", 0.1, 1.7, None)], "label"),
         grid({(1, 2): 3, (12, 1): 1, (0, 1): 5}, 10, "label"),

@@ -15,9 +15,10 @@ from mmr5.evaluation.browser import BUDGET, Pages, Shown, browser_data, place_of
 from mmr5.evaluation.granularity import units_of
 from mmr5.evaluation.plots import bars, dumbbells, forest, grid
 from mmr5.evaluation.provenance import read_provenance
-from mmr5.evaluation.report import BREAKDOWNS, row, signals_markdown
+from mmr5.evaluation.report import BREAKDOWNS, few_documents, row, signals_markdown, with_interval
 from mmr5.evaluation.runs import RunLine, read_run
 from mmr5.evaluation.statistics import (
+    FEW_DOCUMENTS,
     KINDS,
     RESAMPLES,
     averages,
@@ -121,7 +122,7 @@ def compare(pairing: Pairing, *, seed: int = 0, resamples: int = RESAMPLES) -> d
         ``a`` and ``b`` (macro and micro means of every metric), ``delta``, ``ci95``, ``n_questions``, ``n_documents``,
         ``questions`` and ``by_metric`` (how many were won, lost and tied), ``by_domain``, ``by_type``, ``by_language``,
         ``by_gold_count``, ``answerability`` and ``evidence`` (of each run, all its questions),
-        ``won`` and ``lost`` (the questions, largest change first), ``differ`` (settings), ``only_a``, ``only_b``.
+        ``won`` and ``lost`` (the questions, largest change first), ``differ`` (settings), ``only_a``, ``only_b``, ``warnings``.
     """
     a, b = pairing.a, pairing.b
     signals = [(answerability(lines), evidence_scores(lines)) for lines in (a, b)]
@@ -156,7 +157,23 @@ def compare(pairing: Pairing, *, seed: int = 0, resamples: int = RESAMPLES) -> d
         },
         "only_a": pairing.only_a,
         "only_b": pairing.only_b,
+        "warnings": _warnings(pairing),
     }
+
+
+def _warnings(pairing: Pairing) -> list[str]:
+    """What makes a difference mean less than it seems."""
+    found = []
+    n = len({x.doc_name for x in pairing.a})
+    if n < FEW_DOCUMENTS:
+        found.append(few_documents(n))
+    unequal = sum(sorted(x.candidates) != sorted(y.candidates) for x, y in zip(pairing.a, pairing.b, strict=True))
+    if unequal:
+        found.append(
+            f"The runs had other candidates for {unequal} of {len(pairing.a)} questions: the difference is that of first stage "
+            "and model together."
+        )
+    return found
 
 
 def comparison_markdown(pairing: Pairing, found: Mapping[str, Any]) -> str:
@@ -173,10 +190,11 @@ def comparison_markdown(pairing: Pairing, found: Mapping[str, Any]) -> str:
             row(
                 [
                     f"{kind} B - A",
-                    *("{:+.3f} [{:+.3f}, {:+.3f}]".format(found["delta"][kind][n], *found["ci95"][kind][n]) for n in names),
+                    *(with_interval(found["delta"][kind][n], found["ci95"][kind][n]) for n in names),
                 ]
             )
         )
+    out += [text for warning in found["warnings"] for text in ("", warning)]
     counts = [f"{n}: {c['won']} won, {c['lost']} lost" for n, c in found["by_metric"].items()]
     total = found["questions"]
     out += ["", f"B wins {total['won']}, loses {total['lost']}, ties {total['tied']} questions ({'; '.join(counts)}).", ""]
@@ -253,7 +271,7 @@ def run_pages(facts: Mapping[str, Any], cache: Cache | None = None) -> Pages:
 
 def _plots(items: Sequence[Shown], found: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
     names = list(found["a"]["micro"])
-    gains = [(f"{kind} {name}", found["delta"][kind][name], *found["ci95"][kind][name]) for kind in KINDS for name in names]
+    gains = [(f"{kind} {name}", found["delta"][kind][name], found["ci95"][kind][name]) for kind in KINDS for name in names]
     levels = [(name, found["a"]["macro"][name], found["b"]["macro"][name], None) for name in names]
     moves = Counter(tuple(place_of_first(order.ids, item.line.relevant) for order in (item.before, item.after)) for item in items)
     longest = max((len(item.after.ids) for item in items), default=1)

@@ -13,16 +13,16 @@ _VALUE = 92
 """Width kept at the right for numbers."""
 
 
-def forest(rows: Sequence[tuple[str, float, float, float]], label: str) -> Markup:
+def forest(rows: Sequence[tuple[str, float, Sequence[float] | None]], label: str) -> Markup:
     """Differences with intervals, one a row, around zero.
 
     Args:
-        rows: (name, value, low, high).
+        rows: (name, value, [low, high] or None).
         label: what it shows, for those who cannot see it.
     """
     left, right, step, top = 108, WIDTH - _VALUE, 24, 6
-    low = min([0.0, *(row[2] for row in rows), *(row[1] for row in rows)])
-    high = max([0.0, *(row[3] for row in rows), *(row[1] for row in rows)])
+    shown = [0.0, *(v for _, value, interval in rows for v in (value, *(interval or ())))]
+    low, high = min(shown), max(shown)
     span = max(high - low, 0.02)
     low, high = low - 0.06 * span, low + 1.06 * span
 
@@ -34,11 +34,12 @@ def forest(rows: Sequence[tuple[str, float, float, float]], label: str) -> Marku
     for tick in ticks(low, high):
         out.append(_line(x(tick), top, x(tick), bottom, "zero" if tick == 0 else "rule"))
         out.append(_text(x(tick), bottom + 14, f"{tick:+.2f}" if tick else "0", "soft middle"))
-    for i, (name, value, lower, upper) in enumerate(rows):
+    for i, (name, value, interval) in enumerate(rows):
         y = top + step * i + step / 2
-        kind = "good" if lower > 0 else "bad" if upper < 0 else "plain"
+        kind = "plain" if interval is None else "good" if interval[0] > 0 else "bad" if interval[1] < 0 else "plain"
         out.append(_text(0, y + 4, name, ""))
-        out.append(_line(x(lower), y, x(upper), y, f"whisker {kind}"))
+        if interval is not None:
+            out.append(_line(x(interval[0]), y, x(interval[1]), y, f"whisker {kind}"))
         out.append(Markup('<circle cx="{:.1f}" cy="{:.1f}" r="4.5" class="dot {}"/>').format(x(value), y, kind))
         out.append(_text(WIDTH, y + 4, f"{value:+.3f}", f"end {kind}"))
     return _svg(bottom + 22, out, label)

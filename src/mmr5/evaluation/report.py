@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmr5.evaluation.statistics import FEW_DOCUMENTS
+
 BREAKDOWNS = (
     ("Domain", "by_domain"),
     ("Evidence", "by_type"),
@@ -13,9 +15,6 @@ BREAKDOWNS = (
     ("First relevant page among the candidates", "by_gold_position"),
 )
 """Titles and keys of the breakdowns in ``scores.json``."""
-
-FEW_DOCUMENTS = 5
-"""Below this the bootstrap over documents has too little to draw from."""
 
 
 def report_markdown(scores: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
@@ -36,10 +35,7 @@ def report_markdown(scores: Mapping[str, Any], provenance: Mapping[str, Any]) ->
             row([f"{kind} {label}", *(f"{scores[key][kind][n]:.3f}" for n in names)])
             for label, key in (("first stage", "retriever"), ("reranked", "reranked"))
         ]
-        gains = (
-            f"{scores['delta'][kind][n]:+.3f} [{scores['ci95'][kind][n][0]:+.3f}, {scores['ci95'][kind][n][1]:+.3f}]"
-            for n in names
-        )
+        gains = (with_interval(scores["delta"][kind][n], scores["ci95"][kind][n]) for n in names)
         out.append(row([f"{kind} gain", *gains]))
         out.append(row([f"{kind} oracle", *(f"{scores['oracle'][kind][n]:.3f}" for n in names)]))
     if scores["n_documents"] < FEW_DOCUMENTS:
@@ -89,9 +85,17 @@ def signals_markdown(scores: Mapping[str, Any]) -> list[str]:
     return out
 
 
+def with_interval(gain: float, interval: Sequence[float] | None) -> str:
+    """A gain with its interval, where there is one: ``"+0.063 [+0.023, +0.099]"``."""
+    return f"{gain:+.3f}" + ("" if interval is None else " [{:+.3f}, {:+.3f}]".format(*interval))
+
+
 def few_documents(n: int) -> str:
-    """What to think of intervals over few documents."""
-    return f"Only {n} document{'s were' if n > 1 else ' was'} asked about: the intervals are too narrow to decide anything."
+    """Why there are no intervals over few documents."""
+    return (
+        f"Only {n} document{'s were' if n > 1 else ' was'} asked about: below {FEW_DOCUMENTS} no interval is given, and the "
+        "difference decides nothing."
+    )
 
 
 def short_commit(provenance: Mapping[str, Any]) -> str:

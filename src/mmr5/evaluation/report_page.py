@@ -10,9 +10,9 @@ from markupsafe import Markup
 
 from mmr5.evaluation.browser import BUDGET, Pages, Shown, browser_data, first_stage_order, place_of_first, ranked_order, shown
 from mmr5.evaluation.plots import bars, dumbbells, forest, grid
-from mmr5.evaluation.report import BREAKDOWNS, FEW_DOCUMENTS, few_documents, short_commit, signals_markdown
+from mmr5.evaluation.report import BREAKDOWNS, few_documents, short_commit, signals_markdown
 from mmr5.evaluation.runs import RunLine
-from mmr5.evaluation.statistics import KINDS
+from mmr5.evaluation.statistics import FEW_DOCUMENTS, KINDS
 from mmr5.render.html import environment
 from mmr5.render.labels import ISSUES, PARTS
 from mmr5.storage.cache import Cache
@@ -75,7 +75,7 @@ def plots(items: Sequence[Shown], scores: Mapping[str, Any]) -> list[tuple[str, 
     """The plots of a report: (title, how to read it, SVG)."""
     names = list(scores["retriever"]["micro"])
     first = names[0]
-    gains = [(f"{kind} {name}", scores["delta"][kind][name], *scores["ci95"][kind][name]) for kind in KINDS for name in names]
+    gains = [(f"{kind} {name}", scores["delta"][kind][name], scores["ci95"][kind][name]) for kind in KINDS for name in names]
     levels = [(name, *(scores[key]["macro"][name] for key in ("retriever", "reranked", "oracle"))) for name in names]
     moves = Counter(
         (place_of_first(item.before.ids, item.line.relevant), place_of_first(item.after.ids, item.line.relevant))

@@ -12,6 +12,8 @@ from mmr5.metrics import METRICS, macro, micro, quantile, recall, score, score_l
 from mmr5.types import Issue
 
 RESAMPLES = 4_000
+FEW_DOCUMENTS = 5
+"""Below this the bootstrap over documents has too little to draw from, and no interval is given."""
 KINDS = ("macro", "micro")
 Table = dict[str, dict[str, float]]
 
@@ -96,18 +98,18 @@ def intervals(
     *,
     seed: int,
     resamples: int,
-) -> dict[str, dict[str, list[float]]]:
+) -> dict[str, dict[str, list[float] | None]]:
     """95 % intervals of the gain by paired bootstrap: whole documents are drawn with replacement.
 
     Returns:
-        kind (macro, micro) → metric → [2.5 %, 97.5 %]. A domain that a resample does not hold is left out of its macro mean,
-        unless the benchmark fixes the domains.
+        kind (macro, micro) → metric → [2.5 %, 97.5 %], or None below :data:`FEW_DOCUMENTS` documents. A domain that a resample
+        does not hold is left out of its macro mean, unless the benchmark fixes the domains.
     """
     import numpy as np
 
-    if not lines:
-        return {kind: {name: [0.0, 0.0] for name in METRICS} for kind in KINDS}
     documents = sorted({x.doc_name for x in lines})
+    if len(documents) < FEW_DOCUMENTS:
+        return {kind: dict.fromkeys(metric_names(before)) for kind in KINDS}
     groups = sorted({x.domain for x in lines})
     row = {name: i for i, name in enumerate(documents)}
     column = {name: i for i, name in enumerate(groups)}
@@ -116,7 +118,7 @@ def intervals(
         counts[row[x.doc_name], column[x.domain]] += 1
     draws = np.random.default_rng(seed).multinomial(len(documents), [1 / len(documents)] * len(documents), size=resamples)
     asked = draws @ counts
-    out: dict[str, dict[str, list[float]]] = {"macro": {}, "micro": {}}
+    out: dict[str, dict[str, list[float] | None]] = {"macro": {}, "micro": {}}
     for name in metric_names(before):
         gains = np.zeros_like(counts)
         for x, old, new in zip(lines, before, after, strict=True):

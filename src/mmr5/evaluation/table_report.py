@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmr5.evaluation.report import few_documents, row
+from mmr5.evaluation.report import few_documents, row, with_interval
+from mmr5.evaluation.statistics import FEW_DOCUMENTS
 
 METRICS = ("recall@1", "recall@3", "recall@5")
 NOTHING = "–"
-FEW_DOCUMENTS = 5
 
 
 def table_markdown(table: Mapping[str, Any]) -> str:
@@ -76,8 +76,7 @@ def _gain(line: Mapping[str, Any]) -> str:
     scores = line["scores"]
     if scores is None or line["model"] == "none":
         return ""
-    low, high = scores["ci95"]["macro"]["recall@1"]
-    return f"{scores['delta']['macro']['recall@1']:+.3f} [{low:+.3f}, {high:+.3f}]"
+    return with_interval(scores["delta"]["macro"]["recall@1"], scores["ci95"]["macro"]["recall@1"])
 
 
 def _numbers(values: Sequence[float]) -> str:
