@@ -38,11 +38,15 @@ def test_calibration_error_by_hand():
 
 
 def test_the_top_score_stands_where_there_is_no_probability():
-    lines = [line(top=2.0), line(top=3.0), line(relevant=(), top=1.0), line(relevant=(), top=2.5)]
+    lines = [line(top=2.0), line(top=3.0), line(relevant=(), top=1.0, kind="neighbour"), line(relevant=(), top=2.5)]
     found = answerability(lines)
     assert (found["of"], found["n_answerable"], found["n_unanswerable"]) == ("score", 2, 2)
     assert found["auroc"] == 0.75
     assert found["refused_at_95"] == 0.5
+    assert found["by_kind"] == {
+        "neighbour": {"n": 1, "auroc": 1.0, "refused_at_95": 1.0},
+        "unknown": {"n": 1, "auroc": 0.5, "refused_at_95": 0.0},
+    }
     assert (found["ece"], found["brier"], found["brier_skill"]) == (None, None, None)
     assert answerability(lines[:2]) is None
 

@@ -76,7 +76,7 @@ def test_problems_issues_and_the_reply_are_told(result, pages):
     assert "<answer>[1, 1]</answer>" in said
     clean = Elements(result_html(replace(result, problems=(), issues=(), reply=None, reasoning=None), pages)).text()
     assert "Passed over" not in clean
-    assert "needed repair" not in clean
+    assert "Please note" not in clean
     assert "All that the model wrote" not in clean
 
 
@@ -167,3 +167,15 @@ def test_an_unwritable_path_says_why_and_leaves_nothing_behind(tmp_path, make):
     with pytest.raises(OutputError, match=r"cannot write .*Name a file in a folder that exists"):
         write_html(make(folder), "x")
     assert [p.name for p in tmp_path.rglob("*")] == ["here"]
+
+
+def test_the_web_page_says_of_issues_what_everything_says():
+    import re
+    from importlib import resources
+
+    from mmr5.render.labels import ISSUES
+
+    script = (resources.files("mmr5.server") / "static" / "main.js").read_text(encoding="utf-8")
+    block = script.split("const ISSUES = {", 1)[1].split("};", 1)[0]
+    assert dict(re.findall(r'(\w+): "([^"]+)"', block)) == {issue.value: words for issue, words in ISSUES.items()}
+    assert set(ISSUES) == set(Issue)

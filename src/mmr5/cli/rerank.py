@@ -11,6 +11,7 @@ import typer
 from mmr5.cli import options
 from mmr5.cli.console import note, progress_line
 from mmr5.cli.flags import flags
+from mmr5.render.labels import ISSUES
 from mmr5.settings import ModelSettings, ReadingSettings, SearchSettings
 
 
@@ -55,8 +56,8 @@ def rerank(
         result = searcher.search(query, pages, top_n=top_n).with_reading(problems, read_ms)
     for problem in problems:
         note(f"warning: passed over {problem}")
-    if result.issues:
-        note(f"warning: the model's reply needed repair: {', '.join(result.issues)}")
+    for issue in result.issues:
+        note(f"warning: {ISSUES[issue]} ({issue.value})")
     if result.reasoning and (debug or not as_json):
         note(f"reasoning:\n{result.reasoning}\n")
     if debug and result.reply:

@@ -26,8 +26,8 @@ def answerability(lines: Sequence[RunLine]) -> dict[str, Any] | None:
     Returns:
         ``of`` (``"probability"`` or ``"score"``), ``n_answerable``, ``n_unanswerable``, ``auroc`` (answerable above
         unanswerable, in [0, 1]), ``refused_at_95`` (share of the unanswerable questions below the signal that 95 % of the
-        answerable ones reach), ``ece`` (ten bins of equal mass), ``brier``, ``brier_skill`` (1 - Brier / Brier of the base
-        rate).
+        answerable ones reach), ``by_kind`` (``n``, ``auroc`` and ``refused_at_95`` of each kind of unanswerable question against
+        all answerable ones), ``ece`` (ten bins of equal mass), ``brier``, ``brier_skill`` (1 - Brier / Brier of the base rate).
     """
     calibrated = bool(lines) and all(x.answerable is not None for x in lines)
     values = [None if x.answerable is None else float(x.answerable["probability"]) for x in lines] if calibrated else None
@@ -42,6 +42,10 @@ def answerability(lines: Sequence[RunLine]) -> dict[str, Any] | None:
         "n_unanswerable": len(no),
         "auroc": auroc(yes, no),
         "refused_at_95": refused(yes, no, KEPT),
+        "by_kind": {
+            kind: {"n": len(mine), "auroc": auroc(yes, mine), "refused_at_95": refused(yes, mine, KEPT)}
+            for kind, mine in sorted(_by_kind(lines, signals).items())
+        },
     }
     labels = [float(answered) for _, answered in pairs]
     probabilities = [s for s, _ in pairs]
@@ -50,6 +54,15 @@ def answerability(lines: Sequence[RunLine]) -> dict[str, Any] | None:
     score = micro((p - y) ** 2 for p, y in zip(probabilities, labels, strict=True))
     measured = (calibration_error(probabilities, labels), score, 1 - score / worst) if calibrated else (None, None, None)
     return found | dict(zip(("ece", "brier", "brier_skill"), measured, strict=True))
+
+
+def _by_kind(lines: Sequence[RunLine], signals: Sequence[float | None]) -> dict[str, list[float]]:
+    """The signals of unanswerable questions by kind."""
+    found: dict[str, list[float]] = {}
+    for line, signal in zip(lines, signals, strict=True):
+        if line.is_unanswerable and signal is not None:
+            found.setdefault(line.kind or "unknown", []).append(signal)
+    return found
 
 
 def auroc(positive: Sequence[float], negative: Sequence[float]) -> float:

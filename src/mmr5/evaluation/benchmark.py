@@ -267,6 +267,7 @@ def run_line(
         scores=None if ranking.scores is None else tuple(ranking.scores[i] for i in ranking.order),
         first_stage_scores=candidates.scores,
         first_stage_scale=candidates.scale,
+        kind=question.kind,
         reply=ranking.reply,
         notes=None if ranking.notes is None else tuple(ranking.notes[i] for i in ranking.order),
         issues=tuple(issue.value for issue in ranking.issues),

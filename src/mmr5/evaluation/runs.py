@@ -47,6 +47,7 @@ class RunLine:
         quotes: relevant page id → the annotated words that answer; "" where only the picture shows it.
         quote_evidence: page id of ``quotes`` → the passage that is shown of it, wherever it was ranked.
         first_stage_scale: log-odds that one unit of ``first_stage_scores`` is worth; None where they compare within a list only.
+        kind: why no page answers, or None.
     """
 
     qid: str
@@ -73,6 +74,7 @@ class RunLine:
     quotes: Mapping[int, str] = field(default_factory=dict)
     quote_evidence: Mapping[int, str | None] = field(default_factory=dict)
     first_stage_scale: float | None = None
+    kind: str | None = None
 
     @property
     def is_unanswerable(self) -> bool:

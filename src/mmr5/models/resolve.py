@@ -15,8 +15,8 @@ from mmr5.types import Progress
 
 MINI = "mini"
 BASE = "mini-base"
-BASE_RECIPE = Recipe(method="likelihood", view="text", page_tokens=300, fusion=1.0, notes=0)
-"""How the untrained base is best used: chosen by cross-validation over opendocs' training documents (results/README.md)."""
+BASE_RECIPE = Recipe(method="likelihood", view="text", page_tokens=300, fusion=0.5, notes=0)
+"""How the untrained base is best used, chosen on training documents (results/README.md)."""
 NAMED = {MINI: "SmolLM2-135M-Instruct (Apache-2.0) with this project's recipe: no GPU, no account, no hub"}
 HUB_RECIPES = {"i2vec/MM-R5": Recipe(method="reason", view="image")}
 """Known checkpoints of others that carry no ``recipe.json``."""

@@ -15,6 +15,7 @@ const ISSUES = {
   MISSING: "The model did not name every page; the others follow in first-stage order.",
   TRUNCATED: "The reply was cut off at its token limit.",
   NOT_A_NUMBER: "The answer held something that is no whole number.",
+  LANGUAGE: "The question or a page is in a language that the model was not made for; there it counts by another weight.",
 };
 const STEP_MS = 90;
 
