@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmr5.errors import EngineError, MissingExtraError
+from mmr5.errors import ConfigError, EngineError, MissingExtraError
 from mmr5.pages import ocr, tesseract
 from mmr5.pages.images import ImageBytes
 from mmr5.pages.layout import TextBox, reading_order
@@ -135,3 +135,31 @@ def test_a_failing_engine_is_an_engine_error(make_picture, monkeypatch):
     monkeypatch.setattr(ocr, "_engine", fail)
     with pytest.raises(EngineError, match="out of memory"):
         recognise(make_picture(LINES))
+
+
+def test_a_recogniser_of_another_script_is_taken_from_a_folder(make_picture, tmp_path, monkeypatch):
+    """The wheel's own recogniser under another name: what it reads counts where the first reading is in doubt."""
+    from pathlib import Path
+
+    import rapidocr
+
+    (own,) = Path(rapidocr.__file__).parent.rglob("*_rec_*.onnx")
+    (tmp_path / "other.onnx").symlink_to(own)
+    monkeypatch.setenv("MMR5_OCR_MODELS", str(tmp_path))
+    monkeypatch.setattr(tesseract, "installed", lambda: ())
+    sparse = [ocr._Piece(".", TextBox(20, 20, 300, 40), 0.94)]
+    monkeypatch.setattr(ocr, "_recognise_upright", lambda image: sparse)
+    monkeypatch.setattr(ocr, "_mean_score", lambda crops: 0.1)
+    found = recognise(make_picture(LINES))
+    assert (found.text.split("\n"), found.doubt) == (LINES, None)
+    assert ocr._readers() == ["other"]
+
+
+def test_recognisers_that_are_not_there_or_broken_are_named(make_picture, tmp_path, monkeypatch):
+    monkeypatch.setenv("MMR5_OCR_MODELS", str(tmp_path / "away"))
+    with pytest.raises(ConfigError, match=r"MMR5_OCR_MODELS is .*away"):
+        ocr.other_models()
+    (tmp_path / "away").mkdir()
+    (tmp_path / "away" / "broken.onnx").write_bytes(b"no model")
+    with pytest.raises(EngineError, match=r"broken\.onnx"):
+        ocr._call(make_picture(LINES), use_det=True, model=ocr.other_models()[0])

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mmr5.data.checks import Fault
     from mmr5.data.rows import Row
 
-app = typer.Typer(help="Make training data: fetch, candidates, reason, rows, check.", no_args_is_help=True)
+app = typer.Typer(help="Make training data: fetch, stats, candidates, reason, rows, check.", no_args_is_help=True)
 
 
 class FetchedCorpus(StrEnum):
@@ -337,6 +337,28 @@ def check(
             f"error: {len(faults)} faults, {overlap} documents or questions in more than one split, "
             f"{len(shared)} shared with what is held out, {len(made)} rows"
         )
+        raise typer.Exit(1)
+
+
+@app.command()
+def stats(
+    corpora: Annotated[
+        list[str], typer.Argument(help="Corpora by name, or their folders; counted together.", show_default=False)
+    ],
+    pages: Annotated[bool, typer.Option(help="Also compare the texts of pages across splits.")] = True,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Count what corpora hold; exits with 1 when questions or pages of two splits are nearly the same."""
+    from mmr5.corpora import load_corpus
+    from mmr5.data.statistics import statistics
+
+    del debug
+    with progress_line() as progress:
+        found = statistics([load_corpus(name, ocr="never") for name in corpora], pages=pages, progress=progress)
+    typer.echo(json.dumps(found.to_dict(), ensure_ascii=False, indent=2) if as_json else found.to_text())
+    if alike := sum(len(pairs) for pairs in found.alike.values()):
+        note(f"error: {alike} questions or pages stand in two splits")
         raise typer.Exit(1)
 
 

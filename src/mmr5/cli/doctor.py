@@ -118,11 +118,14 @@ def _weights() -> dict[str, str]:
 def _recognition() -> dict[str, str]:
     """What reads the text of pictures, script by script."""
     from mmr5.pages import tesseract
+    from mmr5.pages.ocr import other_models
 
     latin = "RapidOCR" if _has("rapidocr") and _has("onnxruntime") else "missing: pip install 'mmr5[ocr]'"
     found = {"Latin, Chinese, Japanese": latin}
     if tesseract.is_installed() and "osd" not in tesseract.installed():
         found["script detection"] = "missing: apt-get install tesseract-ocr-osd"
+    for path in other_models():
+        found[path.stem] = f"RapidOCR with {path} (MMR5_OCR_MODELS)"
     for script, packs in tesseract.LANGUAGES.items():
         held = tesseract.packs_for(script)
         way = f"missing: apt-get install {'' if tesseract.is_installed() else 'tesseract-ocr '}tesseract-ocr-{packs[0]}"

@@ -1,7 +1,9 @@
 """Text of pictures by RapidOCR (the extra ``ocr``), and by tesseract for other scripts; cached by content.
 
 RapidOCR and its models (in its wheel; Latin script, Chinese and Japanese) are loaded with the first picture that needs
-them, once a process. A picture whose result is doubtful is turned, and offered to tesseract where it is installed.
+them, once a process. A picture whose result is doubtful is turned, and offered to recognisers of other scripts: those in the
+folder that the environment variable ``MMR5_OCR_MODELS`` names (``cyrillic.onnx`` and the like, as PaddleOCR publishes them;
+beside one, ``cyrillic.txt`` may list its characters), then tesseract where it is installed.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from functools import cache as once
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmr5.errors import EngineError, missing_extra
+from mmr5.errors import ConfigError, EngineError, missing_extra
 from mmr5.pages import tesseract
 from mmr5.pages.images import is_blank
 from mmr5.pages.layout import TextBox, reading_order
@@ -49,6 +52,7 @@ _LONG_LINE = 4.0
 _MOST_MISSED = 100
 _ENGINE = threading.Lock()
 _engine: Any = None
+_others: dict[Path, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +196,11 @@ def _turn(image: Image, degrees: int) -> Image:
 
 def _recognise_upright(image: Image) -> list[_Piece]:
     """What RapidOCR finds in a picture as it lies, without what it calls empty."""
-    found = _call(image, use_det=True)
+    return _pieces(_call(image, use_det=True))
+
+
+def _pieces(found: Any) -> list[_Piece]:
+    """What an engine of RapidOCR has found."""
     texts, corners, scores = (getattr(found, name, None) for name in ("txts", "boxes", "scores"))
     if texts is None or corners is None or scores is None:
         return []
@@ -202,12 +210,13 @@ def _recognise_upright(image: Image) -> list[_Piece]:
     ]
 
 
-def _call(image: Image, *, use_det: bool, use_rec: bool = True) -> Any:
+def _call(image: Image, *, use_det: bool, use_rec: bool = True, model: Path | None = None) -> Any:
+    """What an engine gives: that of the wheel, or one with the recogniser ``model``."""
     import numpy as np
 
     pixels = np.ascontiguousarray(np.asarray(image.convert("RGB"))[:, :, ::-1])
     with _ENGINE:
-        engine = _load_engine()
+        engine = _load_engine() if model is None else _load_other(model)
         try:
             return engine(pixels, use_det=use_det, use_rec=use_rec, use_cls=False)
         except Exception as error:
@@ -288,6 +297,10 @@ def _read_by_script(image: Image, pieces: Sequence[_Piece], turned: int) -> tupl
     """
     if not pieces and not _has_text(image):
         return (), turned, None
+    for model in other_models():
+        found = _pieces(_call(_turn(image, turned), use_det=True, model=model))
+        if found and _weighted_score(found) >= GOOD_SCORE and _share_of_sparse(found) <= 0.5:
+            return found, turned, None
     script, turn = tesseract.find_script(image) or (None, turned)
     packs = [] if script in _READ_SCRIPTS else [tesseract.packs_for(script)] if script else _all_packs()
     for languages in filter(None, packs):
@@ -377,12 +390,12 @@ def _hull(points: Any) -> TextBox:
 
 
 def _stored(cache: Cache | None, key: str) -> Recognition | None:
-    """A result of the cache; a doubtful one counts only while the same packs of tesseract are installed."""
+    """A result of the cache; a doubtful one counts only while nothing else reads other scripts."""
     data = None if cache is None else cache.get("ocr", key)
     if data is None:
         return None
     record = json.loads(data)
-    if record["doubt"] and record["packs"] != list(tesseract.installed()):
+    if record["doubt"] and record["packs"] != _readers():
         return None
     lines = tuple(Line(start, end, (a, b, c, d), score) for start, end, (a, b, c, d), score in record["lines"])
     return Recognition(record["text"], lines, record["doubt"], record["turned"])
@@ -391,7 +404,7 @@ def _stored(cache: Cache | None, key: str) -> Recognition | None:
 def _store(cache: Cache | None, key: str, found: Recognition) -> None:
     if cache is None:
         return
-    packs = list(tesseract.installed()) if found.doubt else []
+    packs = _readers() if found.doubt else []
     record = {
         "text": found.text,
         "lines": [astuple(line) for line in found.lines],
@@ -400,6 +413,35 @@ def _store(cache: Cache | None, key: str, found: Recognition) -> None:
         "packs": packs,
     }
     cache.put("ocr", key, json.dumps(record).encode())
+
+
+def other_models() -> list[Path]:
+    """Recognisers in the folder that ``MMR5_OCR_MODELS`` names, by name.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    named = os.environ.get("MMR5_OCR_MODELS")
+    if not named:
+        return []
+    folder = Path(named).expanduser()
+    if not folder.is_dir():
+        raise ConfigError(f"MMR5_OCR_MODELS is {named!r}, and there is no such folder: name one that holds .onnx files")
+    return sorted(folder.glob("*.onnx"))
+
+
+def _readers() -> list[str]:
+    """What reads other scripts than RapidOCR's models do."""
+    return [*(path.stem for path in other_models()), *tesseract.installed()]
+
+
+def _load_other(model: Path) -> Any:
+    """The engine with another recogniser; called under its lock."""
+    if model not in _others:
+        keys = model.with_suffix(".txt")
+        params = {"Rec.model_path": str(model)} | ({"Rec.rec_keys_path": str(keys)} if keys.is_file() else {})
+        _others[model] = _open_engine(params)
+    return _others[model]
 
 
 @once
@@ -435,18 +477,24 @@ def _load_engine() -> Any:
     """
     global _engine
     if _engine is None:
-        try:
-            import onnxruntime  # noqa: F401
-            from rapidocr import RapidOCR
-        except ImportError as error:
-            raise missing_extra("rapidocr", "ocr", "read pages without a text layer") from error
-        logging.getLogger("RapidOCR").setLevel(logging.CRITICAL)
-        threads = {"EngineConfig.onnxruntime.intra_op_num_threads": _cores()}
-        try:
-            _engine = RapidOCR(params={**_SETTINGS, **threads})
-        except Exception as error:
-            raise EngineError(f"RapidOCR cannot load its models ({error}): reinstall rapidocr") from error
+        _engine = _open_engine({})
     return _engine
+
+
+def _open_engine(params: dict[str, Any]) -> Any:
+    try:
+        import onnxruntime  # noqa: F401
+        from rapidocr import RapidOCR
+    except ImportError as error:
+        raise missing_extra("rapidocr", "ocr", "read pages without a text layer") from error
+    logging.getLogger("RapidOCR").setLevel(logging.CRITICAL)
+    threads = {"EngineConfig.onnxruntime.intra_op_num_threads": _cores()}
+    try:
+        return RapidOCR(params={**_SETTINGS, **threads, **params})
+    except Exception as error:
+        model = params.get("Rec.model_path")
+        remedy = f"{model} is no recogniser that it knows" if model else "reinstall rapidocr"
+        raise EngineError(f"RapidOCR cannot load its models ({error}): {remedy}") from error
 
 
 def _cores() -> int:
