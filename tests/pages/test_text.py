@@ -92,3 +92,17 @@ def test_clean_is_idempotent_and_always_encodes(text):
 @given(st.text(st.characters(codec=None), max_size=80))
 def test_every_layer_is_judged(text):
     assert layer_is_usable(text) == (layer_problem(text) is None)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("Tمdqم ه@ه مrsحTy تعTymyl والأعAmل الtعTymyl في الأدب والfن من كTlyl ودمTn إلY حAkيA ‹لافwnytن إلY مrsحAy وغryهA من آ‹CA ه@ا الwnع إنAm تdhف إلY تwجyه الwlsك الrfدي أو الاجAmtعي", "garbled"),
+        ("Тhе nоrth рumр wаs rерlаcеd оn 14 Mау bу thе stаtiоn еnginееr whо kеерs thе sраrе раrts in thе cеllаr bеhind thе bоilеr", "garbled"),
+        ("تم استبدال المضخة الشمالية للمحطة في الرابع عشر من مايو سنة وقطع الغيار محفوظة في القبو خلف الغلاية الثانية مع دليل PDF و Debian", None),
+        ("Die Stärke ΔH und die Entropie ΔS stehen in der Tabelle, und die Länge λmax wird in nm gegeben; alle Werte gelten für DNA und RNA in der Lösung", None),
+        ("Пакет Debian содержит программу apt-get, которая устанавливает пакеты из архива, и файл README с описанием настройки системы для новых пользователей", None),
+    ],
+)  # fmt: skip
+def test_words_of_two_scripts_are_a_broken_map(text, problem):
+    assert layer_problem(text) == problem

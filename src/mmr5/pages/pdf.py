@@ -41,7 +41,7 @@ MAX_DPI = 300
 """Highest resolution at which a small page fills its budget."""
 
 _POINTS_PER_INCH = 72
-_VERSION = "4"
+_VERSION = "5"
 """Of what is kept of a document in the cache; it changes with the rules by which text is read."""
 
 

@@ -25,6 +25,10 @@ MIN_FREQUENT = 0.28
 """Fewest letters out of e, t, a, o, i, n, s, r, as a share of the Latin letters without their accents."""
 MIN_LETTERS = 60
 """With fewer Latin letters than these, their shares are not judged."""
+MAX_MIXED = 0.15
+"""Most words of at least three letters that hold letters of two scripts; pages of formulas in our corpora have up to 9 %."""
+MIN_RUNS = 15
+"""With fewer words than these, scripts are not judged."""
 
 _Step = tuple[Callable[[str], bool], re.Pattern[str], Callable[[re.Match[str]], str]]
 """When a replacement may find something, what it looks for, and what it puts there."""
@@ -85,7 +89,7 @@ def layer_problem(text: str) -> Literal["empty", "garbled"] | None:
         return "garbled"
     if visible < MIN_VISIBLE:
         return "empty"
-    return "garbled" if _is_implausible(text) else None
+    return "garbled" if _is_implausible(text) or _mixes_scripts(text) else None
 
 
 def layer_is_usable(text: str) -> bool:
@@ -286,6 +290,21 @@ def _is_signless(char: str) -> bool:
     if char.isspace() or char == _HYPHEN:
         return False
     return char == "\ufffd" or unicodedata.category(char) in {"Cc", "Cn", "Co", "Cs"}
+
+
+def _mixes_scripts(text: str) -> bool:
+    """Whether many words hold letters of two scripts, as where a font's Unicode map knows some of its letters only."""
+    if text.isascii() or not _SECOND_SCRIPT.search(text):
+        return False
+    words = _LETTER_RUN.findall(text)
+    mixed = sum(1 for word in words if _LATIN.search(word) and _SECOND_SCRIPT.search(word))
+    return len(words) >= MIN_RUNS and mixed > MAX_MIXED * len(words)
+
+
+_LETTER_RUN = re.compile(r"[^\W\d_]{3,}")
+_LATIN = re.compile("[A-Za-z\u00c0-\u024f]")
+_SECOND_SCRIPT = re.compile("[\u0370-\u03ff\u0400-\u052f\u0590-\u05ff\u0600-\u06ff]")
+"""Greek, Cyrillic, Hebrew and Arabic; Chinese and Japanese write Latin names without a space between."""
 
 
 def _is_implausible(text: str) -> bool:
