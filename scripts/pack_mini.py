@@ -1,6 +1,6 @@
 """Join the adapters of both stages to one that can stand in for `mini`.
 
-    python scripts/pack_mini.py --sft runs/mini/sft --grpo runs/mini/grpo --page-tokens 200 --fusion 1 --other-fusion 0.5 \
+    python scripts/pack_mini.py --sft runs/mini/sft --grpo runs/mini/grpo --page-tokens 200 --fusion 1 --other-fusion 0 \
         --question-weight 0.5 --out runs/mini/packed
 
 The joined adapter is exact (its matrices are those of both stages side by side) and is kept in bfloat16. It goes, with its

@@ -25,5 +25,5 @@ resume() { [ -f "$1/provenance.json" ] && echo --resume || true; }
 "$BIN/python" scripts/stage2_reward.py "$OUT/sft" "$OUT/grpo" --rows "$OUT/all/grpo.jsonl" --documents "$OUT/held.txt" --out "$OUT/rewards.json"
 "$BIN/python" scripts/tune_mini.py --model "$OUT/grpo" --documents "$OUT/held.txt" --out "$OUT/tune"
 # with the weights that tune/summary.json names best; then: mmr5 evaluate opendocs --split dev --model FOLDER/packed --out …
-"$BIN/python" scripts/pack_mini.py --sft "$OUT/sft" --grpo "$OUT/grpo" --page-tokens 200 --fusion "${FUSION:-1}" --other-fusion 0.5 \
+"$BIN/python" scripts/pack_mini.py --sft "$OUT/sft" --grpo "$OUT/grpo" --page-tokens 200 --fusion "${FUSION:-1}" --other-fusion 0 \
     --question-weight "${QUESTION:-0}" --notes 0 --out "$OUT/packed"
