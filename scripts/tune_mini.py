@@ -51,7 +51,7 @@ def measure(reranker: Reranker, untrained: Reranker | None, names: list[str], ou
     corpus = load_corpus("opendocs")
     with file.open("a", encoding="utf-8") as stream:
         for document, questions in corpus.by_document():
-            asked = [q for q in questions[:per_document] if q.qid not in done]
+            asked = [q for q in [q for q in questions if q.answerable][:per_document] if q.qid not in done]
             if document.doc_name not in names or not asked:
                 continue
             pages = corpus.document_pages(document.doc_name)

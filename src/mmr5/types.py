@@ -165,7 +165,7 @@ class Issue(StrEnum):
     TRUNCATED = "TRUNCATED"
     """The reply ended at the token limit or inside an open tag."""
     NOT_A_NUMBER = "NOT_A_NUMBER"
-    """The answer held something that is no whole number."""
+    """The answer held something that is no whole number, or a score is no number."""
     LANGUAGE = "LANGUAGE"
     """The question or a page is in a language that the model was not made for; its scores count by another weight there."""
 

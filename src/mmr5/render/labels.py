@@ -11,7 +11,7 @@ ISSUES = {
     Issue.OUT_OF_RANGE: "The model named a page that does not exist; it was left out.",
     Issue.MISSING: "The model did not name every page; the others follow in first-stage order.",
     Issue.TRUNCATED: "The reply was cut off at its token limit.",
-    Issue.NOT_A_NUMBER: "The answer held something that is no whole number.",
+    Issue.NOT_A_NUMBER: "The answer held something that is no whole number, or a score is no number.",
     Issue.LANGUAGE: "The question or a page is in a language that the model was not made for; there it counts by another weight.",
 }
 

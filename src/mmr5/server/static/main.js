@@ -14,7 +14,7 @@ const ISSUES = {
   OUT_OF_RANGE: "The model named a page that does not exist; it was left out.",
   MISSING: "The model did not name every page; the others follow in first-stage order.",
   TRUNCATED: "The reply was cut off at its token limit.",
-  NOT_A_NUMBER: "The answer held something that is no whole number.",
+  NOT_A_NUMBER: "The answer held something that is no whole number, or a score is no number.",
   LANGUAGE: "The question or a page is in a language that the model was not made for; there it counts by another weight.",
 };
 const STEP_MS = 90;
