@@ -133,6 +133,11 @@ class Reranker:
         return self.engine.model
 
     @property
+    def dtype(self) -> str | None:
+        """What the model computes in, e.g. ``"bfloat16"``; None where the engine cannot know (a server)."""
+        return getattr(self.engine, "dtype", None)
+
+    @property
     def fingerprint(self) -> str:
         """Of the prompt in use; it changes when the prompt's words change."""
         return prompt.fingerprint(self.method, self.view) if self.method in prompt.METHODS else "none"
@@ -272,6 +277,7 @@ def build_result(
         "page_tokens": None if reranker.view == "image" else reranker.settings.page_tokens,
         "window": reranker.settings.window,
         "fusion": fusion,
+        "dtype": reranker.dtype,
     }
     return RerankResult(
         candidates.query, reranker.model, reranker.method, retriever, n_pages, tuple(lines), ranking.reasoning, ranking.reply,

@@ -7,7 +7,8 @@ from mmr5 import prompt
 from mmr5.engines.loading import load_model
 from mmr5.engines.protocol import Request, Sampling
 from mmr5.engines.runtime.decoder import Decoder, supported
-from mmr5.engines.runtime.model_runner import CachedRunner, PlainRunner, _common
+from mmr5.engines.runtime.model_runner import CachedRunner, _common
+from mmr5.engines.runtime.plain_runner import PlainRunner
 from mmr5.engines.transformers import TransformersEngine
 from support.tiny import Picture
 
@@ -49,7 +50,7 @@ def requests_for(engine, prefill=""):
 def generated(plain, request, n):
     """What transformers' own greedy ``generate`` writes."""
     reader = plain._reader
-    batch = reader.batch([reader.encode(plain.render(request), request)])
+    batch = dict(reader.encode(plain.render(request), request).inputs)
     plain._model.model.rope_deltas = None
     out = plain._model.generate(**batch, max_new_tokens=n, do_sample=False)
     return plain._tokenizer.decode(out[0, batch["input_ids"].shape[1] :], skip_special_tokens=True)

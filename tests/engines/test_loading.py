@@ -11,36 +11,55 @@ import torch
 from mmr5.engines import loading
 from mmr5.engines.chat_template import LocalPrompts
 from mmr5.engines.encoders import load_encoder
-from mmr5.engines.loading import PROBE_GAIN, TRUST, cpu_matmul_seconds, load_model, pick_dtype
+from mmr5.engines.loading import TRUST, load_model, pick_dtype
 from mmr5.errors import ConfigError, ModelNotFoundError
 from mmr5.models import resolve
 
 CPU = torch.device("cpu")
 
 
+CPUINFO = "processor\t: 0\nmodel name\t: any\nflags\t\t: fpu sse {}\nbugs\t\t: amx_bf16\n"
+
+
 @pytest.mark.parametrize(
-    ("gain", "expected"), [(5.0, torch.bfloat16), (1.01 * PROBE_GAIN, torch.bfloat16), (1.0, torch.float32), (0.3, torch.float32)]
+    ("flags", "features", "expected"),
+    [
+        ("avx2 avx512f avx512_bf16", ("avx512_bf16",), torch.bfloat16),
+        ("amx_tile amx_bf16 avx512_bf16", ("amx_bf16", "avx512_bf16"), torch.bfloat16),
+        ("avx2 avx512f", (), torch.float32),
+    ],
 )
-def test_a_cpu_computes_in_bfloat16_where_that_is_measured_to_be_faster(monkeypatch, gain, expected):
-    monkeypatch.setattr(loading, "cpu_matmul_seconds", lambda dtype: {"float32": gain, "bfloat16": 1.0}[dtype])
+def test_the_dtype_of_a_cpu_goes_by_its_features(monkeypatch, flags, features, expected):
+    monkeypatch.setattr(loading.Path, "read_text", lambda self, **_: CPUINFO.format(flags))
+    loading.bf16_features.cache_clear()
+    assert loading.bf16_features() == features
     assert pick_dtype("auto", CPU) is expected
+    loading.bf16_features.cache_clear()
 
 
-def test_a_dtype_that_is_asked_for_is_not_measured(monkeypatch):
-    monkeypatch.setattr(loading, "cpu_matmul_seconds", lambda dtype: pytest.fail("measured"))
+def test_a_system_that_lists_no_features_computes_in_float32(monkeypatch):
+    def missing(self, **_):
+        raise FileNotFoundError(self)
+
+    monkeypatch.setattr(loading.Path, "read_text", missing)
+    loading.bf16_features.cache_clear()
+    assert pick_dtype("auto", CPU) is torch.float32
+    loading.bf16_features.cache_clear()
+
+
+def test_a_dtype_that_is_asked_for_is_taken():
     assert pick_dtype("float32", CPU) is torch.float32
+    assert pick_dtype("float16", CPU) is torch.float16
     assert pick_dtype("auto", torch.device("mps")) is torch.float32
     with pytest.raises(ConfigError, match="dtype 'int3' is unknown"):
         pick_dtype("int3", CPU)
 
 
-def test_the_probe_times_a_product_once_a_process():
-    cpu_matmul_seconds.cache_clear()
-    small, large = (cpu_matmul_seconds("float32", rows, 512) for rows in (16, 2048))
-    assert 0 < small < large < 60
-    assert cpu_matmul_seconds("float32", 16, 512) == small
-    assert cpu_matmul_seconds.cache_info().hits == 1
-    cpu_matmul_seconds.cache_clear()
+def test_mps_is_not_chosen_unless_it_is_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert loading.pick_device().type == "cpu"
+    assert loading.pick_device("mps").type == "mps"
 
 
 class Hostile:

@@ -7,7 +7,7 @@ import torch
 
 from mmr5 import prompt
 from mmr5.engines.protocol import Request, Sampling
-from mmr5.engines.runtime.model_runner import PlainRunner
+from mmr5.engines.runtime.plain_runner import PlainRunner
 from mmr5.engines.transformers import TransformersEngine
 from mmr5.errors import ConfigError, ContextLengthError, EngineError, ModelNotFoundError
 from support.tiny import Picture
@@ -27,7 +27,7 @@ def plain(tiny_vision):
 def batch_of(plain, request):
     reader = plain._reader
     assert isinstance(reader, PlainRunner)
-    return reader.batch([reader.encode(plain.render(request), request)])
+    return dict(reader.encode(plain.render(request), request).inputs)
 
 
 @pytest.fixture(scope="module")
@@ -92,25 +92,6 @@ def test_swapping_two_pictures_changes_the_reply(seeing):
         for order in ([a, b], [b, a])
     ]
     assert scores[0] != pytest.approx(scores[1], abs=1e-5)
-
-
-def test_positions_are_those_of_the_model_itself(plain):
-    request = image_request([(84, 112), (56, 56)])
-    batch = batch_of(plain, request)
-    assert "mm_token_type_ids" in batch
-    model = plain._model
-    model.model.rope_deltas = None
-    with torch.inference_mode():
-        ours = model(**plain._reader.with_positions(batch)).logits
-        positions, _ = model.model.get_rope_index(
-            batch["input_ids"], image_grid_thw=batch["image_grid_thw"], attention_mask=batch["attention_mask"],
-            mm_token_type_ids=batch["mm_token_type_ids"],
-        )  # fmt: skip
-        right = model(**batch, position_ids=positions).logits
-        flat = torch.arange(batch["input_ids"].shape[1]).view(1, 1, -1).expand(3, 1, -1)
-        wrong = model(**batch, position_ids=flat).logits
-    assert torch.allclose(ours, right, atol=1e-5)
-    assert not torch.allclose(ours, wrong, atol=1e-3)
 
 
 def test_text_requests_through_a_seeing_model_after_pictures(seeing):

@@ -136,8 +136,8 @@ def test_weights_that_are_trained_themselves_stay_whole(tmp_path):
 def test_products_are_computed_as_asked(tmp_path, monkeypatch):
     for asked, half in (("bfloat16", True), ("float32", False)):
         assert base_model.autocasts(from_tables(_tables(tmp_path, autocast=asked), "test")) is half
-    for seconds, half in ((0.1, True), (1.0, False)):
-        monkeypatch.setattr("mmr5.engines.loading.cpu_matmul_seconds", lambda dtype, s=seconds: s if dtype == "bfloat16" else 1.0)
+    for features, half in ((("amx_bf16",), True), ((), False)):
+        monkeypatch.setattr("mmr5.engines.loading.bf16_features", lambda f=features: f)
         assert base_model.autocasts(from_tables(_tables(tmp_path, autocast="auto"), "test")) is half
 
 

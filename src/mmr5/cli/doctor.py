@@ -86,14 +86,15 @@ def _machine() -> dict[str, Any]:
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         found["memory"] = f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.1f} GiB"
     if _has("torch") and _has("transformers"):
-        from mmr5.engines.loading import cpu_matmul_seconds, import_torch, pick_device, pick_dtype
+        from mmr5.engines.loading import bf16_features, dtype_name, import_torch, pick_device, pick_dtype
 
         torch = import_torch()
         device = pick_device()
         found["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
-        found["dtype"] = str(pick_dtype("auto", device)).removeprefix("torch.")
-        gain = cpu_matmul_seconds("float32") / cpu_matmul_seconds("bfloat16")
-        found["bfloat16 on this CPU"] = f"{gain:.1f} times float32"
+        found["dtype"] = dtype_name(pick_dtype("auto", device))
+        found["bfloat16 on this CPU"] = ", ".join(bf16_features()) or "no instructions for it"
+        if device.type == "cpu" and torch.backends.mps.is_available():
+            found["mps"] = "there, used with --device mps: replies on it are known to hang or differ in other projects"
     return found
 
 

@@ -118,6 +118,9 @@ class LocalPrompts:
         with self._lock:
             return list(self.tokenizer(text, add_special_tokens=special)["input_ids"])
 
+    def _adds_special(self, rendered: str) -> bool:
+        return adds_special(self.tokenizer, rendered, images=self.images)
+
     def reply(self, written: Sequence[int], prompt_tokens: int, sampling: Sampling) -> Reply:
         """The reply that token ids spell: up to the end of the turn, or to the end of the first stop string.
 
@@ -140,7 +143,8 @@ class LocalPrompts:
 
     def ids(self, request: Request) -> list[int]:
         """Token ids of the prompt; a picture stands as one ``image_token``."""
-        return self._tokenize(self.render(request), special=self.images)
+        rendered = self.render(request)
+        return self._tokenize(rendered, special=self._adds_special(rendered))
 
     def measured(self, request: Request) -> range:
         """Places, within :meth:`ids`, of the request's ``measured`` words; none where it names none.
@@ -154,7 +158,8 @@ class LocalPrompts:
             raise EngineError("words of a prompt with pictures cannot be measured: their places shift as the pictures expand")
         rendered = self.render(request)
         with self._lock:
-            encoded = self.tokenizer(rendered, add_special_tokens=self.images, return_offsets_mapping=True)
+            special = self._adds_special(rendered)
+            encoded = self.tokenizer(rendered, add_special_tokens=special, return_offsets_mapping=True)
         return range(*question_tokens(rendered, request.measured, encoded["offset_mapping"]))
 
     def expanded(self, ids: Sequence[int], sizes: Sequence[tuple[int, int]]) -> list[int]:
@@ -179,12 +184,28 @@ def render(processor: Any, request: Request, *, images: bool) -> str:
         request: the prompt.
         images: whether the template reads parts (a model that sees) or one string a message.
     """
-    holder = processor if getattr(processor, "chat_template", None) else getattr(processor, "tokenizer", processor)
-    if not getattr(holder, "chat_template", None):
+    tokenizer = getattr(processor, "tokenizer", processor)
+    template = getattr(processor, "chat_template", None) or getattr(tokenizer, "chat_template", None)
+    if not template:
         return "".join(_joined(m) + "\n" for m in request.messages) + request.prefill
     messages = [_for_template(m, images=images) for m in request.messages]
-    text: str = holder.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    text: str = tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False, add_generation_prompt=True)
     return text + request.prefill
+
+
+def adds_special(tokenizer: Any, rendered: str, *, images: bool) -> bool:
+    """Whether a tokenizer is to add its special tokens to a rendered prompt, as ``apply_chat_template`` decides it.
+
+    Those of a text model never: its template writes them. Those of a model that sees, unless the template has written the
+    beginning of the sequence, which would then stand twice.
+
+    Args:
+        tokenizer: of the checkpoint.
+        rendered: the whole prompt.
+        images: whether the checkpoint sees.
+    """
+    bos = tokenizer.bos_token
+    return images and not (bos is not None and rendered.startswith(bos))
 
 
 def check_pixels(max_pixels: int) -> int:

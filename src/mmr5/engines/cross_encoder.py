@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mmr5.engines.encoders import load_encoder
-from mmr5.engines.loading import import_torch, load_model, pick_device, pick_dtype
+from mmr5.engines.loading import dtype_name, import_torch, load_model, pick_device, pick_dtype
 from mmr5.engines.protocol import Capabilities, Document
 from mmr5.errors import CapabilityError, EngineError, MMR5Error, ModelNotFoundError
 from mmr5.pages.images import DEFAULT_MAX_PIXELS
@@ -61,6 +61,7 @@ class CrossEncoderEngine:
         self._max_pixels = max_pixels
         self._scorer: _Library | _Mono = (_Mono if MONO in path.lower() else _Library)(path, device, dtype)
         self.device = self._scorer.device
+        self.dtype = self._scorer.dtype
         self.capabilities = Capabilities(
             generate=False, score_pairs=True, images=self._scorer.images, context_tokens=self._scorer.context
         )
@@ -119,6 +120,7 @@ class _Library:
         self.images = "image" in self._model.modalities
         self.tokenizer = self._model.tokenizer
         self.device = self._model.device
+        self.dtype = dtype_name(next(self._model.parameters()).dtype)
         length = self._model.max_seq_length
         self.context = length if length is not None and length < _UNBOUNDED else None
 
@@ -136,6 +138,7 @@ class _Mono:
     def __init__(self, path: str, device: str, dtype: str) -> None:
         self.device = pick_device(device)
         kind = pick_dtype(dtype, self.device)
+        self.dtype = dtype_name(kind)
         try:
             self._model, self._processor = load_model(path, device=self.device, dtype=kind, attention="auto")
         except ModelNotFoundError:  # it was published as an adapter

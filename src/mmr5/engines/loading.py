@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
+import inspect
 import io
 import json
 import os
 import pickle
-import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
@@ -22,20 +21,13 @@ from mmr5.storage.atomic import staged_folder
 if TYPE_CHECKING:
     import torch
 
-PIL_PROCESSORS = {
-    "qwen2_vl": ("transformers.models.qwen2_vl.processing_qwen2_vl", "Qwen2VLProcessor"),
-    "qwen2_5_vl": ("transformers.models.qwen2_5_vl.processing_qwen2_5_vl", "Qwen2_5_VLProcessor"),
-    "qwen3_vl": ("transformers.models.qwen3_vl.processing_qwen3_vl", "Qwen3VLProcessor"),
-}
-"""Model types whose processor works without torchvision once it is built from the PIL image processor and no video processor."""
-
 MODEL_ERRORS = (OSError, ValueError, KeyError, AttributeError, ImportError, RuntimeError, pickle.UnpicklingError)
 """What the libraries raise when a checkpoint is missing, broken, or of another kind."""
 TRUST = "MMR5_TRUST_REMOTE_CODE"
 """Environment variable; ``1`` lets code run that a checkpoint brings along."""
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-PROBE_GAIN = 1.3
-"""bfloat16 is taken on a CPU when its matrix product is at least this many times faster than float32's."""
+BF16_FEATURES = ("amx_bf16", "avx512_bf16")
+"""Features of an x86 processor that multiply bfloat16, by their names in Linux's list of flags."""
 
 
 def import_torch() -> Any:
@@ -116,37 +108,32 @@ def _way_out(error: BaseException) -> str:
 
 
 def pick_device(device: str = "auto") -> torch.device:
-    """``auto`` is CUDA where there is a card, else Apple's MPS, else the CPU."""
+    """``auto`` is CUDA where there is a card, else the CPU; Apple's MPS is used where it is asked for by name."""
     torch = import_torch()
     if device != "auto":
         try:
             return torch.device(device)  # type: ignore[no-any-return]
         except RuntimeError as error:
             raise ConfigError(f"device {device!r} is not known to torch: use auto, cpu, cuda, cuda:0 or mps") from error
-    if torch.cuda.is_available():
-        return torch.device("cuda")  # type: ignore[no-any-return]
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")  # type: ignore[no-any-return]
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")  # type: ignore[no-any-return]
 
 
 @cache
-def cpu_matmul_seconds(dtype: str, rows: int = 512, width: int = 1024) -> float:
-    """Best of five timings of a (rows, width) by (width, width) matrix product on this CPU, in seconds."""
-    torch = import_torch()
-    kind = getattr(torch, dtype)
-    a, b = torch.ones(rows, width, dtype=kind), torch.ones(width, width, dtype=kind)
-    best = float("inf")
-    for _ in range(6):
-        start = time.perf_counter()
-        torch.matmul(a, b)
-        best = min(best, time.perf_counter() - start)
-    return best
+def bf16_features() -> tuple[str, ...]:
+    """Those of :data:`BF16_FEATURES` that this machine's processor has; none where it does not say (other systems than Linux)."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ()
+    flags = set(next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), []))
+    return tuple(name for name in BF16_FEATURES if name in flags)
 
 
 def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
     """The dtype to compute in.
 
-    ``auto`` is bfloat16 on a card that has it (else float16), float32 on MPS, and on a CPU whichever a short probe shows to be
-    faster: bfloat16 with AMX or AVX512-BF16, float32 elsewhere.
+    ``auto`` is bfloat16 on a card that has it (else float16), float32 on MPS, and on a CPU bfloat16 where the processor
+    multiplies it (:func:`bf16_features`), else float32. The same machine always gives the same answer.
 
     Raises:
         ConfigError: an unknown dtype.
@@ -158,9 +145,12 @@ def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
         return getattr(torch, dtype)  # type: ignore[no-any-return]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16  # type: ignore[no-any-return]
-    if device.type == "cpu" and cpu_matmul_seconds("float32") > PROBE_GAIN * cpu_matmul_seconds("bfloat16"):
-        return torch.bfloat16  # type: ignore[no-any-return]
-    return torch.float32  # type: ignore[no-any-return]
+    return torch.bfloat16 if device.type == "cpu" and bf16_features() else torch.float32  # type: ignore[no-any-return]
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """A dtype as flags and results spell it, e.g. ``"bfloat16"``."""
+    return str(dtype).removeprefix("torch.")
 
 
 def pick_attention(attention: str, device: torch.device, dtype: torch.dtype) -> str:
@@ -265,8 +255,8 @@ def load_prompting(path: str) -> tuple[Any, Any]:
 def load_processor(path: str, **options: Any) -> Any:
     """A checkpoint's processor, with or without torchvision.
 
-    Where torchvision is missing or broken, the Qwen-VL family's processor is built from its PIL image processor, without a
-    video processor (page images need none). Call it within :func:`load_errors`.
+    Where torchvision is missing or broken, the family's processor is built from its PIL image processor, without a video
+    processor (page images need none). Call it within :func:`load_errors`.
 
     Args:
         path: a folder, or a name on the hub.
@@ -279,41 +269,61 @@ def load_processor(path: str, **options: Any) -> Any:
         if transformers.utils.is_torchvision_available():
             raise
         try:
-            kind = transformers.AutoConfig.from_pretrained(path).model_type
+            model_type = transformers.AutoConfig.from_pretrained(path, **options).model_type
+            pictures = transformers.AutoImageProcessor.from_pretrained(path, backend="pil", **options)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(path, **options)
+            settings, _ = processor_class(model_type).get_processor_dict(path, **options)
+            template = settings.pop("chat_template", None) or getattr(tokenizer, "chat_template", None)
+            return pil_processor(model_type, pictures, tokenizer, template, settings)
         except MODEL_ERRORS:
             raise error from None
-        if kind not in PIL_PROCESSORS:
-            raise
-    pil = importlib.import_module("transformers.models.qwen2_vl.image_processing_pil_qwen2_vl").Qwen2VLImageProcessorPil
-    tokenizer = transformers.AutoTokenizer.from_pretrained(path, **options)
-    template = getattr(tokenizer, "chat_template", None) or _chat_template(Path(path))
-    return pil_processor(kind, pil.from_pretrained(path, **options), tokenizer, template)
 
 
-def pil_processor(model_type: str, image_processor: Any, tokenizer: Any, chat_template: str | None) -> Any:
-    """A Qwen-VL processor that holds no video processor."""
-    module, name = PIL_PROCESSORS[model_type]
-    parent: Any = getattr(importlib.import_module(module), name)
+def processor_class(model_type: str) -> Any:
+    """The class of a model type's processor.
 
-    def init(self: Any, image_processor: Any = None, tokenizer: Any = None, chat_template: str | None = None) -> None:
-        parent.__init__(self, image_processor, tokenizer, None, chat_template=chat_template)
+    Raises:
+        KeyError: transformers knows none.
+    """
+    transformers = import_transformers()
+    return getattr(transformers, transformers.models.auto.processing_auto.PROCESSOR_MAPPING_NAMES[model_type])
 
-    kind = type(name, (parent,), {"__init__": init, "__module__": __name__, "check_argument_for_proper_class": _accept})
-    return kind(image_processor, tokenizer, chat_template=chat_template)
+
+def pil_processor(
+    model_type: str, image_processor: Any, tokenizer: Any, chat_template: str | None, settings: Mapping[str, Any] | None = None
+) -> Any:
+    """A processor that holds no video processor.
+
+    Args:
+        model_type: of the checkpoint, e.g. ``"qwen2_vl"``.
+        image_processor: made for PIL.
+        tokenizer: of the checkpoint.
+        chat_template: of the checkpoint.
+        settings: of its ``processor_config.json``; those that its class does not take are left out.
+    """
+    parent = processor_class(model_type)
+    takes = set(inspect.signature(parent.__init__).parameters)
+    parts = [name for name in parent.get_attributes() if name != "video_processor"]
+
+    def init(
+        self: Any, image_processor: Any = None, tokenizer: Any = None, chat_template: str | None = None, **more: Any
+    ) -> None:
+        none = {"video_processor": None} if "video_processor" in takes else {}
+        parent.__init__(self, image_processor=image_processor, tokenizer=tokenizer, chat_template=chat_template, **none, **more)
+
+    members = {
+        "__init__": init,
+        "__module__": __name__,
+        "get_attributes": classmethod(lambda cls: list(parts)),
+        "check_argument_for_proper_class": _accept,
+    }
+    known = {k: v for k, v in (settings or {}).items() if k in takes and k not in (*parts, "video_processor", "chat_template")}
+    return type(parent.__name__, (parent,), members)(image_processor, tokenizer, chat_template=chat_template, **known)
 
 
 def _accept(self: Any, argument_name: str, argument: Any) -> Any:
     """Any image processor and tokenizer will do, and no video processor."""
     return type(argument)
-
-
-def _chat_template(folder: Path) -> str | None:
-    for name in ("chat_template.jinja", "chat_template.json"):
-        file = folder / name
-        if file.is_file():
-            text = file.read_text(encoding="utf-8")
-            return text if name.endswith(".jinja") else str(json.loads(text)["chat_template"])
-    return None
 
 
 def _adapter_base(folder: Path) -> str:

@@ -1,8 +1,9 @@
 """A model in this process, through Hugging Face transformers: text and vision-language checkpoints, CPU, CUDA or MPS.
 
 Requests are sorted by length, left-padded, and run in batches bounded by tokens and pixels
-(:mod:`mmr5.engines.runtime.token_batches`); a batch that does not fit in memory is halved and nothing is lost. Pages seen
-before, and openings of prompts read before, come from caches where the model allows it
+(:mod:`mmr5.engines.runtime.token_batches`); a batch that does not fit in memory is halved and nothing is lost. On a CPU a
+prompt that is scored is read alone: it takes no longer there, and its score is the same to the last bit in any company. Pages
+seen before, and openings of prompts read before, come from caches where the model allows it
 (:mod:`mmr5.engines.runtime.model_runner`). Greedy by default; the checkpoint's own generation config (sampling, repetition
 penalty) never leaks in, its end-of-text ids excepted.
 """
@@ -10,24 +11,28 @@ penalty) never leaks in, its end-of-text ids excepted.
 from __future__ import annotations
 
 import random
+import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mmr5.engines.chat_template import LocalPrompts, check_context, check_pixels, pictures, pictures_for
 from mmr5.engines.encoders import checkpoint_identity
-from mmr5.engines.loading import import_torch, import_transformers, load_model, pick_device, pick_dtype
+from mmr5.engines.loading import dtype_name, import_torch, import_transformers, load_model, pick_device, pick_dtype
 from mmr5.engines.protocol import Capabilities, ChoiceScores, OnText, Reply, Request, Sampling, TextScore, check_requests
 from mmr5.engines.runtime import generation
 from mmr5.engines.runtime.choices import token_paths
 from mmr5.engines.runtime.constraint import AnswerTokens, Guard
 from mmr5.engines.runtime.decoder import Decoder, supported
 from mmr5.engines.runtime.detokenize import Detokenizer, Streamer
-from mmr5.engines.runtime.model_runner import CachedRunner, ModelRunner, PlainRunner, Prompt
+from mmr5.engines.runtime.head import Head
+from mmr5.engines.runtime.model_runner import CachedRunner, ModelRunner, Prompt
+from mmr5.engines.runtime.plain_runner import PlainRunner
 from mmr5.engines.runtime.pruning import kept_count
 from mmr5.engines.runtime.token_batches import Budget, batches, budget, free_memory, halving, token_bytes
 from mmr5.engines.runtime.vision import PageFeatures, Tower
-from mmr5.errors import ConfigError, EngineError
+from mmr5.errors import ConfigError, EngineError, MMR5Warning
 from mmr5.pages.images import DEFAULT_MAX_PIXELS
 from mmr5.storage.cache import Cache, digest
 
@@ -37,6 +42,8 @@ if TYPE_CHECKING:
 KEPT_BYTES = 512_000_000
 """Memory for the features of pages, and as much for the states of shared openings, unless a tenth of the free memory is less."""
 KEPT_SHARE = 0.1
+A4 = 2**0.5
+"""Height of a page by its width."""
 
 T = TypeVar("T")
 
@@ -74,6 +81,7 @@ class TransformersEngine:
     ) -> None:
         self.model = name
         self.device: torch.device = model.device
+        self.dtype = dtype_name(model.dtype)
         self.max_pixels = check_pixels(max_pixels)
         self.batch_tokens = batch_tokens
         self._model = model
@@ -94,6 +102,7 @@ class TransformersEngine:
             constrain=True,
         )
         self.reserved = prompts.reserved
+        self._scores_alone = self.device.type == "cpu"
         self._spelling: AnswerTokens | None = None
         self._token_bytes = token_bytes(model)
         free = free_memory(self.device)
@@ -103,6 +112,13 @@ class TransformersEngine:
         if caches and supported(model) and (not self.capabilities.images or _seen_page_by_page(model, processor)):
             self._reader = self._cached_reader(keep_bytes, identity, store)
             self.capabilities = replace(self.capabilities, keep=self.capabilities.images)
+        elif not self._reader.ragged:
+            warnings.warn(
+                f"{name} is of the kind {model.config.model_type!r}, which is not tested with unequal prompts in one batch: "
+                "its prompts are read one at a time, which is slower and as exact",
+                MMR5Warning,
+                stacklevel=2,
+            )
 
     @classmethod
     def from_pretrained(
@@ -160,7 +176,7 @@ class TransformersEngine:
             image_token=self._model.config.image_token_id if pages is not None else None,
             pages=pages,
             prefix_bytes=keep_bytes,
-            special=pages is not None,
+            head=Head(self._model),
         )
 
     def count_tokens(self, text: str) -> int:
@@ -170,12 +186,13 @@ class TransformersEngine:
     def generate(self, requests: Sequence[Request], sampling: Sampling, on_text: OnText | None = None) -> list[Reply]:
         """One reply a request, in order; ``on_text`` hears each token as it is written."""
         streamer = None if on_text is None else Streamer(on_text, len(requests))
+        names = self._draw_names(requests) if sampling.temperature else [""] * len(requests)
 
         def run(prompts: Sequence[Prompt], places: Sequence[int]) -> list[Reply]:
             detokenizers = [
                 Detokenizer(self._tokenizer, self._eos, sampling, None if streamer is None else streamer.at(i)) for i in places
             ]
-            draws = [random.Random(f"{sampling.seed}/{i}") for i in places]  # noqa: S311 - sampling, not a secret
+            draws = [random.Random(f"{sampling.seed}/{names[i]}") for i in places]  # noqa: S311 - sampling, not a secret
             guards = [self._guard(requests[i]) for i in places] if any(requests[i].answer_ids for i in places) else None
             return generation.generate(self._reader, prompts, detokenizers, sampling, draws, guards)
 
@@ -195,19 +212,31 @@ class TransformersEngine:
             spans, words = [span for span, _ in measured], [ids for _, ids in measured]
             return generation.score_choices(self._reader, prompts, [paths[i] for i in places], spans, words)
 
-        return self._in_batches(requests, [()] * len(requests), longest, run)
+        return self._in_batches(requests, [()] * len(requests), longest, run, alone=self._scores_alone)
 
     def score_text(self, requests: Sequence[Request], texts: Sequence[str]) -> list[TextScore]:
         """Mean log-probability of each text as what the assistant says next."""
         ids = self._prompts.encode_scored(texts)
         longest = max((len(t) for t in ids), default=0)
-        return self._in_batches(requests, ids, longest, lambda prompts, _: generation.score_text(self._reader, prompts))
+        return self._in_batches(
+            requests, ids, longest, lambda prompts, _: generation.score_text(self._reader, prompts), alone=self._scores_alone
+        )
 
     # --- prompts --------------------------------------------------------------------------------------------------
 
     def render(self, request: Request) -> str:
         """The prompt as one string, in the checkpoint's own chat template, prefill included."""
         return self._prompts.render(request)
+
+    def _draw_names(self, requests: Sequence[Request]) -> list[str]:
+        """What each request's random numbers go by: the prompt and its pictures, and which of its repetitions it is."""
+        seen: Counter[str] = Counter()
+        names = []
+        for request in requests:
+            name = digest(self.render(request), *(source.key for source in pictures(request)))
+            names.append(f"{name}/{seen[name]}")
+            seen[name] += 1
+        return names
 
     def _guard(self, request: Request) -> Guard | None:
         """What watches over the reply to a request whose answer is constrained."""
@@ -225,21 +254,28 @@ class TransformersEngine:
         tails: Sequence[Sequence[int]],
         new_tokens: int,
         run: Callable[[Sequence[Prompt], Sequence[int]], list[T]],
+        *,
+        alone: bool = False,
     ) -> list[T]:
-        """Run ``run(prompts, places)`` over batches of similar length, and put the results back in order."""
+        """Run ``run(prompts, places)`` over batches of similar length, or over each alone, and put the results back in order."""
         torch = import_torch()
         check_requests(self, requests)
         rendered = [self.render(r) for r in requests]
         lengths = [self.count_tokens(t) + self._visual_tokens(r) for t, r in zip(rendered, requests, strict=True)]
-        check_context(self.model, self.capabilities.context_tokens, max(lengths, default=0), new_tokens)
         pixels = [len(pictures(r)) * self.max_pixels for r in requests]
         found: dict[int, T] = {}
 
         def part(rows: list[int]) -> list[T]:
             with torch.inference_mode():
-                return run([self._reader.encode(rendered[i], requests[i], tails[i]) for i in rows], rows)
+                prompts = [self._reader.encode(rendered[i], requests[i], tails[i]) for i in rows]
+                longest = max(len(p.ids) - len(p.tail) for p in prompts)
+                check_context(self.model, self.capabilities.context_tokens, longest, new_tokens)
+                return run(prompts, rows)
 
-        for rows in batches(lengths, pixels, new_tokens, self._limit()) if requests else []:
+        together = batches(lengths, pixels, new_tokens, self._limit()) if requests else []
+        if alone or not self._reader.ragged:
+            together = [[i] for rows in together for i in rows]
+        for rows in together:
             try:
                 for places, results in halving(rows, part, self._free):
                     found.update(zip(places, results, strict=True))
@@ -263,13 +299,17 @@ class TransformersEngine:
             import_torch().cuda.empty_cache()
 
     def _visual_tokens(self, request: Request) -> int:
-        """Upper bound of the visual tokens of a request, for batching and the context check."""
+        """About how many visual tokens a request has, for batching: those of pages of A4 at the pixel budget."""
         n = len(pictures_for(self.model, request, images=self.capabilities.images))
         if not n:
             return 0
         processor = self._processor.image_processor
-        unit = getattr(processor, "patch_size", 14) * getattr(processor, "merge_size", 2)
-        return n * kept_count(request.keep, max(1, self.max_pixels // (unit * unit)))
+        if hasattr(processor, "merge_size"):
+            unit = processor.patch_size * processor.merge_size
+            return n * kept_count(request.keep, max(1, self.max_pixels // (unit * unit)))
+        counted = getattr(self._processor, "_get_num_multimodal_tokens", None)
+        width = max(1, int((self.max_pixels / A4) ** 0.5))
+        return n * int(counted(image_sizes=[(int(width * A4), width)]).num_image_tokens[0]) if counted else 0
 
     def _measured(self, request: Request) -> tuple[generation.Span, list[int]]:
         """Where a request's measured words stand, and their tokens."""

@@ -42,6 +42,7 @@ def provenance(
         },
         "domains": None if corpus.domains is None else list(corpus.domains),
         "prompt_fingerprint": None if reranker is None else reranker.fingerprint,
+        "dtype": None if reranker is None else reranker.dtype,
     }
     plain: dict[str, Any] = json.loads(json.dumps(found))
     return plain

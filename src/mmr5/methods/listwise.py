@@ -50,8 +50,7 @@ def rank_direct(
     engine: Engine, batch: Sequence[Candidates], settings: MethodSettings, on_text: OnText | None = None
 ) -> list[Ranking]:
     """Answer with the order at once (the paper's baseline without chain of thought); arguments as :func:`rank_reason`."""
-    longest = max((min(len(c), settings.window) for c in batch), default=1)
-    short = min(settings.max_new_tokens, _room(longest))
+    short = min(settings.max_new_tokens, _room(settings.window))
     return _rank(engine, batch, replace(settings, max_new_tokens=short, think_tokens=None), on_text, think=False)
 
 

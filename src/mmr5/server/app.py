@@ -123,6 +123,7 @@ def _add_pages(app: FastAPI, service: Service, metrics: Metrics) -> None:
             "version": __version__,
             "model": reranker.model,
             "engine": reranker.engine.name,
+            "dtype": reranker.dtype,
             "method": reranker.method,
             "view": reranker.view,
             "prompt_fingerprint": reranker.fingerprint,

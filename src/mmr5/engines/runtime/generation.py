@@ -118,15 +118,18 @@ def score_choices(
         ids: the tokens of those words.
     """
     wanted = [(*range(end - first + 1, end - past + 1, -1), 1) if past else (1,) for first, past, end in spans]
-    logits, read, cache = reader.read(prompts, wanted)
     parting = [crossings(given) for given in paths]
+    every = any(past for _, past, _ in spans)
+    tokens = None if every else sorted({t for given in parting for following in given.values() for t in following})
     weighed: list[dict[Path, Mapping[int, float]]] = [{} for _ in prompts]
-    _note(weighed, parting, {(i, ()): one[-1] for i, one in enumerate(logits)})
-    opened = [(i, opening) for i, given in enumerate(parting) for opening in given if opening]
-    for length in sorted({len(opening) for _, opening in opened}):
-        nodes = [node for node in opened if len(node[1]) == length]
-        after = reader.step([opening for _, opening in nodes], reader.select(cache, [i for i, _ in nodes]))
-        _note(weighed, parting, dict(zip(nodes, after, strict=True)))
+    with reader.head.exact(tokens or None) as columns:
+        logits, read, cache = reader.read(prompts, wanted)
+        _note(weighed, parting, {(i, ()): one[-1] for i, one in enumerate(logits)}, columns)
+        opened = [(i, opening) for i, given in enumerate(parting) for opening in given if opening]
+        for length in sorted({len(opening) for _, opening in opened}):
+            nodes = [node for node in opened if len(node[1]) == length]
+            after = reader.step([opening for _, opening in nodes], reader.select(cache, [i for i, _ in nodes]))
+            _note(weighed, parting, dict(zip(nodes, after, strict=True)), columns)
     measured = [
         text_score(one[:-1], words, n) if past else None
         for one, words, n, (_, past, _) in zip(logits, ids, read, spans, strict=True)
@@ -139,7 +142,8 @@ def score_choices(
 
 def score_text(reader: ModelRunner, prompts: Sequence[Prompt]) -> list[TextScore]:
     """The mean log-probability of each prompt's tail."""
-    logits, read, _ = reader.read(prompts, [tuple(range(len(p.tail) + 1, 1, -1)) for p in prompts])
+    with reader.head.exact():
+        logits, read, _ = reader.read(prompts, [tuple(range(len(p.tail) + 1, 1, -1)) for p in prompts])
     return [text_score(one, p.tail, n - len(p.tail)) for one, p, n in zip(logits, prompts, read, strict=True)]
 
 
@@ -155,9 +159,14 @@ def _note(
     weighed: Sequence[dict[Path, Mapping[int, float]]],
     parting: Sequence[Mapping[Path, Sequence[int]]],
     logits: Mapping[tuple[int, Path], Any],
+    columns: Sequence[int] | None,
 ) -> None:
-    """Write down the log-probabilities of the tokens that lead on from the given openings."""
+    """Write down the log-probabilities of the tokens that lead on from the given openings.
+
+    ``columns`` says which ids the logits are of; None is the whole vocabulary.
+    """
+    place = None if columns is None else {token: i for i, token in enumerate(columns)}
     for (row, opening), values in logits.items():
         if (tokens := parting[row].get(opening)) is not None:
-            shares = values[list(tokens)].float().log_softmax(-1).tolist()
+            shares = values[[t if place is None else place[t] for t in tokens]].float().log_softmax(-1).tolist()
             weighed[row][opening] = dict(zip(tokens, shares, strict=True))

@@ -6,16 +6,16 @@ and give logits at wanted places, go on by some tokens a row, keep some of the r
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mmr5.engines.chat_template import pictures
+from mmr5.engines.chat_template import adds_special, pictures
 from mmr5.engines.loading import import_torch
 from mmr5.engines.protocol import Request
 from mmr5.engines.runtime import vision
-from mmr5.engines.runtime.decoder import Decoder, KVCache, Prefix, PrefixCache, Row, cache_name
+from mmr5.engines.runtime.decoder import Decoder, KVCache, Prefix, PrefixCache, Row
+from mmr5.engines.runtime.head import Head
 from mmr5.engines.runtime.pruning import LEAD, Pruner
 from mmr5.errors import ConfigError
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 PREFIX_STEP = 16
-"""A common opening is cut to a multiple of this many tokens, so that questions which begin alike share one."""
+"""An opening of fewer tokens is not read apart."""
 PREFIX_SHARE = 0.25
 """A prefix that is a smaller share of its prompt is not worth it: attention behind a prefix needs a mask, which costs more."""
 
@@ -36,10 +36,12 @@ class Prompt:
         text: as rendered.
         request: where it came from.
         tail: tokens that follow it, such as a text to be scored.
-        ids: token ids, pictures expanded, the tail included; empty where the model's own processor makes them.
+        ids: token ids, pictures expanded, the tail included.
         features: of its pictures, in order; of a pruned picture those tokens that are kept.
-        shared: tokens of its opening that other prompts are likely to share.
+        shared: tokens of its opening that other prompts are likely to share: those of the request's shared parts, or of
+            what stands before its last message.
         places: positions of the ids, (3, n), and the position that follows, where pictures are pruned; else None.
+        inputs: what the model's own processor made of the prompt, where the model's own forward pass reads it; else None.
     """
 
     text: str
@@ -49,6 +51,7 @@ class Prompt:
     features: tuple[vision.Features, ...] = ()
     shared: int = 0
     places: tuple[torch.Tensor, int] | None = None
+    inputs: Mapping[str, torch.Tensor] | None = None
 
 
 Wanted = tuple[int, ...]
@@ -56,7 +59,15 @@ Wanted = tuple[int, ...]
 
 
 class ModelRunner(Protocol):
-    """What reads prompts. States are opaque; only the reader that made them can go on from them."""
+    """What reads prompts. States are opaque; only the reader that made them can go on from them.
+
+    Attributes:
+        ragged: whether prompts of unequal length may be read together.
+        head: the model's output layer.
+    """
+
+    ragged: bool
+    head: Head
 
     def encode(self, text: str, request: Request, tail: Sequence[int] = ()) -> Prompt:
         """Make a rendered prompt ready."""
@@ -79,9 +90,11 @@ class CachedRunner:
         tokenizer: of the checkpoint.
         image_token: the id that stands for a visual token, or None for a model that reads text alone.
         pages: features of pages, or None likewise.
-        prefix_bytes: memory for prefixes; 0 keeps none, and prompts are read as a whole.
-        special: whether the tokenizer adds its special tokens.
+        prefix_bytes: memory for prefixes; 0 keeps none.
+        head: the model's output layer.
     """
+
+    ragged = True
 
     def __init__(
         self,
@@ -91,17 +104,18 @@ class CachedRunner:
         image_token: int | None,
         pages: vision.PageFeatures | None,
         prefix_bytes: int,
-        special: bool,
+        head: Head,
     ) -> None:
+        self.head = head
         self.prefixes = PrefixCache(prefix_bytes)
         self.pages = pages
-        self._decoder, self._tokenizer, self._image, self._special = decoder, tokenizer, image_token, special
-        self._last: tuple[int, ...] = ()
+        self._decoder, self._tokenizer, self._image = decoder, tokenizer, image_token
         self.pruner = None if image_token is None or pages is None else Pruner(decoder, image_token)
 
     def encode(self, text: str, request: Request, tail: Sequence[int] = ()) -> Prompt:
         """Make a rendered prompt ready: token ids, and what is seen of its pages."""
-        encoded = self._tokenizer(text, add_special_tokens=self._special, return_offsets_mapping=request.shared > 0)
+        special = adds_special(self._tokenizer, text, images=self._image is not None)
+        encoded = self._tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
         ids = encoded["input_ids"]
         bound = _boundary(text, request)
         opening = sum(stop <= bound for _, stop in encoded["offset_mapping"]) if bound else 0
@@ -157,19 +171,15 @@ class CachedRunner:
         return states.select(rows)
 
     def _cuts(self, prompts: Sequence[Prompt], wanted: Sequence[Wanted]) -> list[int]:
-        """For each prompt, the tokens of its opening that are read apart (0 for none)."""
-        if not self.prefixes.capacity:
-            return [0] * len(prompts)
-        head = _common([p.ids for p in prompts] + ([self._last] if self._last else []))
-        self._last = prompts[0].ids
-        if self._image is not None and self._image in prompts[0].ids[:head]:
-            head = prompts[0].ids.index(self._image)
-        head = min(head, *(len(p.ids) - max(w) for p, w in zip(prompts, wanted, strict=True)))
-        head = head // PREFIX_STEP * PREFIX_STEP if head >= 2 * PREFIX_STEP else 0
+        """For each prompt, the tokens of its opening that are read apart (0 for none).
+
+        It depends on the prompt alone, not on its company nor on what was read before: read in two parts, a prompt's
+        states differ in their last bits from those of one pass.
+        """
         found = []
         for prompt, places in zip(prompts, wanted, strict=True):
-            cut = min(prompt.shared if prompt.shared >= PREFIX_STEP else head, len(prompt.ids) - max(places))
-            found.append(cut if cut >= PREFIX_SHARE * len(prompt.ids) else 0)
+            cut = min(prompt.shared, len(prompt.ids) - max(places))
+            found.append(cut if cut >= max(PREFIX_STEP, PREFIX_SHARE * len(prompt.ids)) else 0)
         return found
 
     def _openings(self, prompts: Sequence[Prompt], cuts: Sequence[int]) -> list[Prefix | None]:
@@ -240,133 +250,10 @@ def _starts(ids: Sequence[int], image: int, features: Sequence[vision.Features])
 
 
 def _boundary(text: str, request: Request) -> int:
-    """Characters of a rendered prompt up to the end of the last message's shared parts."""
-    if not request.shared:
-        return 0
-    rest = "".join(p.get("text", "") for p in request.messages[-1]["content"][request.shared :])
-    return len(text) if not rest else max(0, text.rfind(rest))
-
-
-def _common(rows: Sequence[tuple[int, ...]]) -> int:
-    """Length of the opening that all rows share; 0 for one row."""
-    if len(rows) < 2:
-        return 0
-    low, high = min(rows), max(rows)
-    return next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
-
-
-@dataclass(slots=True)
-class _Plain:
-    """States of the model's own forward pass."""
-
-    cache: Any
-    mask: Any
-    deltas: Any
-
-
-class PlainRunner:
-    """Reads through the model's own forward pass: any architecture, nothing kept between calls.
-
-    Args:
-        model: of transformers.
-        processor: its tokenizer, or its processor if it sees.
-        pad: id of the padding.
-        max_pixels: pixel budget of a page image.
-    """
-
-    def __init__(self, model: Any, processor: Any, *, pad: int, max_pixels: int) -> None:
-        self._model, self._processor, self._pad, self._max_pixels = model, processor, pad, max_pixels
-        self._tokenizer = getattr(processor, "tokenizer", processor)
-        self._sees = hasattr(processor, "image_processor")
-        self._cache_name = cache_name(model)
-        self._rope = next((m for m in model.modules() if hasattr(m, "rope_deltas")), None)
-
-    def encode(self, text: str, request: Request, tail: Sequence[int] = ()) -> Prompt:
-        """The model's own processor makes the ids, for a whole batch at once."""
-        return Prompt(text, request, tuple(tail))
-
-    def read(self, prompts: Sequence[Prompt], wanted: Sequence[Wanted]) -> tuple[list[torch.Tensor], list[int], _Plain]:
-        """See :class:`ModelRunner`."""
-        torch = import_torch()
-        batch = self.batch(prompts)
-        if any(p.tail for p in prompts):
-            batch = _append(batch, [p.tail for p in prompts], self._pad)
-        width = batch["input_ids"].shape[1]
-        keep = sorted({width - w for places in wanted for w in places})
-        if self._rope is not None:  # stale offsets would shift a prompt without pictures
-            self._rope.rope_deltas = None
-        kept = torch.tensor(keep, device=self._model.device)
-        out = self._model(**self.with_positions(batch), use_cache=True, logits_to_keep=kept)
-        where = {place: i for i, place in enumerate(keep)}
-        logits = [out.logits[i, [where[width - w] for w in places]] for i, places in enumerate(wanted)]
-        deltas = None if self._rope is None else self._rope.rope_deltas
-        cache = getattr(out, "past_key_values", None)
-        mask = batch["attention_mask"]
-        return logits, mask.sum(-1).tolist(), _Plain(cache if cache is not None else out.cache, mask, deltas)
-
-    def step(self, tokens: Sequence[Sequence[int]], states: _Plain) -> torch.Tensor:
-        """See :class:`ModelRunner`."""
-        torch = import_torch()
-        device = states.mask.device
-        new = torch.tensor([list(t) for t in tokens], device=device)
-        places = states.mask.sum(-1, keepdim=True) + torch.arange(new.shape[1], device=device)
-        if states.deltas is not None:
-            places = (places + states.deltas.to(device)).unsqueeze(0).expand(3, -1, -1)
-        states.mask = torch.cat([states.mask, torch.ones_like(new)], dim=1)
-        inputs = {"input_ids": new, "attention_mask": states.mask, "position_ids": places, self._cache_name: states.cache}
-        out = self._model(**inputs, use_cache=True, logits_to_keep=1)
-        return out.logits[:, -1]  # type: ignore[no-any-return]
-
-    def select(self, states: _Plain, rows: Sequence[int]) -> _Plain:
-        """See :class:`ModelRunner`."""
-        torch = import_torch()
-        index = torch.tensor(list(rows), device=states.mask.device)
-        cache = copy.deepcopy(states.cache)
-        cache.batch_select_indices(index)
-        deltas = None if states.deltas is None else states.deltas.to(index.device)[index]
-        return _Plain(cache, states.mask[index], deltas)
-
-    def batch(self, prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:
-        """Left-padded tensors of a batch; image placeholders expanded, pictures in page order."""
-        shown = [source.load(self._max_pixels) for p in prompts for source in pictures(p.request)]
-        options = {"padding": True, "padding_side": "left", "return_tensors": "pt"}
-        if self._tokenizer.pad_token_id is None:
-            self._tokenizer.pad_token = self._tokenizer.convert_ids_to_tokens(self._pad)
-        texts = [p.text for p in prompts]
-        if self._sees:
-            made = self._processor(text=texts, images=shown or None, **options)
-        else:
-            made = self._tokenizer(texts, add_special_tokens=False, **options)
-        return {k: v.to(self._model.device) for k, v in made.items() if k != "token_type_ids"}
-
-    def with_positions(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Positions that ignore the left padding; a prompt with pictures has its own (multimodal RoPE) from the model."""
-        if "pixel_values" in batch:
-            return batch
-        mask = batch["attention_mask"]
-        return {**batch, "position_ids": (mask.long().cumsum(-1) - 1).clamp(min=0)}
-
-
-def _append(batch: dict[str, torch.Tensor], texts: Sequence[tuple[int, ...]], pad: int) -> dict[str, torch.Tensor]:
-    """Append each row's own tokens, keeping the batch left-padded."""
-    torch = import_torch()
-    ids, mask = batch["input_ids"], batch["attention_mask"]
-    longest = max(len(t) for t in texts)
-    width = ids.shape[1] + longest
-    out: dict[str, Any] = {k: v for k, v in batch.items() if k not in ("input_ids", "attention_mask", "mm_token_type_ids")}
-    new_ids = torch.full((len(texts), width), pad, dtype=ids.dtype, device=ids.device)
-    new_mask = torch.zeros((len(texts), width), dtype=mask.dtype, device=mask.device)
-    kinds = batch.get("mm_token_type_ids")
-    new_kinds = None if kinds is None else torch.zeros((len(texts), width), dtype=kinds.dtype, device=kinds.device)
-    for i, tokens in enumerate(texts):
-        end = width - len(tokens)
-        new_ids[i, end:] = torch.tensor(tokens, device=ids.device)
-        new_ids[i, end - ids.shape[1] : end] = ids[i]
-        new_mask[i, end:] = 1
-        new_mask[i, end - ids.shape[1] : end] = mask[i]
-        if new_kinds is not None and kinds is not None:
-            new_kinds[i, end - ids.shape[1] : end] = kinds[i]
-    out.update(input_ids=new_ids, attention_mask=new_mask)
-    if new_kinds is not None:
-        out["mm_token_type_ids"] = new_kinds
-    return out
+    """Characters of a rendered prompt up to the end of the last message's shared parts, or to that message where none are."""
+    parts = request.messages[-1]["content"]
+    if request.shared:
+        rest = "".join(p.get("text", "") for p in parts[request.shared :])
+        return len(text) if not rest else max(0, text.rfind(rest))
+    first = next((p["text"] for p in parts if p.get("text")), "")
+    return max(0, text.rfind(first)) if first else 0
