@@ -7,7 +7,7 @@ from mmr5 import prompt
 from mmr5.engines.loading import load_model
 from mmr5.engines.protocol import Request, Sampling
 from mmr5.engines.runtime.decoder import Decoder, supported
-from mmr5.engines.runtime.model_runner import CachedRunner, _common
+from mmr5.engines.runtime.model_runner import CachedRunner
 from mmr5.engines.runtime.plain_runner import PlainRunner
 from mmr5.engines.transformers import TransformersEngine
 from support.tiny import Picture
@@ -214,9 +214,3 @@ def test_half_precision_stays_close(tiny_vision):
     choices = [["1,", "2,", "3,"]] * 3
     for ours, theirs in zip(half.score_choices(requests, choices), full.score_choices(requests, choices), strict=True):
         assert ours.logprobs == pytest.approx(theirs.logprobs, abs=0.5)
-
-
-def test_the_common_opening():
-    assert _common([(1, 2, 3), (1, 2, 4), (1, 2)]) == 2
-    assert _common([(1, 2)]) == 0
-    assert _common([(1, 2), (1, 2)]) == 2

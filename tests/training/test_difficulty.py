@@ -12,6 +12,7 @@ from mmr5.errors import ConfigError
 from mmr5.training import difficulty
 from mmr5.training.config import from_tables
 from mmr5.training.trainer import Run
+from support.tiny import TEMPLATE, tokenizer
 
 GOOD, BAD = format_reply([1, 0], ["a", "b"]), format_reply([0, 1], ["a", "b"])
 
@@ -58,7 +59,7 @@ def run(tmp_path, monkeypatch):
         )  # fmt: skip
         talk = SimpleNamespace(prompt=lambda row: [{"role": "user", "content": [{"type": "text", "text": row.question}]}])
         rows = [list_row(n) for n in range(len(replies))]
-        made = Run(config, "grpo", None, rows, Policy(), None, "b", talk, lambda *step: told.append(step))
+        made = Run(config, "grpo", None, rows, Policy(), tokenizer(), TEMPLATE, "b", talk, lambda *step: told.append(step))
         return SimpleNamespace(run=made, engine=engine, told=told, sampled=sampled)
 
     return make

@@ -50,7 +50,7 @@ def test_the_functions_that_trl_calls():
     watch = Watch((1.0, 1.0))
     ranking, format_ = reward_functions(watch, end_ids=[7], compat="paper", gather=lambda rollouts: rollouts)
     columns = {
-        "prompts": [[], []], "row": [0, 0], "relevant": [[1], [1]], "n": [2, 2], "think": [True, True],
+        "prompts": [[], []], "row": [0, 0], "opening": ["", ""], "relevant": [[1], [1]], "n": [2, 2], "think": [True, True],
         "completions": [[{"role": "assistant", "content": GOOD}], [{"role": "assistant", "content": "cut"}]],
         "completion_ids": [[1, 7], [1, 2]], "images": [[], []], "log_metric": logged.__setitem__, "trainer_state": None,
     }  # fmt: skip

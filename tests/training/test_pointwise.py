@@ -193,7 +193,7 @@ def test_training_lowers_the_losses_and_measures_what_the_engine_measures(run):
 
     from mmr5 import Reranker
     from mmr5.methods import pointwise
-    from mmr5.training import base_model, row_dataset
+    from mmr5.training import base_model, passthrough, row_dataset
     from mmr5.training.config import GroupConfig
     from mmr5.training.sft import train_sft
     from mmr5.training.sft_pointwise import GroupData, collate, losses, make_trainer, verdict_ids
@@ -209,7 +209,7 @@ def test_training_lowers_the_losses_and_measures_what_the_engine_measures(run):
     model, processor, _ = base_model.load_for_training(config)
     talk = row_dataset.conversations(config, processor)
     rows = row_dataset.read_training_rows(config, taught=True)
-    begun = Run(config, "sft", None, rows, model, processor, config.model.base, talk, None)
+    begun = Run(config, "sft", None, rows, model, processor, passthrough.take(processor), config.model.base, talk, None)
     data = make_trainer(begun).train_dataset
     assert isinstance(data, GroupData) and len(data) == 3
     group = data[0]
@@ -325,8 +325,8 @@ def test_prompts_for_rewards_keep_questions_whole():
 
 
 def test_the_dataset_says_which_question_a_page_belongs_to():
-    talk = SimpleNamespace(prompt=lambda row: [{"role": "user", "content": [{"type": "text", "text": f"page {row.page_id}"}]}])
-    found = dataset([row("plan", 0, False), row("plan", 1, True), row("room", 1, True), row("room", 2, False)], talk, pages=2)
+    speech = SimpleNamespace(prompt=lambda row: (f"page {row.page_id}", ""))
+    found = dataset([row("plan", 0, False), row("plan", 1, True), row("room", 1, True), row("room", 2, False)], speech, pages=2)
     assert found["question"] == [0, 0, 1, 1] and found["row"] == [0, 1, 2, 3] and found["relevant"] == [False, True, True, False]
     assert found["prompt"][3] == [{"role": "user", "content": "page 2"}]
 

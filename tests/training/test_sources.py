@@ -7,7 +7,7 @@ import pytest
 from mmr5.errors import ConfigError, ContextLengthError, CorpusError, MissingExtraError
 from mmr5.training import row_dataset
 from mmr5.training.config import from_tables
-from support.tiny import Picture, tokenizer
+from support.tiny import TEMPLATE, Picture, tokenizer
 
 
 @pytest.fixture
@@ -51,19 +51,22 @@ def test_the_lesser_limit_holds(config, max_tokens, context, limit):
 def test_a_missing_datasets_is_named(config, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(MissingExtraError, match=r"mmr5\[train\]"):
-        row_dataset.dataset([], None, None, config(), taught=True, context=None)
+        row_dataset.dataset([], None, config(), taught=True, context=None)
+
+
+def speech(made, words):
+    return row_dataset.Speech(row_dataset.conversations(made, words), words, TEMPLATE)
 
 
 def test_an_example_has_as_many_slots_as_pictures(config):
     made = config()
     rows = row_dataset.read_training_rows(made, taught=True)
     words = tokenizer()
-    talk = row_dataset.conversations(made, words)
-    found = row_dataset.RowMaker(rows, talk, words, 7056, None, taught=True, seeing=True)(len(rows) - 1)
+    found = row_dataset.RowMaker(rows, speech(made, words), 7056, None, taught=True, seeing=True)(len(rows) - 1)
     slots = [part for message in found["prompt"] for part in message["content"] if part["type"] == "image"]
     assert len(slots) == len(found["images"]) == len(rows[-1].page_ids)
     assert all(part == {"type": "image"} for part in slots)
-    assert found["completion"][0]["content"][0]["text"] == rows[-1].target
+    assert found["completion"][0]["content"][0]["text"] == rows[-1].target + "<|im_end|>"
     assert max(picture.width * picture.height for picture in found["images"]) <= 7056
 
 
@@ -71,7 +74,7 @@ def test_an_example_for_rewards_says_what_is_right(config, pages_corpus):
     made = config(data={"rows": str(pages_corpus / "grpo.jsonl")})
     rows = row_dataset.read_training_rows(made, taught=False)
     words = tokenizer()
-    maker = row_dataset.RowMaker(rows, row_dataset.conversations(made, words), words, 7056, None, taught=False, seeing=True)
+    maker = row_dataset.RowMaker(rows, speech(made, words), 7056, None, taught=False, seeing=True)
     found = maker.batch({"row": [2, 0]})
     assert (found["row"], found["n"], found["think"]) == ([2, 0], [5, 5], [True, True])
     assert found["relevant"] == [list(rows[2].relevant), list(rows[0].relevant)]
@@ -82,13 +85,13 @@ def test_a_row_is_measured_with_its_pictures_and_named_when_too_long(config):
     made = config()
     rows = row_dataset.read_training_rows(made, taught=True)[-1:]
     words = tokenizer()
-    talk = row_dataset.conversations(made, words)
+    words_of = speech(made, words)
 
     def make(limit):
-        return row_dataset.RowMaker(rows, talk, words, 7056, limit, taught=True, seeing=True)(0)
+        return row_dataset.RowMaker(rows, words_of, 7056, limit, taught=True, seeing=True)(0)
 
     spoken = [row_dataset._text(m) for key in ("prompt", "completion") for m in make(None)[key]]
-    tokens = sum(len(words(text)["input_ids"]) + row_dataset.TURN for text in spoken) + 9 * len(rows[0].page_ids)
+    tokens = sum(len(words(text)["input_ids"]) for text in spoken) + 9 * len(rows[0].page_ids)
     make(tokens)
     with pytest.raises(
         ContextLengthError, match=rf"{rows[0].qid} has about {tokens} tokens, more than {tokens - 1}.*nothing is cut"
@@ -111,16 +114,10 @@ def test_a_picture_is_decoded_once_and_known_by_its_content():
     assert decoded == [("a", 784), ("b", 784)]
 
 
-def test_a_text_model_is_given_one_string():
-    message = {"role": "user", "content": [{"type": "text", "text": "one "}, {"type": "text", "text": "two"}]}
-    assert row_dataset.as_chat(message, seeing=False) == {"role": "user", "content": "one two"}
-    assert row_dataset.as_chat(message, seeing=True)["content"] == message["content"]
-
-
 def test_a_page_row_is_relevant_at_its_only_place():
     from mmr5.data.rows import PageRow
 
     row = PageRow("q#0", "q", "?", 4, True, 3, 1.0, "text", "note", "Yes. note")
     talk = SimpleNamespace(prompt=lambda row: [{"role": "user", "content": [{"type": "text", "text": "?"}]}])
-    found = row_dataset.RowMaker([row], talk, tokenizer(), 784, None, taught=False, seeing=False)(0)
+    found = row_dataset.RowMaker([row], row_dataset.Speech(talk, tokenizer(), TEMPLATE), 784, None, taught=False, seeing=False)(0)
     assert (found["relevant"], found["n"], found["think"]) == ([0], 1, False)

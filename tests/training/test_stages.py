@@ -43,17 +43,18 @@ def test_sft_leaves_a_checkpoint_that_reranks(settings):
 
 
 def test_only_the_target_is_learnt_from(settings):
-    from mmr5.training import base_model, row_dataset
+    from mmr5.training import base_model, passthrough, row_dataset
 
     config = settings("sft")
     model, processor, _ = base_model.load_for_training(config)
     rows = row_dataset.read_training_rows(config, taught=True)
-    data = row_dataset.dataset(rows, row_dataset.conversations(config, processor), processor, config, taught=True, context=None)
+    speech = row_dataset.Speech(row_dataset.conversations(config, processor), processor, passthrough.take(processor))
+    data = row_dataset.dataset(rows, speech, config, taught=True, context=None)
     from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
     batch = DataCollatorForVisionLanguageModeling(processor, max_length=None, completion_only_loss=True)([data[0], data[54]])
     for row, labels, ids in zip((rows[0], rows[54]), batch["labels"], batch["input_ids"], strict=True):
-        assert processor.tokenizer.decode(labels[labels != -100]) == f"{row.target}<|im_end|>\n"
+        assert processor.tokenizer.decode(labels[labels != -100]) == f"{row.target}<|im_end|>"
         assert int((ids == model.config.image_token_id).sum()) == 9 * len(row.page_ids)
     assert len(batch["image_grid_thw"]) == len(rows[0].page_ids) + len(rows[54].page_ids)
 

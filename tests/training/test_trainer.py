@@ -9,6 +9,7 @@ from mmr5.errors import EngineError, MissingExtraError
 from mmr5.models.recipes import load_recipe
 from mmr5.training import trainer
 from mmr5.training.config import from_tables
+from support.tiny import TEMPLATE
 
 MAIN, OTHER = (SimpleNamespace(global_step=7, max_steps=20, is_world_process_zero=main) for main in (True, False))
 
@@ -29,7 +30,7 @@ def run(tmp_path, tiny_text):
         "test",
     )  # fmt: skip
     words = AutoTokenizer.from_pretrained(tiny_text)
-    return trainer.Run(config, "sft", None, [], None, words, "b", None, lambda *step: told.append(step)), told
+    return trainer.Run(config, "sft", None, [], None, words, TEMPLATE, "b", None, lambda *step: told.append(step)), told
 
 
 def test_progress_is_told_of_steps_by_the_first_process_alone(run):

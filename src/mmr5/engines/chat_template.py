@@ -7,12 +7,17 @@ So the engines ``openai`` (given a tokenizer) and ``vllm`` render here, hand the
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
+
+from mmr5 import prompt
 from mmr5.engines.loading import import_transformers, load_errors, load_prompting
 from mmr5.engines.protocol import Reply, Request, Sampling
 from mmr5.errors import ConfigError, ContextLengthError, EngineError
@@ -22,6 +27,8 @@ FINGERPRINT_DIGITS = 16
 """Hex digits of the sha256 that name a chat template."""
 LEAST_PIXELS = 28 * 28
 """Of a page image: one visual token of the Qwen-VL family."""
+_OPENED = re.compile(r"<think>\s*(?P<closed></think>\s*)?\Z")
+_REASONING = re.compile(r"think|thought|reason|analysis|channel", re.IGNORECASE)
 COUNTED = 4096
 """Texts whose length in tokens is remembered: excerpts are cut from the same passages for every question about a document."""
 
@@ -48,6 +55,7 @@ class LocalPrompts:
         self.tokenizer = tokenizer = getattr(processor, "tokenizer", processor)
         self._lock = lock = threading.Lock()  # a fast tokenizer may be used by one thread at a time
         self.images = hasattr(processor, "image_processor")
+        check_template(processor, images=self.images)
         token = getattr(processor, "image_token_id", None) if self.images else None
         self.image_token: int | None = getattr(config, "image_token_id", None) if self.images and token is None else token
         self.reserved = special_words(tokenizer)
@@ -83,7 +91,7 @@ class LocalPrompts:
     @property
     def template(self) -> str | None:
         """The chat template's text, or None where the checkpoint has none."""
-        return getattr(self._processor, "chat_template", None) or getattr(self.tokenizer, "chat_template", None)
+        return template_of(self._processor)
 
     @property
     def template_fingerprint(self) -> str | None:
@@ -141,6 +149,10 @@ class LocalPrompts:
         """The prompt as one string, in the checkpoint's own chat template, prefill included."""
         return render(self._processor, request, images=self.images)
 
+    def restored(self, reply: Reply, request: Request) -> Reply:
+        """A reply with what the template wrote of it (:func:`written_for`)."""
+        return replace(reply, text=written_for(self.render(request), request) + reply.text)
+
     def ids(self, request: Request) -> list[int]:
         """Token ids of the prompt; a picture stands as one ``image_token``."""
         rendered = self.render(request)
@@ -176,21 +188,101 @@ class LocalPrompts:
         return [t for i in ids for t in ([i] * next(counts, 1) if i == self.image_token else [i])]
 
 
-def render(processor: Any, request: Request, *, images: bool) -> str:
+def template_of(processor: Any) -> str | None:
+    """The chat template of a processor or tokenizer, or None where there is none."""
+    return getattr(processor, "chat_template", None) or getattr(getattr(processor, "tokenizer", None), "chat_template", None)
+
+
+def render(processor: Any, request: Request, *, images: bool, template: str | None = None) -> str:
     """A prompt as one string, in a checkpoint's own chat template, prefill included; lines of text where it has no template.
+
+    What a template writes of the reply by itself is kept where the reply begins so: a ``<think>`` that it opens where the model
+    is to reason and nothing else is put into its mouth, an empty think block where it is not to reason. Else it is taken out,
+    so that the reply begins with its first word. A template that takes no system message gets it before the first user message.
 
     Args:
         processor: the checkpoint's processor, or its tokenizer.
         request: the prompt.
         images: whether the template reads parts (a model that sees) or one string a message.
+        template: to be used instead of the processor's own.
+
+    Raises:
+        ConfigError: the template takes no such messages.
     """
-    tokenizer = getattr(processor, "tokenizer", processor)
-    template = getattr(processor, "chat_template", None) or getattr(tokenizer, "chat_template", None)
+    template = template or template_of(processor)
     if not template:
         return "".join(_joined(m) + "\n" for m in request.messages) + request.prefill
+    tokenizer = getattr(processor, "tokenizer", processor)
+    options = {"chat_template": template, "tokenize": False, "add_generation_prompt": True, "enable_thinking": request.think}
     messages = [_for_template(m, images=images) for m in request.messages]
-    text: str = tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False, add_generation_prompt=True)
+    try:
+        text: str = tokenizer.apply_chat_template(messages, **options)
+    except TemplateError as refused:
+        try:
+            merged = [_for_template(m, images=images) for m in _without_system(request.messages)]
+            text = tokenizer.apply_chat_template(merged, **options)
+        except TemplateError:
+            raise ConfigError(
+                f"the checkpoint's chat template takes no prompt of a system and a user message: {refused}"
+            ) from None
+    opened = _OPENED.search(text)
+    if opened is not None:
+        closed = opened["closed"] is not None
+        if request.think if closed else (not request.think or request.prefill):
+            text = text[: opened.start()]
     return text + request.prefill
+
+
+def written_for(rendered: str, request: Request) -> str:
+    """What the template has written of a reply that is to reason: ``<think>``, which the model will not repeat, or nothing.
+
+    Args:
+        rendered: the prompt, as :func:`render` made it.
+        request: the same.
+    """
+    opened = _OPENED.search(rendered) if request.think and not request.prefill else None
+    return "" if opened is None else opened.group()
+
+
+def check_template(processor: Any, *, images: bool) -> None:
+    """Refuse a chat template that changes what is asked, or opens the reply in a way that is not known.
+
+    Raises:
+        ConfigError: it does; the difference is shown.
+    """
+    if not template_of(processor):
+        return
+    for think in (True, False):
+        messages = prompt.listwise("Which page says it?", view="text", think=think, texts=["The first page.", "The second."])
+        rendered, place = render(processor, Request(messages, think=think), images=images), 0
+        for text in (part["text"].strip() for message in messages for part in message["content"]):
+            found = rendered.find(text, place)
+            if found < 0:
+                raise ConfigError(
+                    f"the checkpoint's chat template does not write {text[:80]!r} as it stands; it writes "
+                    f"{rendered[place : place + 120]!r}: give the checkpoint a template that keeps the words of a message"
+                )
+            place = found + len(text)
+        tail = _OPENED.sub("", rendered[place:])
+        if _REASONING.search(tail):
+            raise ConfigError(
+                f"the checkpoint's chat template opens the reply with {rendered[place:]!r}, a way of reasoning that is not known "
+                "here: known are templates that open <think> or write an empty think block"
+            )
+
+
+def turn_end(processor: Any, *, images: bool, template: str | None = None) -> str:
+    """What a model writes to end its turn: the token that the chat template puts after a reply, else the tokenizer's own end."""
+    tokenizer, template = getattr(processor, "tokenizer", processor), template or template_of(processor)
+    mark = "@@"
+    says = [{"type": "text", "text": mark}] if images else mark
+    asks = [{"type": "text", "text": "?"}] if images else "?"
+    after = ""
+    if template:
+        chat = [{"role": "user", "content": asks}, {"role": "assistant", "content": says}]
+        after = str(tokenizer.apply_chat_template(chat, chat_template=template, tokenize=False)).rpartition(mark)[2]
+    special = set(special_words(tokenizer))
+    return next((word for word in sorted(special, key=len, reverse=True) if after.startswith(word)), str(tokenizer.eos_token))
 
 
 def adds_special(tokenizer: Any, rendered: str, *, images: bool) -> bool:
@@ -267,6 +359,15 @@ def pictures(request: Request) -> list[ImageSource]:
 
 def _joined(message: Message) -> str:
     return "".join(str(p["text"]) for p in message["content"] if p["type"] == "text")
+
+
+def _without_system(messages: Sequence[Message]) -> list[Message]:
+    """The messages with the system's words at the beginning of the first user message."""
+    system = [p for m in messages if m["role"] == "system" for p in m["content"]]
+    others = [dict(m) for m in messages if m["role"] != "system"]
+    if system and others:
+        others[0]["content"] = [*system, {"type": "text", "text": "\n\n"}, *others[0]["content"]]
+    return others
 
 
 def _for_template(message: Message, *, images: bool) -> dict[str, Any]:

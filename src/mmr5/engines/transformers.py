@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mmr5.engines.chat_template import LocalPrompts, check_context, check_pixels, pictures, pictures_for
+from mmr5.engines.chat_template import LocalPrompts, check_context, check_pixels, pictures, pictures_for, written_for
 from mmr5.engines.encoders import checkpoint_identity
 from mmr5.engines.loading import dtype_name, import_torch, import_transformers, load_model, pick_device, pick_dtype
 from mmr5.engines.protocol import Capabilities, ChoiceScores, OnText, Reply, Request, Sampling, TextScore, check_requests
@@ -196,7 +196,12 @@ class TransformersEngine:
             guards = [self._guard(requests[i]) for i in places] if any(requests[i].answer_ids for i in places) else None
             return generation.generate(self._reader, prompts, detokenizers, sampling, draws, guards)
 
-        return self._in_batches(requests, [()] * len(requests), sampling.max_new_tokens, run)
+        opened = [written_for(self.render(r), r) for r in requests]
+        for i, text in enumerate(opened):
+            if text and on_text is not None:
+                on_text(i, text)
+        replies = self._in_batches(requests, [()] * len(requests), sampling.max_new_tokens, run)
+        return [replace(reply, text=text + reply.text) for text, reply in zip(opened, replies, strict=True)]
 
     def score_choices(self, requests: Sequence[Request], choices: Sequence[Sequence[str]]) -> list[ChoiceScores]:
         """Exact constrained-decoding log-probabilities.

@@ -89,6 +89,7 @@ class VLLMEngine:
         )
         outputs = self._run([self._prompt(r, sampling.max_new_tokens) for r in requests], [settings] * len(requests))
         replies = [self._prompts.reply(list(o.outputs[0].token_ids), len(o.prompt_token_ids), sampling) for o in outputs]
+        replies = [self._prompts.restored(reply, request) for reply, request in zip(replies, requests, strict=True)]
         for position, reply in enumerate(replies):
             if on_text is not None and reply.text:
                 on_text(position, reply.text)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import re
 from pathlib import Path
 from typing import Any
 
+from mmr5.engines.chat_template import template_of
 from mmr5.engines.loading import import_torch, load_model, pick_device, pick_dtype
 from mmr5.errors import ConfigError, missing_extra
 from mmr5.models import resolve
 from mmr5.storage.cache import Cache
-from mmr5.training import patches
+from mmr5.storage.jsonl import write_json
+from mmr5.training import passthrough, patches
 from mmr5.training.config import LoraConfig, TrainingConfig
 from mmr5.training.run_dir import is_main
 
@@ -144,13 +147,28 @@ def tokenizer_of(processor: Any) -> Any:
     return getattr(processor, "tokenizer", processor)
 
 
-def save_processor(processor: Any, folder: Path) -> None:
-    """Save a tokenizer, or a processor's tokenizer, image processor and chat template."""
+def save_processor(processor: Any, folder: Path, template: str | None = None) -> None:
+    """Save a tokenizer, or a processor's tokenizer, image processor and settings, with a chat template.
+
+    Args:
+        processor: the tokenizer, or the processor.
+        folder: where.
+        template: the chat template to save; None is the processor's own.
+    """
     tokenizer = tokenizer_of(processor)
-    if tokenizer is not processor:
-        tokenizer.chat_template = tokenizer.chat_template or getattr(processor, "chat_template", None)
-        processor.image_processor.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    with passthrough.spoken(processor, template or template_of(processor)):
+        if tokenizer is not processor:
+            processor.image_processor.save_pretrained(folder)
+            if settings := processor_settings(processor):
+                write_json(folder / "processor_config.json", {"processor_class": type(processor).__name__, **settings})
+        tokenizer.save_pretrained(folder)
+
+
+def processor_settings(processor: Any) -> dict[str, Any]:
+    """A processor's own settings, such as how many tokens a picture has; those of its parts are saved with them."""
+    kind: Any = next(c for c in type(processor).__mro__ if c.__module__.startswith("transformers."))
+    names = [name for name in inspect.signature(kind).parameters if name not in ("self", "chat_template")]
+    return {name: value for name in names if isinstance(value := getattr(processor, name, None), bool | int | float | str)}
 
 
 def context_of(model: Any) -> int | None:

@@ -13,6 +13,7 @@ from mmr5.engines.protocol import Engine, Reply, Request, Sampling
 from mmr5.engines.transformers import TransformersEngine
 from mmr5.errors import ConfigError
 from mmr5.storage.jsonl import write_json
+from mmr5.training import passthrough
 from mmr5.training.config import GrpoConfig
 from mmr5.training.grpo_rewards import agrees, score
 from mmr5.training.trainer import Run
@@ -38,8 +39,9 @@ def keep_instructive(run: Run) -> list[Row]:
     file = Path(config.run.out) / FILE
     if not file.is_file():
         training, held = model.training, model.generation_config
-        engine = TransformersEngine(model.eval(), run.processor, name="policy", max_pixels=config.data.max_pixels)
-        measured = measure(engine, run, rows)
+        with passthrough.spoken(run.processor, run.template):
+            engine = TransformersEngine(model.eval(), run.processor, name="policy", max_pixels=config.data.max_pixels)
+            measured = measure(engine, run, rows)
         model.generation_config = held
         model.train(training)
         write_json(file, {"samples": config.grpo.difficulty_samples, "rows": measured})
@@ -59,7 +61,7 @@ def measure(engine: Engine, run: Run, rows: Sequence[ListRow]) -> list[dict[str,
     found: list[dict[str, Any]] = []
     for start in range(0, len(rows), AT_ONCE):
         part = rows[start : start + AT_ONCE]
-        requests = [Request(run.talk.prompt(row)) for row in part for _ in range(grpo.difficulty_samples)]
+        requests = [Request(run.talk.prompt(row), think=row.think) for row in part for _ in range(grpo.difficulty_samples)]
         sampling = Sampling(grpo.max_new_tokens, grpo.temperature, grpo.top_p, seed=run.config.optim.seed + start)
         replies = iter(engine.generate(requests, sampling))
         found += [_rewards(row, list(islice(replies, grpo.difficulty_samples)), grpo) for row in part]

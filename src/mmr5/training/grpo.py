@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmr5.data.rows import ListRow, Row
+from mmr5.engines.chat_template import turn_end
 from mmr5.errors import ConfigError
-from mmr5.training import base_model, grpo_pointwise, grpo_rewards, patches, row_dataset, trainer
+from mmr5.training import base_model, grpo_pointwise, grpo_rewards, patches, preflight, row_dataset, trainer
 from mmr5.training.config import TrainingConfig
 from mmr5.training.difficulty import keep_instructive
 from mmr5.training.grpo_rewards import RewardFunction, Rollout, Watch
@@ -56,6 +57,7 @@ def train_grpo(config: TrainingConfig, *, resume: bool = False, progress: Progre
         peft_config=base_model.lora(config.lora, run.model),
         callbacks=trainer.callbacks(run),
     )
+    preflight.check_grpo(run, made)
     done = trainer.train(run, made, {"rows": len(run.rows), "rows_kept": len(rows)})
     return {**done, **watch.counts}
 
@@ -64,9 +66,8 @@ def _lists(run: trainer.Run, watch: Watch) -> tuple[Sequence[Row], Any, list[Rew
     """Rows, dataset and rewards of whole lists."""
     config = run.config
     rows = keep_instructive(run) if config.grpo.difficulty_samples else run.rows
-    data = row_dataset.dataset(rows, run.talk, run.processor, config, taught=False, context=base_model.context_of(run.model))
-    ends = [run.tokenizer.eos_token_id]
-    return rows, data, grpo_rewards.reward_functions(watch, end_ids=ends, compat=config.grpo.compat, gather=gather)
+    data = row_dataset.dataset(rows, run.speech, config, taught=False, context=base_model.context_of(run.model))
+    return rows, data, grpo_rewards.reward_functions(watch, end_ids=_ends(run), compat=config.grpo.compat, gather=gather)
 
 
 def _pages(run: trainer.Run, watch: Watch) -> tuple[Sequence[Row], Any, list[RewardFunction]]:
@@ -74,8 +75,15 @@ def _pages(run: trainer.Run, watch: Watch) -> tuple[Sequence[Row], Any, list[Rew
     pages = run.config.groups.pages
     lists = [row for row in run.rows if isinstance(row, ListRow)]
     rows = grpo_pointwise.page_prompts(lists, pages, run.config.optim.seed)
-    rewards = grpo_pointwise.reward_functions(watch, end_ids=[run.tokenizer.eos_token_id], gather=gather)
-    return rows, grpo_pointwise.dataset(rows, run.talk, pages), rewards
+    rewards = grpo_pointwise.reward_functions(watch, end_ids=_ends(run), gather=gather)
+    return rows, grpo_pointwise.dataset(rows, run.speech, pages), rewards
+
+
+def _ends(run: trainer.Run) -> list[int]:
+    """Ids that end a reply: the tokenizer's, and that which the chat template puts after one."""
+    tokenizer = run.tokenizer
+    written = tokenizer.convert_tokens_to_ids(turn_end(run.processor, images=run.speech.sees, template=run.template))
+    return [i for i in dict.fromkeys([tokenizer.eos_token_id, written]) if i is not None]
 
 
 def check(config: TrainingConfig) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mmr5.answer import parse_verdict
-from mmr5.data.conversations import Conversations
 from mmr5.data.rows import ListRow, PageRow
 from mmr5.errors import ConfigError
 from mmr5.rewards import discounted_gain, verdict_format_reward
@@ -54,14 +53,14 @@ def _page(row: ListRow, place: int, *, relevant: bool) -> PageRow:
     return PageRow(row.qid, row.doc_name, row.question, page_id, relevant, place, score, row.view, "", "", row.split, row.source)
 
 
-def dataset(prompts: Sequence[PageRow], talk: Conversations, pages: int) -> Any:
+def dataset(prompts: Sequence[PageRow], speech: row_dataset.Speech, pages: int) -> Any:
     """A ``datasets.Dataset``: ``prompt``, ``row`` (its number), ``question`` (number of its question), ``relevant``."""
     import datasets
 
     return datasets.Dataset.from_list(
         [
             {
-                "prompt": [row_dataset.as_chat(m, seeing=False) for m in talk.prompt(row)],
+                "prompt": [row_dataset.said("user", speech.prompt(row)[0])],
                 "row": number,
                 "question": number // pages,
                 "relevant": row.relevant,

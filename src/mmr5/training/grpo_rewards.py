@@ -145,6 +145,8 @@ def reward_functions(
 ) -> list[RewardFunction]:
     """The two rewards as TRL calls them: ``f(completions=…, completion_ids=…, **columns, log_metric=…)``.
 
+    A reply is scored with what the chat template wrote of it (column ``opening``).
+
     Args:
         watch: told of every generation.
         end_ids: token ids that end a reply.
@@ -154,10 +156,12 @@ def reward_functions(
     ends = set(end_ids)
 
     def rollouts(columns: dict[str, Any]) -> list[Rollout]:
-        keys = ("row", "completions", "completion_ids", "relevant", "n", "think")
+        keys = ("row", "opening", "completions", "completion_ids", "relevant", "n", "think")
         return [
-            score(row, text_of(said), list(relevant), n, think=think, ended=bool(ids) and ids[-1] in ends, compat=compat)
-            for row, said, ids, relevant, n, think in zip(*(columns[k] for k in keys), strict=True)
+            score(
+                row, opening + text_of(said), list(relevant), n, think=think, ended=bool(ids) and ids[-1] in ends, compat=compat
+            )
+            for row, opening, said, ids, relevant, n, think in zip(*(columns[k] for k in keys), strict=True)
         ]
 
     return as_rewards(watch, rollouts, gather)

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmr5.corpora import load_corpus
 from mmr5.data.conversations import Conversations
 from mmr5.data.rows import PageRow, Row, read_rows
-from mmr5.engines.chat_template import special_words
+from mmr5.engines.chat_template import render, special_words, turn_end, written_for
+from mmr5.engines.protocol import Request
 from mmr5.errors import ConfigError, ContextLengthError, CorpusError, missing_extra
 from mmr5.storage.lru import LRU
 from mmr5.training.base_model import tokenizer_of
@@ -22,8 +24,6 @@ from mmr5.types import ImageSource, Message
 
 PICTURE_BYTES = 256 * 2**20
 """Decoded pictures that are held in memory, in bytes."""
-TURN = 8
-"""Tokens that a template puts around a message, at most."""
 VISUAL_UNIT = 28
 """Pixels on a side that make one visual token of Qwen2.5-VL; used to bound a prompt's length."""
 
@@ -78,15 +78,59 @@ def token_limit(config: TrainingConfig, context: int | None) -> int | None:
     return min((n for n in (config.data.max_tokens, context) if n), default=None)
 
 
-def dataset(
-    rows: Sequence[Row], talk: Conversations, processor: Any, config: TrainingConfig, *, taught: bool, context: int | None
-) -> Any:
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """Rows → words, as inference writes them.
+
+    Attributes:
+        talk: makes the messages.
+        processor: the model's processor or tokenizer.
+        template: the checkpoint's own chat template.
+    """
+
+    talk: Conversations
+    processor: Any
+    template: str
+
+    def prompt(self, row: Row, messages: Sequence[Message] | None = None) -> tuple[str, str]:
+        """A row's rendered prompt, and what the template has written of the reply in it (``<think>``, or nothing).
+
+        Args:
+            row: the row.
+            messages: its prompt, where it is known.
+        """
+        request = Request(self.talk.prompt(row) if messages is None else messages, think=row.method == "reason")
+        rendered = render(self.processor, request, images=self.sees, template=self.template)
+        return rendered, written_for(rendered, request)
+
+    def completion(self, row: Row, opening: str) -> str:
+        """What the model is to write after the prompt: the target without its opening, and the end of the turn.
+
+        Raises:
+            ConfigError: the target does not begin as the template does.
+        """
+        target = self.talk.target(row) or ""
+        if opening:
+            if not target.startswith(opening.strip()):
+                raise ConfigError(
+                    f"{row.qid}: the chat template opens every reply with {opening!r}, and the target begins with "
+                    f"{target[:60]!r}: make the rows anew, or train a checkpoint whose template opens nothing"
+                )
+            target = target[len(opening.strip()) :].removeprefix(opening[len(opening.rstrip()) :])
+        return target + turn_end(self.processor, images=self.sees, template=self.template)
+
+    @property
+    def sees(self) -> bool:
+        """Whether the model reads pictures."""
+        return hasattr(self.processor, "image_processor")
+
+
+def dataset(rows: Sequence[Row], speech: Speech, config: TrainingConfig, *, taught: bool, context: int | None) -> Any:
     """A ``datasets.Dataset`` as TRL's trainers read it: ``prompt``, ``completion`` (taught), ``images``, and columns for rewards.
 
     Args:
         rows: what :func:`read_training_rows` gave.
-        talk: makes the messages.
-        processor: the model's processor or tokenizer.
+        speech: makes their words.
         config: pixel budget and length limit.
         taught: with completions.
         context: most tokens that the model reads, or None.
@@ -101,7 +145,7 @@ def dataset(
         raise missing_extra("datasets", "train", "train a model") from error
     seeing = config.recipe.view != "text"
     limit = token_limit(config, context)
-    maker = RowMaker(rows, talk, processor, config.data.max_pixels, limit, taught=taught, seeing=seeing)
+    maker = RowMaker(rows, speech, config.data.max_pixels, limit, taught=taught, seeing=seeing)
     if not seeing:
         return datasets.Dataset.from_list([maker(i) for i in range(len(rows))])
     indices = datasets.Dataset.from_dict({"row": list(range(len(rows)))})
@@ -113,32 +157,25 @@ class RowMaker:
     """One training example of a row, by its number."""
 
     def __init__(
-        self,
-        rows: Sequence[Row],
-        talk: Conversations,
-        processor: Any,
-        max_pixels: int,
-        max_tokens: int | None,
-        *,
-        taught: bool,
-        seeing: bool,
+        self, rows: Sequence[Row], speech: Speech, max_pixels: int, max_tokens: int | None, *, taught: bool, seeing: bool
     ) -> None:
-        self._rows, self._talk, self._processor = rows, talk, processor
+        self._rows, self._speech = rows, speech
         self._max_pixels, self._max_tokens = max_pixels, max_tokens
         self._taught, self._seeing = taught, seeing
         self._load = picture_loader(max_pixels)
 
     def __call__(self, number: int) -> dict[str, Any]:
-        """The example: messages with empty image slots, and the pictures in order."""
+        """The example: one message with the rendered prompt, and the pictures in order."""
         row = self._rows[number]
-        prompt = self._talk.prompt(row)
-        pictures = [self._load(p["image"]) for m in prompt for p in m["content"] if p["type"] == "image"]
-        example: dict[str, Any] = {"prompt": [as_chat(m, seeing=self._seeing) for m in prompt]}
+        messages = self._speech.talk.prompt(row)
+        pictures = [self._load(p["image"]) for m in messages for p in m["content"] if p["type"] == "image"]
+        rendered, opening = self._speech.prompt(row, messages)
+        example: dict[str, Any] = {"prompt": [said("user", rendered, pictures=len(pictures), parts=self._seeing)]}
         if self._taught:
-            target = self._talk.target(row) or ""
-            example["completion"] = [as_chat(answer(target), seeing=self._seeing)]
+            example["completion"] = [said("assistant", self._speech.completion(row, opening), parts=self._seeing)]
         else:
             example |= {"row": number, "n": len(row.page_ids), "relevant": _relevant(row), "think": row.method == "reason"}
+            example["opening"] = opening
         if self._seeing:
             example["images"] = pictures
         self._measure(row, example, pictures)
@@ -154,10 +191,10 @@ class RowMaker:
             return
         spoken = [_text(m) for m in (*example["prompt"], *example.get("completion", []))]
         seen = sum(math.ceil(p.width / VISUAL_UNIT) * math.ceil(p.height / VISUAL_UNIT) for p in pictures)
-        if sum(len(text.encode()) + TURN for text in spoken) + seen <= self._max_tokens:
+        if sum(len(text.encode()) for text in spoken) + seen <= self._max_tokens:
             return  # a token is a byte at least
-        tokenizer = tokenizer_of(self._processor)
-        words = sum(len(tokenizer(text, add_special_tokens=False)["input_ids"]) + TURN for text in spoken)
+        tokenizer = tokenizer_of(self._speech.processor)
+        words = sum(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in spoken)
         if words + seen > self._max_tokens:
             raise ContextLengthError(
                 f"{row.qid} has about {words + seen} tokens, more than {self._max_tokens}: lower data.max_pixels "
@@ -171,17 +208,10 @@ def picture_loader(max_pixels: int) -> Callable[[ImageSource], Any]:
     return lambda source: held.get_or_make(source.key, lambda: source.load(max_pixels), lambda p: 3 * p.width * p.height)
 
 
-def answer(text: str) -> Message:
-    """The assistant's turn."""
-    return {"role": "assistant", "content": [{"type": "text", "text": text}]}
-
-
-def as_chat(message: Message, *, seeing: bool) -> dict[str, Any]:
-    """A message as TRL and chat templates read it: structured with empty image slots, or one string for a text model."""
-    if not seeing:
-        return {"role": message["role"], "content": "".join(p["text"] for p in message["content"])}
-    parts = [{"type": "image"} if p["type"] == "image" else {"type": "text", "text": p["text"]} for p in message["content"]]
-    return {"role": message["role"], "content": parts}
+def said(role: str, text: str, *, pictures: int = 0, parts: bool = False) -> dict[str, Any]:
+    """A message that says a text as it stands, as TRL reads it; one with parts has empty slots for its pictures before."""
+    slots = [{"type": "image"} for _ in range(pictures)]
+    return {"role": role, "content": [*slots, {"type": "text", "text": text}] if parts else text}
 
 
 def _relevant(row: Row) -> list[int]:

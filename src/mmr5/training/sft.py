@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmr5.training import base_model, row_dataset, sft_pointwise, trainer
+from mmr5.training import base_model, preflight, row_dataset, sft_pointwise, trainer
 from mmr5.training.config import TrainingConfig
 from mmr5.types import Progress
 
@@ -42,12 +42,12 @@ def make_trainer(run: trainer.Run) -> Any:
     """
     trl, config, model = trainer.import_trl(), run.config, run.model
     context = base_model.context_of(model)
-    data = row_dataset.dataset(run.rows, run.talk, run.processor, config, taught=True, context=context)
+    data = row_dataset.dataset(run.rows, run.speech, config, taught=True, context=context)
     adapter, own_optimizer = base_model.lora(config.lora, model), None
     if adapter is not None and config.lora.plus_ratio:
         model, adapter = base_model.wrap(model, adapter), None
         own_optimizer = trainer.loraplus(config, model)
-    return trl.SFTTrainer(
+    made = trl.SFTTrainer(
         model=model,
         args=trl.SFTConfig(
             **trainer.arguments(config),
@@ -63,3 +63,5 @@ def make_trainer(run: trainer.Run) -> Any:
         optimizers=(own_optimizer, None),
         callbacks=trainer.callbacks(run),
     )
+    preflight.check_sft(run, made)
+    return made

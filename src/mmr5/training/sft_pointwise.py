@@ -24,13 +24,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmr5.answer import VERDICTS
-from mmr5.data.conversations import Conversations
 from mmr5.data.rows import PageRow, Row
 from mmr5.engines.chat_template import question_tokens
 from mmr5.engines.loading import import_torch
 from mmr5.errors import ConfigError, ContextLengthError
 from mmr5.prompt import neutralise
-from mmr5.training import base_model, row_dataset, trainer
+from mmr5.training import base_model, preflight, row_dataset, trainer
 from mmr5.training.config import GroupConfig, TrainingConfig
 
 IGNORED = -100
@@ -96,13 +95,12 @@ class Encoder:
     """Rows → tokens, rendered as the engine renders them at inference.
 
     Args:
-        talk: makes the messages.
-        tokenizer: of a text checkpoint, with a chat template and offsets (a fast tokenizer).
+        speech: makes the words, by a text checkpoint's tokenizer with offsets (a fast one).
         limit: most tokens of a row, or None.
     """
 
-    def __init__(self, talk: Conversations, tokenizer: Any, limit: int | None) -> None:
-        self._talk, self._tokenizer, self._limit = talk, tokenizer, limit
+    def __init__(self, speech: row_dataset.Speech, limit: int | None) -> None:
+        self._speech, self._tokenizer, self._limit = speech, base_model.tokenizer_of(speech.processor), limit
 
     def __call__(self, row: PageRow) -> Encoded:
         """The tokens of a row.
@@ -110,13 +108,12 @@ class Encoder:
         Raises:
             ContextLengthError: there are more than the limit; nothing is cut.
         """
-        chat = [row_dataset.as_chat(m, seeing=False) for m in self._talk.prompt(row)]
-        rendered = self._tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        rendered, opening = self._speech.prompt(row)
         coded = self._tokenizer(rendered, add_special_tokens=False, return_offsets_mapping=True)
         prompt = list(coded["input_ids"])
-        question = question_tokens(rendered, neutralise(row.question, self._talk.reserved), coded["offset_mapping"])
-        reply = self._tokenizer(self._talk.target(row) or "", add_special_tokens=False)["input_ids"]
-        ids = (*prompt, *reply, self._tokenizer.eos_token_id)
+        question = question_tokens(rendered, neutralise(row.question, self._speech.talk.reserved), coded["offset_mapping"])
+        reply = self._tokenizer(self._speech.completion(row, opening), add_special_tokens=False)["input_ids"]
+        ids = (*prompt, *reply)
         if self._limit is not None and len(ids) > self._limit:
             raise ContextLengthError(
                 f"{row.qid}, page id {row.page_id}, has {len(ids)} tokens, more than {self._limit}: lower recipe.page_tokens, or "
@@ -237,8 +234,9 @@ def make_trainer(run: trainer.Run) -> Any:
 
     config, tokenizer, model = run.config, run.tokenizer, run.model
     rows = check(config, run.rows)
-    encoder = Encoder(run.talk, tokenizer, row_dataset.token_limit(config, base_model.context_of(model)))
+    encoder = Encoder(run.speech, row_dataset.token_limit(config, base_model.context_of(model)))
     groups = make_groups(rows, config.groups.pages, round(config.optim.epochs), config.optim.seed)
+    preflight.check_pages(run, encoder(groups[0][0]), groups[0][0])
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     choices = verdict_ids(tokenizer)
     adapter = base_model.lora(config.lora, model)

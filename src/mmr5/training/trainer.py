@@ -12,13 +12,15 @@ from typing import Any
 
 from mmr5.data.conversations import Conversations
 from mmr5.data.rows import Row
+from mmr5.engines.chat_template import check_template
 from mmr5.engines.loading import import_torch, pick_device
 from mmr5.errors import EngineError, missing_extra
 from mmr5.models.recipes import FILE as RECIPE
 from mmr5.storage.atomic import write_text
 from mmr5.storage.jsonl import write_json
-from mmr5.training import base_model, patches, row_dataset, run_dir
+from mmr5.training import base_model, passthrough, patches, row_dataset, run_dir
 from mmr5.training.config import Stage, TrainingConfig
+from mmr5.training.row_dataset import Speech
 from mmr5.types import Progress
 
 
@@ -32,7 +34,8 @@ class Run:
         checkpoint: what it goes on from, or None.
         rows: what it learns from.
         model: the weights that learning starts from.
-        processor: its tokenizer, or processor for a model that sees.
+        processor: its tokenizer, or processor for a model that sees; its chat template is :data:`passthrough.TEMPLATE`.
+        template: the checkpoint's own chat template.
         base: folder or hub name of these weights.
         talk: makes the rows' messages.
         progress: told of rows and optimizer steps.
@@ -44,6 +47,7 @@ class Run:
     rows: list[Row]
     model: Any
     processor: Any
+    template: str
     base: str
     talk: Conversations
     progress: Progress | None
@@ -52,6 +56,11 @@ class Run:
     def tokenizer(self) -> Any:
         """That of the processor, or the processor itself where it is one."""
         return base_model.tokenizer_of(self.processor)
+
+    @property
+    def speech(self) -> Speech:
+        """How the run's rows become words."""
+        return Speech(self.talk, self.processor, self.template)
 
 
 def begin(config: TrainingConfig, stage: Stage, *, resume: bool, progress: Progress | None) -> Run:
@@ -73,10 +82,12 @@ def begin(config: TrainingConfig, stage: Stage, *, resume: bool, progress: Progr
     checkpoint = run_dir.find_checkpoint(config, stage, resume=resume)
     rows = row_dataset.read_training_rows(config, taught=stage == "sft")
     model, processor, base = base_model.load_for_training(config)
+    check_template(processor, images=hasattr(processor, "image_processor"))
     talks = row_dataset.conversations(config, processor)
+    template = passthrough.take(processor)
     if checkpoint is None:
         run_dir.claim(config, stage)
-    return Run(config, stage, checkpoint, rows, model, processor, base, talks, progress)
+    return Run(config, stage, checkpoint, rows, model, processor, template, base, talks, progress)
 
 
 def import_trl() -> Any:
@@ -159,7 +170,7 @@ def callbacks(run: Run) -> list[Any]:
         def on_save(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
             if state.is_world_process_zero:
                 saved = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-                base_model.save_processor(run.processor, saved)
+                base_model.save_processor(run.processor, saved, run.template)
                 write_text(saved / RECIPE, run.config.checkpoint_recipe(run.stage).to_json())
 
     return [Reporter()]
@@ -195,7 +206,7 @@ def train(run: Run, trainer: Any, facts: Mapping[str, Any]) -> dict[str, Any]:
         "resumed_from": None if run.checkpoint is None else run.checkpoint.name,
     }
     if trainer.is_world_process_zero():
-        base_model.save_processor(run.processor, out)
+        base_model.save_processor(run.processor, out, run.template)
         _name_base(out, run.base)
         run_dir.finish(run.config, run.stage, history, done, run.base)
     trainer.accelerator.wait_for_everyone()

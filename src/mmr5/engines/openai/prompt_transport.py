@@ -122,14 +122,18 @@ class PromptTransport:
                 + (f", the first difference at token {place} ({self._around(call.meant, place)})" if place is not None else "")
                 + ". Serve the same checkpoint with its own chat template and the same pixel budget: see docs/serving-backends.md"
             )
-        return reply if told.written is None else self._prompts.reply(told.written, len(call.meant), sampling)
+        if told.written is None:
+            return reply
+        return self._prompts.restored(self._prompts.reply(told.written, len(call.meant), sampling), request)
 
     def _chat(self, request: Request) -> dict[str, Any]:
         messages = [wire_message(m, self._encoder) for m in request.messages]
+        template = None if self._prompts is None else self._prompts.template
+        said = {"chat_template_kwargs": {"enable_thinking": request.think}} if template and "enable_thinking" in template else {}
         if not request.prefill:
-            return {"messages": messages}
+            return {"messages": messages, **said}
         messages.append({"role": "assistant", "content": request.prefill})
-        return {"messages": messages, "continue_final_message": True, "add_generation_prompt": False}
+        return {"messages": messages, "continue_final_message": True, "add_generation_prompt": False, **said}
 
     def _around(self, meant: Sequence[int], place: int) -> str:
         if self._prompts is None or place >= len(meant):

@@ -97,6 +97,8 @@ def read_reply(response: httpx.Response, request: Request, sampling: Sampling, u
     if reasoning and "<think>" not in text:
         opening = "" if request.prefill.rstrip().endswith("<think>") else "<think>\n"
         text = f"{opening}{reasoning.strip()}\n</think>{text.lstrip()}"
+    elif request.think and not request.prefill and "</think>" in text and "<think>" not in text:
+        text = f"<think>\n{text.lstrip()}"  # the served template has opened it
     stopped = choice.get("finish_reason") != "length"
     for stop in sampling.stop:
         if stopped and stop.startswith("</") and _open(request.prefill + text, stop):
