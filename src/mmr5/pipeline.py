@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from mmr5 import documents
-from mmr5.errors import InputError
+from mmr5.errors import InputError, MMR5Error
 from mmr5.fusion import fuse
 from mmr5.methods.streaming import TextCallback, for_one_list
 from mmr5.reranker import Reranker, build_result
@@ -123,6 +123,10 @@ class Searcher:
         Notes are written on the pages on top of the fused order; ``on_text`` as for :meth:`mmr5.Reranker.rank_many`.
         """
         return self.reranker.rank_many(batch, on_text=on_text, adjust=self._fused)
+
+    def rank_each(self, batch: Sequence[Candidates], *, on_text: TextCallback | None = None) -> list[Ranking | MMR5Error]:
+        """:meth:`rank`, but a list that cannot be ranked is an error in its place (:meth:`mmr5.Reranker.rank_each`)."""
+        return self.reranker.rank_each(batch, on_text=on_text, adjust=self._fused)
 
     def result(
         self,

@@ -5,8 +5,8 @@ The list-wise prompt of the image view is, to the letter, the one that the check
 "For example" belongs to it, and nothing stands after the last image. The text view says "page" for "image"; the view
 ``both`` adds each page's text after its image.
 
-Text from pages and questions can never open or close a chat turn, an image slot or an answer: :func:`neutralise` breaks
-such strings with one space.
+Text from pages and questions can never open or close a chat turn, an image slot or an answer, nor forge the label of another
+page: :func:`neutralise` and :func:`unlabelled` break such strings with one space.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ TASK_LIKELIHOOD = "Write a question that is answered by this page."
 
 _TAGS = ("think", "answer", "image", "img", "video", "audio", "tool_call", "tool_response", "s", "bos", "eos", "unk", "pad",
          "mask", "start_of_turn", "end_of_turn", "start_of_image", "end_of_image", "image_soft_token")  # fmt: skip
-_SPECIAL = re.compile(r"<(?=\|)|\|(?=>)|<(?=/?(?:" + "|".join(_TAGS) + r")\s*/?>)", re.IGNORECASE)
+_SPECIAL = re.compile(r"<(?=[|｜])|[|｜](?=>)|<(?=/?(?:" + "|".join(_TAGS) + r")\s*/?>)", re.IGNORECASE)
+_LABEL = re.compile(r"^([^\S\n]*)([IPT])(?=(?:mage|age|ext of (?:image|page)) \d+:)", re.IGNORECASE | re.MULTILINE)
+"""The first letter of a line that begins as the label of a page does in the prompt."""
 
 
 def neutralise(text: str, reserved: Sequence[str] = ()) -> str:
@@ -84,6 +86,11 @@ def neutralise(text: str, reserved: Sequence[str] = ()) -> str:
         if len(token) > 1 and not token.isalnum() and token in text:
             text = text.replace(token, f"{token[0]} {token[1:]}")
     return text
+
+
+def unlabelled(text: str) -> str:
+    """A text in which no line begins as the label of a candidate does (``Page 2:``): such words are broken by one space, too."""
+    return _LABEL.sub(lambda m: f"{m[1]}{m[2]} ", text)
 
 
 def label(view: View) -> str:
@@ -115,7 +122,8 @@ def listwise(
     """
     n = _count(view, images, texts)
     system, task = (SYSTEM_REASON, TASK_REASON) if think else (SYSTEM_DIRECT, TASK_DIRECT)
-    head = _worded(task, view) + _worded(QUESTION, view).replace("{n}", str(n)).replace("{question}", neutralise(query, reserved))
+    question = unlabelled(neutralise(query, reserved))
+    head = _worded(task, view) + _worded(QUESTION, view).replace("{n}", str(n)).replace("{question}", question)
     content = [_text(head)]
     for i in range(n):
         content += _page(i + 1, view, images, texts, reserved)
@@ -222,7 +230,7 @@ def _len(given: Sequence[object] | None) -> str:
 def _page(
     number: int, view: View, images: Sequence[ImageSource] | None, texts: Sequence[str] | None, reserved: Sequence[str]
 ) -> list[dict[str, Any]]:
-    text = "" if texts is None else neutralise(texts[number - 1], reserved)
+    text = "" if texts is None else unlabelled(neutralise(texts[number - 1], reserved))
     if view == "text" or images is None:
         return [_text(f"\nPage {number}: {text}")]
     parts = [_text(f"\nImage {number}: "), _image(images[number - 1])]

@@ -7,21 +7,25 @@ import copy
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 from mmr5 import documents, prompt
 from mmr5.engines.opening import open_engine
 from mmr5.engines.protocol import Engine
-from mmr5.errors import ConfigError, InputError
+from mmr5.errors import ConfigError, InputError, MMR5Error
 from mmr5.evidence import find_evidence
 from mmr5.languages import language
 from mmr5.methods import Adjust
 from mmr5.methods import method as find_method
-from mmr5.methods.streaming import TextCallback, at_places, for_one_list
+from mmr5.methods.streaming import Once, TextCallback, at_places, for_one_list
 from mmr5.models import Recipe
 from mmr5.settings import MethodSettings, ModelSettings, check_names
 from mmr5.storage.cache import Cache
 from mmr5.types import Candidates, Issue, Progress, RankedPage, Ranking, RerankResult, View
+
+SIDE_BY_SIDE = 32
+"""Most lists that are ranked at once by a server; the engine's concurrency bounds the requests."""
 
 
 class Reranker:
@@ -153,6 +157,10 @@ class Reranker:
                 model; the texts of a position, joined, are its first sample's reply. ``pointwise`` calls it as
                 ``on_text(position in batch, text, position of the page)`` while it writes notes.
             adjust: changes each ranking before notes are written on the pages on top (see :class:`mmr5.Searcher`).
+
+        Raises:
+            InputError: an empty question.
+            EngineError: a list cannot be ranked; :meth:`rank_each` gives the others.
         """
         for candidates in batch:
             if not candidates.query.strip():
@@ -162,6 +170,38 @@ class Reranker:
             ranking if all(self.knows_pages(c)) else dataclasses.replace(ranking, issues=(*ranking.issues, Issue.LANGUAGE))
             for c, ranking in zip(batch, rankings, strict=True)
         ]
+
+    def rank_each(
+        self, batch: Sequence[Candidates], *, on_text: TextCallback | None = None, adjust: Adjust | None = None
+    ) -> list[Ranking | MMR5Error]:
+        """:meth:`rank_many`, but a list that cannot be ranked is an error in its place, and takes no other with it.
+
+        Lists for a server are ranked side by side, within the engine's concurrency. In this process they share their batches;
+        when one fails, the batch is halved until it stands alone, and no text is told twice.
+        """
+        told = None if on_text is None else Once(on_text)
+
+        def ranked(places: Sequence[int]) -> list[Ranking | MMR5Error]:
+            listen = None if told is None else told.attempt(places)
+            try:
+                return list(self.rank_many([batch[i] for i in places], on_text=listen, adjust=adjust))
+            except MMR5Error as error:
+                if len(places) == 1:
+                    return [error]
+            half = len(places) // 2
+            return [*ranked(places[:half]), *ranked(places[half:])]
+
+        if len(batch) < 2 or not self.engine.capabilities.remote:
+            return ranked(range(len(batch))) if batch else []
+        pool = ThreadPoolExecutor(min(len(batch), SIDE_BY_SIDE), thread_name_prefix="mmr5-rank")
+        try:
+            return [found[0] for found in pool.map(lambda i: ranked([i]), range(len(batch)))]
+        except BaseException:  # an interrupt: what is under way is dropped with its connections
+            pool.shutdown(wait=False, cancel_futures=True)
+            getattr(self.engine, "close", lambda: None)()
+            raise
+        finally:
+            pool.shutdown(wait=False)
 
     def knows_pages(self, candidates: Candidates) -> list[bool]:
         """For each candidate, whether the model was made for its language and the question's (see :class:`mmr5.Recipe`)."""

@@ -48,6 +48,7 @@ class Capabilities:
         score_pairs: score a question with a page, as a cross-encoder does.
         constrain: write answers in which only unused ids are possible.
         keep: read a share of each picture's tokens.
+        remote: each request is a call of its own, so that lists can be ranked side by side and fail one by one.
     """
 
     generate: bool = True
@@ -59,6 +60,7 @@ class Capabilities:
     score_pairs: bool = False
     constrain: bool = False
     keep: bool = False
+    remote: bool = False
 
 
 @dataclass(frozen=True, slots=True)

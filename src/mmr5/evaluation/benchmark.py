@@ -13,7 +13,7 @@ from typing import Any
 
 from mmr5.corpora import Corpus, Document, Question
 from mmr5.corpora.records import question_hash
-from mmr5.errors import ConfigError, CorpusError
+from mmr5.errors import ConfigError, CorpusError, EngineError, MMR5Error
 from mmr5.evaluation.granularity import Units, units_of
 from mmr5.evaluation.provenance import claim, provenance
 from mmr5.evaluation.rankers import BASELINES, Task, ranker
@@ -36,6 +36,10 @@ __all__ = ["BASELINES", "BATCH", "command_of", "evaluate"]
 
 BATCH = 8
 """Questions that are ranked together, and are the most that a kill can lose, unless told otherwise."""
+
+
+FAILURES = 20
+"""Questions that may fail before an evaluation stops asking."""
 
 
 def command_of(setup: EvaluationSettings, out: Path | str) -> str:
@@ -99,12 +103,15 @@ def evaluate(
     facts = claim(out, facts, resume=resume)
     todo = _todo(corpus, setup.limit)
     total = sum(len(questions) for _, questions in todo)
+    failed: list[tuple[str, MMR5Error]] = []
     with open_run(out / RUN) as run:
         found = _found(setup, corpus, todo, run.values.keys(), given, cache)
         while part := list(itertools.islice(found, batch)):
             clock = time.perf_counter()
             rankings = rank([_task(x.units, x.question, x.candidates) for x in part])
             model_ms = (time.perf_counter() - clock) * 1000 / len(part)
+            ranked = [(x, r) for x, r in zip(part, rankings, strict=True) if isinstance(r, Ranking)]
+            failed += [(x.question.qid, r) for x, r in zip(part, rankings, strict=True) if isinstance(r, MMR5Error)]
             run.append(
                 run_line(
                     x.document,
@@ -114,10 +121,18 @@ def evaluate(
                     x.units,
                     {"read": x.read_ms, "retrieve": x.retrieve_ms, "model": model_ms},
                 ).to_json()
-                for x, r in zip(part, rankings, strict=True)
+                for x, r in ranked
             )
+            if len(failed) >= FAILURES:
+                break
             if progress is not None:
                 progress("evaluating", len(run.values), total)
+    if failed:
+        qid, error = failed[0]
+        raise EngineError(
+            f"{len(failed)} of {total} questions failed, the first {qid}: {error}. The {len(run.values)} that were ranked are kept "
+            f"in {out / RUN}: mend the cause and go on with --resume"
+        ) from error
     order = {q.qid: i for i, q in enumerate(q for _, questions in todo for q in questions)}
     lines = sorted((x for x in run.values.values() if x.qid in order), key=lambda x: order[x.qid])
     scores = summarise(lines, domains=corpus.domains, seed=setup.seed)

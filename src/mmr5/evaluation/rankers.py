@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 
-from mmr5.errors import ConfigError
+from mmr5.errors import ConfigError, MMR5Error
 from mmr5.pipeline import Searcher
 from mmr5.types import Candidates, Ranking
 
@@ -14,7 +14,8 @@ BASELINES = ("none", "oracle", "random")
 
 Task = tuple[str, Candidates, Mapping[int, float]]
 """A question's id, its candidates, and the gain of each relevant unit (by id), which the oracle alone may see."""
-Rank = Callable[[Sequence[Task]], list[Ranking]]
+Rank = Callable[[Sequence[Task]], list[Ranking | MMR5Error]]
+"""One ranking a task, or the error that stands in its way."""
 
 
 def ranker(model: str, searcher: Searcher | None, seed: int) -> Rank:
@@ -27,7 +28,7 @@ def ranker(model: str, searcher: Searcher | None, seed: int) -> Rank:
         return lambda tasks: [Ranking(_baseline(model, seed, *task)) for task in tasks]
     if searcher is None:
         raise ConfigError(f"model {model!r} is no baseline ({', '.join(BASELINES)}): open a Reranker for it")
-    return lambda tasks: searcher.rank([candidates for _, candidates, _ in tasks])
+    return lambda tasks: searcher.rank_each([candidates for _, candidates, _ in tasks])
 
 
 def _baseline(model: str, seed: int, qid: str, candidates: Candidates, gains: Mapping[int, float]) -> tuple[int, ...]:

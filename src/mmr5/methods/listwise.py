@@ -119,11 +119,12 @@ def request(
     return Request(messages, prefill, keep=settings.keep, question=question, n_pages=len(candidates), think=think)
 
 
-def budgets(engine: Engine, batch: Sequence[Candidates], settings: MethodSettings, *, think: bool) -> tuple[MethodSettings, int]:
-    """Window and text budget a page for a batch: those of its longest list and longest question."""
-    n = max((len(c) for c in batch), default=1)
-    query = max((c.query for c in batch), key=len, default="")
-    bare = prompt.listwise(query, view="text", think=think, texts=[""] * min(n, settings.window), reserved=engine.reserved)
+def budgets(engine: Engine, candidates: Candidates, settings: MethodSettings, *, think: bool) -> tuple[MethodSettings, int]:
+    """Window and text budget a page for one list; those of a list do not depend on the others of its batch."""
+    n = len(candidates)
+    bare = prompt.listwise(
+        candidates.query, view="text", think=think, texts=[""] * min(n, settings.window), reserved=engine.reserved
+    )
     window, page_tokens = inputs.window_budget(engine, settings, inputs.prompt_tokens(engine, Request(bare)), n)
     return inputs.fit(settings, window), page_tokens
 
@@ -148,13 +149,27 @@ def rank_windows(
             for a list that fits one window and one sample.
         think: whether the prompt asks for reasoning (its words take room).
     """
-    settings, budget = budgets(engine, batch, settings, think=think)
+    found: dict[int, Ranking] = {}
+    plans: dict[tuple[int, int, int], list[int]] = {}
+    for place, candidates in enumerate(batch):
+        fitted, budget = budgets(engine, candidates, settings, think=think)
+        plans.setdefault((fitted.window, fitted.overlap, budget), []).append(place)
+    for (window, overlap, budget), places in plans.items():
+        alike = replace(settings, window=window, overlap=overlap)
+        found.update(zip(places, _in_step([batch[i] for i in places], places, alike, budget, ask), strict=True))
+    return [found[i] for i in range(len(batch))]
+
+
+def _in_step(
+    batch: Sequence[Candidates], places: Sequence[int], settings: MethodSettings, budget: int, ask: Ask
+) -> list[Ranking]:
+    """Rank lists that have the same window and budget, one step of all after the other; ``places`` says who listens."""
     states = [
         _State(candidates, _shuffled(len(candidates), sample, settings.seed))
         for candidates in batch
         for sample in range(settings.samples)
     ]
-    listeners = {id(states[i]): i // settings.samples for i in range(0, len(states), settings.samples)}
+    listeners = {id(states[i]): places[i // settings.samples] for i in range(0, len(states), settings.samples)}
     longest = max((len(s.order) for s in states), default=0)
     plans = {n: windows.spans(n, settings.window, settings.overlap) for n in {len(s.order) for s in states}}
     for step in range(max((len(plan) for plan in plans.values()), default=0) if longest else 0):
@@ -202,6 +217,7 @@ def _merge(group: Sequence[_State]) -> Ranking:
     parts = [window for state in group for window in state.windows]
     notes: list[str | None] = [next((s.notes[i] for s in group if i in s.notes), None) for i in range(n)]
     found = {issue for part in parts for issue in part.issues}
+    replies = [part.reply for part in parts if part.reply is not None]
     order, scores, kind = _scored(group, parts)
     return Ranking(
         order,
@@ -209,7 +225,7 @@ def _merge(group: Sequence[_State]) -> Ranking:
         kind,
         tuple(notes),
         "\n\n".join(part.reasoning for part in parts if part.reasoning) or None,
-        "\n\n".join(part.reply for part in parts if part.reply is not None) or None,
+        None if not replies else "\n\n".join(replies),
         tuple(i for i in Issue if i in found),
         sum((part.usage for part in parts), Usage()),
         parse_ms=sum(part.parse_ms for part in parts),

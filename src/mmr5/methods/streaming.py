@@ -43,3 +43,34 @@ def at_places(on_text: TextCallback | None, places: Sequence[int]) -> TextCallba
             on_text(places[position], text, page)
 
     return hear
+
+
+class Once:
+    """Lets a batch be ranked again in parts: what was told of a list is not told twice.
+
+    Args:
+        on_text: hears about the lists of the whole batch.
+    """
+
+    def __init__(self, on_text: TextCallback) -> None:
+        self._on_text = on_text
+        self._told: dict[tuple[int, int | None], int] = {}
+
+    def attempt(self, places: Sequence[int]) -> TextCallback:
+        """What hears one attempt at the lists at these places; each tells its texts from their beginning."""
+        heard: dict[tuple[int, int | None], int] = {}
+
+        def hear(position: int, text: str, page: int | None = None, /) -> None:
+            key = (places[position], page)
+            start = heard.get(key, 0)
+            heard[key] = start + len(text)
+            fresh = text[max(0, self._told.get(key, 0) - start) :]
+            if not fresh:
+                return
+            self._told[key] = heard[key]
+            if page is None:
+                self._on_text(places[position], fresh)
+            else:
+                self._on_text(places[position], fresh, page)
+
+        return hear

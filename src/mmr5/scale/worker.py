@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmr5.corpora import Corpus, Document, load_corpus
+from mmr5.corpora import Corpus, Document, Question, load_corpus
 from mmr5.errors import MMR5Error
 from mmr5.evaluation.benchmark import candidates_from_run, run_config, run_line, searcher_of
 from mmr5.evaluation.granularity import Units, units_of
@@ -18,6 +18,7 @@ from mmr5.evaluation.runs import FirstStage
 from mmr5.reranker import Reranker
 from mmr5.scale.shards import Failure, Outcome, Shard
 from mmr5.settings import EvaluationSettings
+from mmr5.types import Candidates
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Worker:
         }
 
     def run(self, piece: Shard) -> Outcome:
-        """Rank a piece. When it fails, each of its questions is ranked alone, so that one takes no other with it."""
+        """Rank a piece; a question that cannot be ranked takes no other with it."""
         document = self._documents[piece.doc_name]
         try:
             clock = time.perf_counter()
@@ -71,31 +72,38 @@ class Worker:
             read = (time.perf_counter() - clock) * 1000
         except MMR5Error as error:
             return Outcome(self.facts, {}, tuple(_failure(qid, error) for qid in piece.qids))
-        try:
-            return Outcome(self.facts, self._lines(document, units, piece, read))
-        except MMR5Error as error:
-            if len(piece.qids) == 1:
-                return Outcome(self.facts, {}, (_failure(piece.qids[0], error),))
-        alone = [self.run(Shard(piece.doc_name, (qid,), (r,))) for qid, r in zip(piece.qids, piece.ranked, strict=True)]
-        lines = {qid: line for outcome in alone for qid, line in outcome.lines.items()}
-        return Outcome(self.facts, lines, tuple(f for outcome in alone for f in outcome.failures))
+        lines, failures = self._lines(document, units, piece, read)
+        return Outcome(self.facts, lines, failures)
 
     def _units(self, document: Document) -> Units:
         if self._open is None or self._open[0] != document.doc_name:
             self._open = document.doc_name, units_of(self._corpus, document, self._setup.level)
         return self._open[1]
 
-    def _lines(self, document: Document, units: Units, piece: Shard, read_ms: float) -> dict[str, str]:
+    def _lines(
+        self, document: Document, units: Units, piece: Shard, read_ms: float
+    ) -> tuple[dict[str, str], tuple[Failure, ...]]:
         questions = [self._questions[qid] for qid in piece.qids]
         ranked = dict(zip(piece.qids, piece.ranked, strict=True))
         given = FirstStage(Path(self._setup.retriever), ranked, dict.fromkeys(piece.qids, piece.doc_name), self._scale)
-        lists = [candidates_from_run(given, question, units.pages, self._setup.candidates) for question in questions]
+        failures: list[Failure] = []
+        found: list[tuple[Question, Candidates]] = []
+        for question in questions:
+            try:
+                found.append((question, candidates_from_run(given, question, units.pages, self._setup.candidates)))
+            except MMR5Error as error:
+                failures.append(_failure(question.qid, error))
         clock = time.perf_counter()
-        rankings = self._searcher.rank(lists)
+        rankings = self._searcher.rank_each([candidates for _, candidates in found])
         share = 1 / len(questions)
         times = {"read": read_ms * share, "retrieve": 0.0, "model": (time.perf_counter() - clock) * 1000 * share}
-        rows = zip(questions, lists, rankings, strict=True)
-        return {q.qid: run_line(document, q, found, ranking, units, times).to_json() for q, found, ranking in rows}
+        lines: dict[str, str] = {}
+        for (question, candidates), ranking in zip(found, rankings, strict=True):
+            if isinstance(ranking, MMR5Error):
+                failures.append(_failure(question.qid, ranking))
+            else:
+                lines[question.qid] = run_line(document, question, candidates, ranking, units, times).to_json()
+        return lines, tuple(failures)
 
 
 def run_fatal(error: MMR5Error) -> Outcome:

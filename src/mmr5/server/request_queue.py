@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 
-from mmr5.errors import EngineError, MMR5Error
+from mmr5.errors import MMR5Error
 from mmr5.methods import TextCallback
 from mmr5.server.http_errors import WireError, from_error
 from mmr5.server.prometheus import Metrics
 from mmr5.types import Candidates, Ranking, View
 
-Rank = Callable[[View, Sequence[Candidates], TextCallback | None], list[Ranking]]
+Rank = Callable[[View, Sequence[Candidates], TextCallback | None], list[Ranking | MMR5Error]]
 """Ranks candidate lists of one view; text is reported while it is written, by position in the batch."""
 
 OnJobText = Callable[[str, int | None], None]
@@ -203,15 +203,17 @@ class Batcher:
             callback = None if again else _text_callback(batch)  # a second ranking would report its text twice
             rankings = self._rank(batch[0].view, [job.candidates for job in batch], callback)
         except Exception as error:  # the edge of the thread: whatever fails is the answer of these requests alone
-            if len(batch) > 1 and not isinstance(error, EngineError):
+            if len(batch) > 1:
                 for job in batch:  # one of them cannot be ranked: the others must not pay for it
                     self._serve([job], again=True)
             else:
-                for job in batch:
-                    _fail(job, as_refusal(error))
+                _fail(batch[0], as_refusal(error))
         else:
-            for job, ranking in zip(batch, rankings, strict=True):
-                _finish(job, ranking)
+            for job, found in zip(batch, rankings, strict=True):
+                if isinstance(found, Ranking):
+                    _finish(job, found)
+                else:
+                    _fail(job, as_refusal(found))
         spent = time.monotonic() - start
         self._seconds = 0.8 * self._seconds + 0.2 * spent
         self._metrics.model.observe(spent)

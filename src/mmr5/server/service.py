@@ -100,7 +100,7 @@ class Service:
         self.searcher = Searcher(reranker, settings.retriever, candidates=settings.candidates, cache=self.cache)
         self.json_pool = ThreadPoolExecutor(1, thread_name_prefix="mmr5-json")
         self.batcher = Batcher(
-            lambda view, batch, on_text: self.searcher.with_view(view).rank(batch, on_text=on_text),
+            lambda view, batch, on_text: self.searcher.with_view(view).rank_each(batch, on_text=on_text),
             queue_size=settings.queue_size,
             batch_requests=settings.batch_requests,
             batch_pages=settings.batch_pages,

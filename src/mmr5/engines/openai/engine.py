@@ -32,11 +32,15 @@ BACKOFF_SECONDS = 0.5
 CHARACTERS_PER_TOKEN = 3.5
 
 RESERVED = (
-    "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>",
-    "<|begin_of_text|>", "<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>", "<start_of_turn>", "<end_of_turn>",
-    "<start_of_image>", "<end_of_image>", "[INST]", "[/INST]", "[IMG]", "[IMG_BREAK]", "[IMG_END]",
+    "<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<end_of_image>", "<image_soft_token>", "<end_of_utterance>",
+    "<fake_token_around_image>", "<global-img>", *(f"<row_{i}_col_{j}>" for i in range(1, 7) for j in range(1, 7)),
+    "<IMG_CONTEXT>", "<img>", "</img>", "<box>", "</box>", "<ref>", "</ref>", "<quad>", "</quad>", "<image>", "<video>",
+    "[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_CALLS]",
+    "[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[THINK]", "[/THINK]", "[IMG]", "[IMG_BREAK]", "[IMG_END]", "<<SYS>>", "<</SYS>>",
+    "<s>", "</s>", "<bos>", "<eos>", "<pad>", "<unk>", "<mask>",
 )  # fmt: skip
-"""Special tokens of the families that are usually served; which one is served is not known here."""
+"""Special tokens of the families that are usually served (Gemma, Idefics and SmolVLM, InternVL, LLaVA, Llama 2, Mistral and
+Pixtral), where the one that is served is not known; those between bars (``<|im_end|>``, ``<｜User｜>``) are always broken."""
 
 _VERSIONED = re.compile(r"/v\d\w*(/|$)")
 
@@ -102,6 +106,7 @@ class OpenAIEngine:
         self.capabilities = Capabilities(
             images=self._prompts is None or self._prompts.images,
             prefill=prefill or self._prompts is not None,
+            remote=True,
             context_tokens=context_tokens or known,
         )
 
@@ -201,7 +206,13 @@ class OpenAIEngine:
                 )
             else:
                 if response.status_code == httpx.codes.OK:
-                    return self._handover.read(call, response, request, sampling, shown)
+                    found = self._handover.read(call, response, request, sampling, shown)
+                    if not isinstance(found, EngineError) or not found.retryable:
+                        return found
+                    failure = found
+                    if number < tries:
+                        await asyncio.sleep(wait)
+                    continue
                 if self._handover.adapt(call, response.status_code, server_message(response)):
                     return None
                 failed = self._refused(response, number, shown)

@@ -81,7 +81,10 @@ def wire_message(message: Message, pictures: Pictures) -> dict[str, Any]:
 
 
 def read_reply(response: httpx.Response, request: Request, sampling: Sampling, url: str) -> Reply | EngineError:
-    """A reply from a 200; what the server took out of it is put back (see the module's text). Else an error, not raised."""
+    """A reply from a 200; what the server took out of it is put back (see the module's text).
+
+    Else an error, not raised; another try may help, since what answers 200 with something else is a proxy or a server that fails.
+    """
     try:
         found = response.json()
         choice = found["choices"][0]
@@ -91,7 +94,9 @@ def read_reply(response: httpx.Response, request: Request, sampling: Sampling, u
         usage = found.get("usage") or {}
         spent = Usage(int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0))
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        return EngineError(f"{url} answered 200 with something that is no chat completion ({error!r}): {response.text[:200]!r}")
+        return EngineError(
+            f"{url} answered 200 with something that is no chat completion ({error!r}): {response.text[:200]!r}", retryable=True
+        )
     if request.prefill and text.startswith(request.prefill):
         text = text[len(request.prefill) :]  # llama.cpp says it again
     if reasoning and "<think>" not in text:
