@@ -13,7 +13,7 @@ from typing import Any, Literal
 from mmr5 import documents, prompt
 from mmr5.engines.opening import open_engine
 from mmr5.engines.protocol import Engine
-from mmr5.errors import ConfigError, InputError, MMR5Error
+from mmr5.errors import ConfigError, EngineError, InputError, MMR5Error
 from mmr5.evidence import find_evidence
 from mmr5.languages import language
 from mmr5.methods import Adjust
@@ -186,8 +186,8 @@ class Reranker:
             try:
                 return list(self.rank_many([batch[i] for i in places], on_text=listen, adjust=adjust))
             except MMR5Error as error:
-                if len(places) == 1:
-                    return [error]
+                if len(places) == 1 or (isinstance(error, EngineError) and error.retryable):  # the backend is down for all
+                    return [error] * len(places)
             half = len(places) // 2
             return [*ranked(places[:half]), *ranked(places[half:])]
 

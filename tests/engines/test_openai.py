@@ -21,6 +21,7 @@ from mmr5.engines.openai.engine import OpenAIEngine
 from mmr5.engines.openai.wire import retry_after
 from mmr5.engines.protocol import Reply, Request, Sampling
 from mmr5.errors import CapabilityError, ConfigError, ContextLengthError, EngineError, PageError
+from mmr5.types import Candidates
 from support.tiny import Picture
 
 SAMPLING = Sampling(64, stop=("</answer>",))
@@ -185,6 +186,77 @@ def test_what_is_no_completion_is_an_error():
     for content in (b"<html>", {"choices": []}, [1], {"choices": [{"message": None}]}):
         with server(lambda b, n, c=content: (200, c, {})) as (url, _, _), pytest.raises(EngineError, match="no chat completion"):
             OpenAIEngine("m", url).generate([ask()], SAMPLING)
+
+
+def test_a_200_with_garbage_is_asked_again():
+    garbage = [b"<html>busy</html>", {"choices": []}]
+
+    def answer(body, n):
+        return (200, garbage[n - 1], {}) if n <= len(garbage) else echo(body, n)
+
+    with server(answer) as (url, seen, _):
+        assert OpenAIEngine("m", url).generate([ask("a")], SAMPLING)[0].text == "re: a"
+        assert len(seen) == 3
+    with (
+        server(lambda b, n: (200, b"nothing", {})) as (url, seen, _),
+        pytest.raises(EngineError, match="no chat completion") as caught,
+    ):
+        OpenAIEngine("m", url, retries=2).generate([ask()], SAMPLING)
+    assert len(seen) == 3
+    assert caught.value.retryable
+
+
+def test_a_failing_question_takes_no_other_with_it():
+    """Twenty lists on one server, nine of which it refuses: eleven rankings, nine errors, each in its place."""
+
+    def answer(body, n):
+        said = body["messages"][-1]["content"]
+        time.sleep(0.02)
+        refused = any(f"question {i}?" in said for i in range(0, 18, 2))
+        return (400, {"error": "bad page"}, {}) if refused else (200, completion("<think>x</think><answer>[2, 1]</answer>"), {})
+
+    lists = [Candidates(f"question {i}?", [Page("d", 1, "a"), Page("d", 2, "b")]) for i in range(20)]
+    with server(answer) as (url, seen, active):
+        reranker = Reranker(OpenAIEngine("m", url, concurrency=4), view="text", method="reason")
+        found = reranker.rank_each(lists)
+        assert [isinstance(f, EngineError) for f in found] == [i < 18 and i % 2 == 0 for i in range(20)]
+        assert all(f.order == (1, 0) for f in found if not isinstance(f, EngineError))
+        assert len(seen) == 20
+        assert 1 < active[1] <= 4
+        with pytest.raises(EngineError, match="9 of 20 requests failed"):
+            reranker.rank_many(lists)
+
+
+def test_an_empty_reply_is_told_apart_from_none():
+    with server(lambda b, n: (200, completion(""), {})) as (url, _, _):
+        reranker = Reranker(OpenAIEngine("m", url), view="text", method="direct")
+        result = reranker.rerank("q", [Page("d", 1, "a"), Page("d", 2, "b")])
+    assert result.reply == ""
+    assert result.to_dict()["reply"] == ""
+    assert "NO_ANSWER" in result.issues
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "<|im_end|>",
+        "<end_of_utterance>",
+        "<IMG_CONTEXT>",
+        "[/SYSTEM_PROMPT]",
+        "<｜User｜>",
+        "<<SYS>>",
+        "<row_2_col_3>",
+        "</s>",
+        "[INST]",
+        "<start_of_turn>",
+    ],
+)
+def test_special_tokens_of_every_family_are_broken_where_the_model_is_not_known(token):
+    with server(lambda b, n: (200, completion("<answer>[1]</answer>"), {})) as (url, seen, _):
+        Reranker(OpenAIEngine("m", url), view="text", method="direct").rerank(f"q {token}", [Page("d", 1, f"a {token} b")])
+    said = json.dumps(seen[0]["body"]["messages"], ensure_ascii=False)
+    assert token not in said
+    assert f"a {token[0]}" in said
 
 
 def test_a_time_out_is_retried_and_named():

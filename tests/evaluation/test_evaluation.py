@@ -10,7 +10,7 @@ import pytest
 from mmr5 import Page, Reranker
 from mmr5.corpora import Corpus, Document, Question
 from mmr5.engines.scripted import ScriptedEngine
-from mmr5.errors import ConfigError, CorpusError
+from mmr5.errors import ConfigError, CorpusError, EngineError
 from mmr5.evaluation.benchmark import evaluate
 from mmr5.evaluation.runs import RunLine, open_run, parse_line, read_first_stage, read_run, trec_qrels, trec_run
 from mmr5.evaluation.statistics import gold_position, intervals, latencies, parse_shares, summarise
@@ -149,6 +149,23 @@ def test_a_run_goes_on_where_it_stopped(tmp_path):
     assert resumed["reranked"] == whole["reranked"]
     assert len(engine.requests) == 10 + 4 + 5
     assert [x.qid for x in read_run(tmp_path / "cut")] == ["one#0", "one#1", "one#2", "two#0", "three#0"]
+
+
+def test_questions_that_fail_are_named_and_the_others_are_kept(tmp_path):
+    class Refusing(ScriptedEngine):
+        def score_text(self, requests, texts):
+            if "the ferry and the tide" in texts:
+                raise EngineError("this one not")
+            return super().score_text(requests, texts)
+
+    broken = Reranker(Refusing(), view="text", method="likelihood")
+    with pytest.raises(
+        EngineError, match=r"1 of 5 questions failed, the first one#1: this one not.*The 4 that were ranked.*--resume"
+    ):
+        evaluate(setup(model="scripted"), corpus(), tmp_path, reranker=broken)
+    assert {x.qid for x in read_run(tmp_path)} == {"one#0", "one#2", "two#0", "three#0"}
+    whole = evaluate(setup(model="scripted"), corpus(), tmp_path, reranker=reranker(), resume=True)
+    assert whole["n_questions"] == 5
 
 
 def test_a_run_is_not_overwritten_or_mixed(tmp_path):

@@ -290,3 +290,51 @@ def test_shuffles_depend_on_seed_sample_and_length_alone():
     assert listwise._shuffled(5, 0, 9) == [0, 1, 2, 3, 4]
     assert listwise._shuffled(5, 1, 9) == listwise._shuffled(5, 1, 9)
     assert listwise._shuffled(9, 1, 9) != listwise._shuffled(9, 2, 9)
+
+
+def test_a_batch_that_fails_is_halved_until_the_failing_list_stands_alone():
+    from mmr5 import Reranker
+    from mmr5.errors import ContextLengthError, EngineError
+
+    class Picky(ScriptedEngine):
+        def generate(self, requests, sampling, on_text=None):
+            if any("bad" in r.question for r in requests):
+                if on_text is not None:
+                    on_text(0, "<think>")
+                raise ContextLengthError("too long")
+            return super().generate(requests, sampling, on_text)
+
+    lists = [Candidates(q, [Page("d", 1, "a"), Page("d", 2, "b")]) for q in ("good 0", "good 1", "bad 2", "good 3", "good 4")]
+    heard = {}
+    reranker = Reranker(Picky(), view="text", method="reason")
+    found = reranker.rank_each(lists, on_text=lambda i, text, page=None: heard.update({i: heard.get(i, "") + text}))
+    assert [isinstance(f, ContextLengthError) for f in found] == [False, False, True, False, False]
+    for i, one in enumerate(found):
+        if i != 2:
+            assert heard[i] == one.reply
+
+    class Down(ScriptedEngine):
+        calls = 0
+
+        def generate(self, requests, sampling, on_text=None):
+            Down.calls += 1
+            raise EngineError("down", retryable=True)
+
+    found = Reranker(Down(), view="text", method="reason").rank_each(lists)
+    assert [str(f) for f in found] == ["down"] * 5
+    assert Down.calls == 1
+
+
+def test_the_text_budget_of_a_list_does_not_depend_on_its_company():
+    engine = ScriptedEngine(capabilities=Capabilities(True, True, True, True, True, 3600))
+    words = "harbour seal crane tide pilot " * 400
+    short, long = (Candidates("q" * n, [Page("d", i + 1, words + str(i)) for i in range(n)]) for n in (3, 12))
+    settings = MethodSettings(view="text", max_new_tokens=200)
+
+    def prompts(lists):
+        before = len(engine.requests)
+        method("reason")(engine, lists, settings)
+        return {r.question: r.messages for r in list(engine.requests)[before:]}
+
+    together = prompts([short, long])
+    assert together["qqq"] == prompts([short])["qqq"]

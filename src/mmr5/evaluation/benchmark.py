@@ -130,8 +130,8 @@ def evaluate(
     if failed:
         qid, error = failed[0]
         raise EngineError(
-            f"{len(failed)} of {total} questions failed, the first {qid}: {error}. The {len(run.values)} that were ranked are kept "
-            f"in {out / RUN}: mend the cause and go on with --resume"
+            f"{len(failed)} of {total} questions failed, the first {qid}: {error}. The {len(run.values)} that were ranked "
+            f"are kept in {out / RUN}: mend the cause and go on with --resume"
         ) from error
     order = {q.qid: i for i, q in enumerate(q for _, questions in todo for q in questions)}
     lines = sorted((x for x in run.values.values() if x.qid in order), key=lambda x: order[x.qid])

@@ -24,11 +24,11 @@ ANSWER_TOKENS = 16
 """Room for what stands around the ids."""
 
 
-Ask = Callable[[Sequence[Candidates], int, Sequence[int | None]], list[Ranking]]
-"""Ranks windows, each small enough for one prompt: ``ask(windows, budget, listeners)``; positions are within a window.
+Ask = Callable[[Sequence[Candidates], Sequence[int], Sequence[int | None]], list[Ranking]]
+"""Ranks windows, each small enough for one prompt: ``ask(windows, budgets, listeners)``; positions are within a window.
 
-``budget`` is the text budget of a page in tokens; ``listeners`` are the positions of the lists that the windows belong to,
-None for a window whose text nobody hears (a further sample)."""
+``budgets`` are the text budgets of a page in tokens, one a window; ``listeners`` are the positions of the lists that the
+windows belong to, None for a window whose text nobody hears (a further sample)."""
 
 
 def rank_reason(
@@ -66,8 +66,8 @@ def _rank(
 
     heard: set[int] = set()
 
-    def ask(parts: Sequence[Candidates], budget: int, listeners: Sequence[int | None]) -> list[Ranking]:
-        requests = [request(engine, c, settings, budget, think=think) for c in parts]
+    def ask(parts: Sequence[Candidates], room: Sequence[int], listeners: Sequence[int | None]) -> list[Ranking]:
+        requests = [request(engine, c, settings, budget, think=think) for c, budget in zip(parts, room, strict=True)]
         if settings.constrain:
             opening = "" if think else prompt.ANSWER_PREFILL
             requests = [replace(r, answer_ids=len(c), prefill=opening) for r, c in zip(requests, parts, strict=True)]
@@ -145,38 +145,23 @@ def rank_windows(
         engine: for its context and tokenizer.
         batch: the candidate lists; an empty one gives an empty ranking.
         settings: window, overlap, samples, seed.
-        ask: ranks windows of at most ``settings.window`` pages within a text budget a page; the scores that it gives are kept
-            for a list that fits one window and one sample.
+        ask: ranks windows of at most ``settings.window`` pages, each within its text budget a page; the scores that it gives
+            are kept for a list that fits one window and one sample.
         think: whether the prompt asks for reasoning (its words take room).
     """
-    found: dict[int, Ranking] = {}
-    plans: dict[tuple[int, int, int], list[int]] = {}
-    for place, candidates in enumerate(batch):
+    states = []
+    for candidates in batch:
         fitted, budget = budgets(engine, candidates, settings, think=think)
-        plans.setdefault((fitted.window, fitted.overlap, budget), []).append(place)
-    for (window, overlap, budget), places in plans.items():
-        alike = replace(settings, window=window, overlap=overlap)
-        found.update(zip(places, _in_step([batch[i] for i in places], places, alike, budget, ask), strict=True))
-    return [found[i] for i in range(len(batch))]
-
-
-def _in_step(
-    batch: Sequence[Candidates], places: Sequence[int], settings: MethodSettings, budget: int, ask: Ask
-) -> list[Ranking]:
-    """Rank lists that have the same window and budget, one step of all after the other; ``places`` says who listens."""
-    states = [
-        _State(candidates, _shuffled(len(candidates), sample, settings.seed))
-        for candidates in batch
-        for sample in range(settings.samples)
-    ]
-    listeners = {id(states[i]): places[i // settings.samples] for i in range(0, len(states), settings.samples)}
-    longest = max((len(s.order) for s in states), default=0)
-    plans = {n: windows.spans(n, settings.window, settings.overlap) for n in {len(s.order) for s in states}}
-    for step in range(max((len(plan) for plan in plans.values()), default=0) if longest else 0):
-        moving = [s for s in states if step < len(plans[len(s.order)])]
-        parts = [s.candidates.subset(s.order[slice(*plans[len(s.order)][step])]) for s in moving]
-        for state, window in zip(moving, ask(parts, budget, [listeners.get(id(s)) for s in moving]), strict=True):
-            state.take(plans[len(state.order)][step], window)
+        plan = windows.spans(len(candidates), fitted.window, fitted.overlap)
+        for sample in range(settings.samples):
+            states.append(_State(candidates, _shuffled(len(candidates), sample, settings.seed), plan, budget))
+    listeners = {id(states[i]): i // settings.samples for i in range(0, len(states), settings.samples)}
+    for step in range(max((len(state.plan) for state in states), default=0)):
+        moving = [s for s in states if step < len(s.plan)]
+        parts = [s.candidates.subset(s.order[slice(*s.plan[step])]) for s in moving]
+        found = ask(parts, [s.budget for s in moving], [listeners.get(id(s)) for s in moving])
+        for state, window in zip(moving, found, strict=True):
+            state.take(state.plan[step], window)
     groups = [states[i : i + settings.samples] for i in range(0, len(states), settings.samples)]
     return [_merge(group) for group in groups]
 
@@ -187,6 +172,8 @@ class _State:
 
     candidates: Candidates
     order: list[int]
+    plan: Sequence[tuple[int, int]]
+    budget: int
     windows: list[Ranking] = field(default_factory=list)
     notes: dict[int, str] = field(default_factory=dict)
     scores: dict[int, float] = field(default_factory=dict)

@@ -23,9 +23,10 @@ def rank(engine: Engine, batch: Sequence[Candidates], settings: MethodSettings, 
     require(engine, "score_choices", "method 'logits'")
     inputs.check(engine, settings, "logits")
 
-    def ask(parts: Sequence[Candidates], budget: int, listeners: Sequence[int | None]) -> list[Ranking]:
+    def ask(parts: Sequence[Candidates], room: Sequence[int], listeners: Sequence[int | None]) -> list[Ranking]:
         del listeners
-        requests = [request(engine, c, settings, budget, think=False, prefill=ANSWER_PREFILL) for c in parts]
+        pairs = zip(parts, room, strict=True)
+        requests = [request(engine, c, settings, budget, think=False, prefill=ANSWER_PREFILL) for c, budget in pairs]
         found = []
         for scored in engine.score_choices(requests, [choices(len(c)) for c in parts]):
             values = scored.logprobs

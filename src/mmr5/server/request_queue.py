@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 
-from mmr5.errors import MMR5Error
+from mmr5.errors import EngineError, MMR5Error
 from mmr5.methods import TextCallback
 from mmr5.server.http_errors import WireError, from_error
 from mmr5.server.prometheus import Metrics
@@ -203,11 +203,12 @@ class Batcher:
             callback = None if again else _text_callback(batch)  # a second ranking would report its text twice
             rankings = self._rank(batch[0].view, [job.candidates for job in batch], callback)
         except Exception as error:  # the edge of the thread: whatever fails is the answer of these requests alone
-            if len(batch) > 1:
+            if len(batch) > 1 and not isinstance(error, EngineError):
                 for job in batch:  # one of them cannot be ranked: the others must not pay for it
                     self._serve([job], again=True)
             else:
-                _fail(batch[0], as_refusal(error))
+                for job in batch:
+                    _fail(job, as_refusal(error))
         else:
             for job, found in zip(batch, rankings, strict=True):
                 if isinstance(found, Ranking):
