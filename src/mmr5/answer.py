@@ -64,6 +64,8 @@ _LANGUAGE = re.compile(r"json\b|[^\W\d_]*+[ \t\r]*\n", re.IGNORECASE)
 _EMPHASIS = " \t\r\n*`\"'"
 _LABEL_WORDS = frozenset({"image", "images", "page", "pages", "id", "and"})
 _NOTE = re.compile(r"^[ \t]*(?:Image|Page)[ \t]+(\d{1,6})[ \t]*[:：][ \t]*", re.IGNORECASE | re.MULTILINE)
+_LETTER_LABEL = re.compile(r"(?P<lead>\b(?:image|page)\s)(?P<letter>[A-Z])(?![\w'])", re.IGNORECASE)
+_LETTER = re.compile(r"(?P<lead>)(?<![\w'.])(?P<letter>[A-Z])(?![\w'])")
 _MAX_DIGITS = 9
 _REACH = 100_000
 """In so many characters, at the end of the reply or between the answer's tags, other forms than a plain list are looked for."""
@@ -142,6 +144,24 @@ def parse(reply: str, n: int, *, think: bool = True, truncated: bool = False, st
         well_formed(reply, think=think),
         parts.closed and _balanced(parts.answer or ""),
     )
+
+
+def with_numbers(reply: str, n: int) -> str:
+    """A reply that calls its pages by letters, with their numbers instead: in the labels of notes and in the answer.
+
+    Args:
+        reply: all that the model wrote, prefill included.
+        n: number of candidates, at most 26.
+    """
+    end = _THINK_END.search(reply)
+    cut = 0 if end is None else end.end()
+
+    def number(found: re.Match[str]) -> str:
+        place = ord(found["letter"].upper()) - ord("A") + 1
+        return f"{found['lead']}{place}" if place <= n else found[0]
+
+    labelled = _LETTER_LABEL.sub(number, reply[:cut])
+    return labelled + _LETTER.sub(number, _LETTER_LABEL.sub(number, reply[cut:]))
 
 
 def well_formed(reply: str, *, think: bool = True) -> bool:

@@ -15,6 +15,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
@@ -22,6 +23,8 @@ from mmr5.answer import VERDICTS
 from mmr5.errors import ConfigError
 from mmr5.types import ImageSource, Message, View
 
+Ids = Literal["numbers", "letters"]
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 Method = Literal["reason", "direct", "logits", "pointwise", "likelihood"]
 LISTWISE = ("reason", "direct", "logits")
 METHODS = ("reason", "direct", "logits", "pointwise", "likelihood")
@@ -71,6 +74,79 @@ _LABEL = re.compile(r"^([^\S\n]*)([IPT])(?=(?:mage|age|ext of (?:image|page)) \d
 """The first letter of a line that begins as the label of a page does in the prompt."""
 
 
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """The words of a prompt where they are not this project's own, so that a reranker taught otherwise is a recipe, not code.
+
+    A field that is None keeps this project's words. ``{question}``, ``{n}`` (number of pages) and ``{id}`` (of a page) are
+    filled in; a page's picture or text stands behind its label.
+
+    Attributes:
+        system: the system message; ``""`` for none.
+        head: before the pages.
+        page: label of each page.
+        text: label of a page's text behind its picture (view ``both``).
+        tail: after the pages.
+        prefill: opening of the assistant's turn behind which choices are weighed (``logits``, ``pointwise``).
+        choice: what is weighed for each page behind it (``logits``), with ``{id}``; none may begin another.
+        verdicts: what is weighed (``pointwise``): relevant, not relevant.
+
+    Raises:
+        ConfigError: no place for the question, or a placeholder that is not known.
+    """
+
+    system: str | None = None
+    head: str | None = None
+    page: str | None = None
+    text: str | None = None
+    tail: str | None = None
+    prefill: str | None = None
+    choice: str | None = None
+    verdicts: tuple[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("system", "head", "page", "text", "tail", "prefill", "choice"):
+            value: Any = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise ConfigError(f"prompt.{name} is {value!r}: give a text")
+            strange = sorted(set(_PLACEHOLDER.findall(value or "")) - _FILLED[name])
+            if strange:
+                raise ConfigError(
+                    f"prompt.{name} holds {', '.join(strange)}: known there are {', '.join(sorted(_FILLED[name])) or 'none'}"
+                )
+        if self.verdicts is not None:
+            given: Any = self.verdicts
+            if not isinstance(given, list | tuple) or len(given) != 2 or not all(isinstance(v, str) and v for v in given):
+                raise ConfigError(f'prompt.verdicts is {given!r}: give two texts, e.g. ["yes", "no"]')
+            object.__setattr__(self, "verdicts", tuple(given))
+        if self.choice is not None and "{id}" not in self.choice:
+            raise ConfigError(f"prompt.choice is {self.choice!r}: it names a page by {{id}}")
+        if self.head is not None and self.tail is not None and "{question}" not in self.head + self.tail:
+            raise ConfigError("prompt.head and prompt.tail hold no {question}: say where it stands")
+
+
+_PLACEHOLDER = re.compile(r"\{(?:question|n|id)\}")
+_FILLED = {
+    "system": frozenset(), "head": frozenset({"{question}", "{n}"}), "page": frozenset({"{id}", "{n}"}),
+    "text": frozenset({"{id}"}), "tail": frozenset({"{question}", "{n}"}), "prefill": frozenset(), "choice": frozenset({"{id}"}),
+}  # fmt: skip
+OWN = Wording()
+"""This project's own words in all places."""
+
+
+def page_id(number: int, ids: Ids) -> str:
+    """How the prompt calls the page of that place (from 1): its number, or a letter.
+
+    Raises:
+        ConfigError: there are not as many letters.
+    """
+    if ids == "numbers":
+        return str(number)
+    if number > len(LETTERS):
+        raise ConfigError(f"page {number} has no letter: use a window of at most {len(LETTERS)} pages with ids 'letters'")
+    return LETTERS[number - 1]
+
+
 def neutralise(text: str, reserved: Sequence[str] = ()) -> str:
     """Break every string that could act as a special token or tag, by one space after its first character.
 
@@ -106,6 +182,8 @@ def listwise(
     images: Sequence[ImageSource] | None = None,
     texts: Sequence[str] | None = None,
     reserved: Sequence[str] = (),
+    wording: Wording = OWN,
+    ids: Ids = "numbers",
 ) -> list[Message]:
     """The prompt over all candidates (paper Fig. 3).
 
@@ -116,39 +194,64 @@ def listwise(
         images: N pictures in candidate order.
         texts: N page texts in candidate order, already cut to their budget.
         reserved: the model's own special tokens.
+        wording: other words.
+        ids: how the pages are called.
 
     Returns:
         A system and a user message; the user's content is structured, each picture behind its ``Image i:`` label.
     """
     n = _count(view, images, texts)
     system, task = (SYSTEM_REASON, TASK_REASON) if think else (SYSTEM_DIRECT, TASK_DIRECT)
+    head = _or(wording.head, _worded(task, view) + _worded(QUESTION, view))
+    if ids == "letters" and wording.head is None:
+        head = head.replace("id from 1 to {n}", f"id from A to {page_id(max(n, 1), ids)}")
     question = unlabelled(neutralise(query, reserved))
-    head = _worded(task, view) + _worded(QUESTION, view).replace("{n}", str(n)).replace("{question}", question)
-    content = [_text(head)]
+    content = [_text(_filled(head, question, n))] if head else []
+    label = _or(wording.page, "\nPage {id}: " if view == "text" else "\nImage {id}: ")
+    text_label = _or(wording.text, "\nText of image {id}: ")
     for i in range(n):
-        content += _page(i + 1, view, images, texts, reserved)
-    return [{"role": "system", "content": [_text(system)]}, {"role": "user", "content": content}]
+        name = page_id(i + 1, ids)
+        lead = label.replace("{id}", name).replace("{n}", str(n))
+        text = None if texts is None else unlabelled(neutralise(texts[i], reserved))
+        content += _shown(view, None if images is None else images[i], text, lead, text_label.replace("{id}", name))
+    if wording.tail:
+        content.append(_text(_filled(wording.tail, question, n)))
+    return _messages(_or(wording.system, system), content)
 
 
 def pointwise(
-    query: str, *, view: View, image: ImageSource | None = None, text: str | None = None, reserved: Sequence[str] = ()
+    query: str,
+    *,
+    view: View,
+    image: ImageSource | None = None,
+    text: str | None = None,
+    reserved: Sequence[str] = (),
+    wording: Wording = OWN,
 ) -> list[Message]:
     """The prompt over one page that asks for a verdict and a note (paper section 3.2.1, one page at a time).
 
     The page stands before the question, so that its states can be reused for other questions.
     """
-    content = [
-        *_single(view, image, text, reserved),
-        _text(f"\n\nQuestion: {neutralise(query, reserved)}\n{TASK_POINTWISE}"),
-    ]
-    return [{"role": "system", "content": [_text(SYSTEM_POINTWISE)]}, {"role": "user", "content": content}]
+    question = neutralise(query, reserved)
+    head = [_text(_filled(wording.head, question, 1))] if wording.head else []
+    tail = _or(wording.tail, "\n\nQuestion: {question}\n" + TASK_POINTWISE)
+    content = [*head, *_single(view, image, text, reserved, wording), *([_text(_filled(tail, question, 1))] if tail else [])]
+    return _messages(_or(wording.system, SYSTEM_POINTWISE), content)
 
 
 def likelihood(
-    *, view: View, image: ImageSource | None = None, text: str | None = None, reserved: Sequence[str] = ()
+    *,
+    view: View,
+    image: ImageSource | None = None,
+    text: str | None = None,
+    reserved: Sequence[str] = (),
+    wording: Wording = OWN,
 ) -> list[Message]:
     """The prompt over one page after which the likelihood of the question is measured."""
-    return [{"role": "user", "content": [*_single(view, image, text, reserved), _text(f"\n\n{TASK_LIKELIHOOD}")]}]
+    head = [_text(wording.head)] if wording.head else []
+    tail = _or(wording.tail, f"\n\n{TASK_LIKELIHOOD}")
+    content = [*head, *_single(view, image, text, reserved, wording), *([_text(tail)] if tail else [])]
+    return _messages(wording.system or "", content)
 
 
 def placeholders(messages: Sequence[Message]) -> list[dict[str, Any]]:
@@ -163,7 +266,7 @@ def placeholders(messages: Sequence[Message]) -> list[dict[str, Any]]:
 
 
 @cache
-def fingerprint(method: str, view: View) -> str:
+def fingerprint(method: str, view: View, wording: Wording = OWN, ids: Ids = "numbers") -> str:
     """Sixteen hex digits that change when the words or the order of a prompt change.
 
     Raises:
@@ -174,16 +277,17 @@ def fingerprint(method: str, view: View) -> str:
     images = None if view == "text" else [_Sample("a"), _Sample("b")]
     texts = None if view == "image" else ["first text", "second text"]
     if method in LISTWISE:
-        messages = listwise("question?", view=view, think=method == "reason", images=images, texts=texts)
-        opening = ANSWER_PREFILL if method == "logits" else ""
+        messages = listwise(
+            "question?", view=view, think=method == "reason", images=images, texts=texts, wording=wording, ids=ids
+        )
+        opening = _or(wording.prefill, ANSWER_PREFILL) if method == "logits" else ""
     else:
         image, text = images[0] if images else None, texts[0] if texts else None
-        messages = (
-            pointwise("question?", view=view, image=image, text=text)
-            if method == "pointwise"
-            else likelihood(view=view, image=image, text=text)
-        )
-        opening = "/".join(VERDICTS) if method == "pointwise" else ""
+        if method == "pointwise":
+            messages = pointwise("question?", view=view, image=image, text=text, wording=wording)
+            opening = (wording.prefill or "") + "/".join(wording.verdicts or VERDICTS)
+        else:
+            messages, opening = likelihood(view=view, image=image, text=text, wording=wording), ""
     blob = json.dumps([placeholders(messages), opening], ensure_ascii=False, sort_keys=True)
     return hashlib.sha256(blob.encode()).hexdigest()[:16]
 
@@ -227,22 +331,33 @@ def _len(given: Sequence[object] | None) -> str:
     return "no" if given is None else str(len(given))
 
 
-def _page(
-    number: int, view: View, images: Sequence[ImageSource] | None, texts: Sequence[str] | None, reserved: Sequence[str]
-) -> list[dict[str, Any]]:
-    text = "" if texts is None else unlabelled(neutralise(texts[number - 1], reserved))
-    if view == "text" or images is None:
-        return [_text(f"\nPage {number}: {text}")]
-    parts = [_text(f"\nImage {number}: "), _image(images[number - 1])]
+def _or(given: str | None, own: str) -> str:
+    return own if given is None else given
+
+
+def _filled(words: str, question: str, n: int) -> str:
+    return words.replace("{n}", str(n)).replace("{question}", question)
+
+
+def _messages(system: str, content: list[dict[str, Any]]) -> list[Message]:
+    first = [{"role": "system", "content": [_text(system)]}] if system else []
+    return [*first, {"role": "user", "content": content}]
+
+
+def _shown(view: View, image: ImageSource | None, text: str | None, label: str, text_label: str) -> list[dict[str, Any]]:
+    """One page behind its label: its picture, its text, or both."""
+    if view == "text" or image is None:
+        return [_text(label + (text or ""))]
+    parts = [*([_text(label)] if label else []), _image(image)]
     if view == "both":
-        parts.append(_text(f"\nText of image {number}: {text}"))
+        parts.append(_text(text_label + (text or "")))
     return parts
 
 
-def _single(view: View, image: ImageSource | None, text: str | None, reserved: Sequence[str]) -> list[dict[str, Any]]:
+def _single(
+    view: View, image: ImageSource | None, text: str | None, reserved: Sequence[str], wording: Wording
+) -> list[dict[str, Any]]:
     _count(view, None if image is None else [image], None if text is None else [text])
-    parts = [] if view == "text" or image is None else [_text("Page: "), _image(image)]
-    if view != "image" and text is not None:
-        lead = "\nText of the page: " if parts else "Page: "
-        parts.append(_text(lead + neutralise(text, reserved)))
-    return parts
+    shown = None if text is None else neutralise(text, reserved)
+    label = _or(wording.page, "Page: ").replace("{id}", "1").replace("{n}", "1")
+    return _shown(view, image, shown, label, _or(wording.text, "\nText of the page: ").replace("{id}", "1"))

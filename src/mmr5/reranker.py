@@ -74,6 +74,7 @@ class Reranker:
         view: View | Literal["auto"] = "auto",
         device: str = "auto",
         dtype: str = "auto",
+        quantize: str = "none",
         cache: Cache | None = None,
         progress: Progress | None = None,
         **settings: Any,
@@ -90,6 +91,7 @@ class Reranker:
             view: how a page enters the prompt; ``auto`` takes the checkpoint's recipe.
             device: ``auto``, ``cpu``, ``cuda``, ``mps``.
             dtype: ``auto``, ``float32``, ``bfloat16``, ``float16``.
+            quantize: ``none``, ``8bit`` or ``4bit`` (engine ``transformers``, on a GPU).
             cache: where weights are kept.
             progress: told of downloads.
             settings: fields of :class:`mmr5.settings.MethodSettings` that override the recipe's.
@@ -102,6 +104,7 @@ class Reranker:
         chosen: dict[str, Any] = {
             "model": model, "engine": engine, "base_url": base_url, "method": method, "view": view, "device": device,
             "dtype": dtype,
+            "quantize": quantize,
         }  # fmt: skip
         return cls.from_settings(ModelSettings(**chosen, given=settings), cache=cache, progress=progress)
 
@@ -112,7 +115,14 @@ class Reranker:
             find_method(chosen.method)
         check_names(MethodSettings, chosen.given, "setting")
         opened, checkpoint = open_engine(
-            chosen.model, chosen.engine, chosen.base_url, chosen.device, chosen.dtype, cache, progress
+            chosen.model,
+            chosen.engine,
+            chosen.base_url,
+            chosen.device,
+            chosen.dtype,
+            cache,
+            progress,
+            quantize=chosen.quantize,
         )
         recipe = checkpoint.recipe if checkpoint else None
         return cls(opened, method=chosen.method, view=chosen.view, recipe=recipe, **chosen.given)
@@ -144,7 +154,9 @@ class Reranker:
     @property
     def fingerprint(self) -> str:
         """Of the prompt in use; it changes when the prompt's words change."""
-        return prompt.fingerprint(self.method, self.view) if self.method in prompt.METHODS else "none"
+        if self.method not in prompt.METHODS:
+            return "none"
+        return prompt.fingerprint(self.method, self.view, self.settings.wording, self.settings.ids)
 
     def rank_many(
         self, batch: Sequence[Candidates], *, on_text: TextCallback | None = None, adjust: Adjust | None = None

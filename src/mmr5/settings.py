@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mmr5.errors import ConfigError
+from mmr5.prompt import LETTERS, OWN, Ids, Wording
 from mmr5.types import View
 
 Method = Literal["auto", "reason", "direct", "logits", "pointwise", "likelihood", "cross-encoder"]
@@ -24,6 +25,7 @@ PageText = Literal["ocr", "vlm"]
 Level = Literal["page", "layout"]
 
 ENGINES: tuple[str, ...] = get_args(EngineName)
+Quantize = Literal["none", "8bit", "4bit"]
 DTYPES: tuple[str, ...] = get_args(Dtype)
 LEVELS: tuple[str, ...] = get_args(Level)
 
@@ -132,11 +134,19 @@ class MethodSettings:
     notes: int = knob(3, "Top pages that get a written note (pointwise).", low=0, shown="the recipe's")
     note_tokens: int = knob(48, "Most tokens of such a note.", low=1)
     strict: bool = knob(False, "Fail on a bad page or a reply that needs repair.")
+    ids: Ids = knob("numbers", "How a list-wise prompt calls its pages.", flag="")
+    wording: Wording = OWN
+    reserved: tuple[str, ...] = ()
+    """Further strings with a meaning of their own to the model, neutralised in texts beside its tokenizer's."""
 
     def __post_init__(self) -> None:
         check(self)
         if self.overlap >= self.window:
             raise ConfigError(f"overlap is {self.overlap} with window {self.window}: it must be smaller")
+        if self.ids == "letters" and self.window > len(LETTERS):
+            raise ConfigError(f"window is {self.window} with ids 'letters': give at most {len(LETTERS)}")
+        if self.ids == "letters" and self.constrain:
+            raise ConfigError("constrain writes numbers, and this model's pages have letters: leave it out")
 
 
 @dataclass(frozen=True)
@@ -150,6 +160,7 @@ class ModelSettings:
     view: ViewOrAuto = knob("auto", "How a page enters the prompt; auto takes the model's recipe.")
     device: str = knob("auto", "auto, cpu, cuda, cuda:1 or mps.")
     dtype: Dtype = knob("auto", "Floating-point type that the model computes in.")
+    quantize: Quantize = knob("none", "Load the weights in 8 or 4 bits by bitsandbytes, on a GPU (engine transformers).")
     given: Mapping[str, Any] = field(default_factory=dict, metadata={"given": MethodSettings})
 
     @property

@@ -12,7 +12,9 @@ from mmr5.engines import loading
 from mmr5.engines.chat_template import LocalPrompts
 from mmr5.engines.encoders import load_encoder
 from mmr5.engines.loading import TRUST, load_model, pick_dtype
-from mmr5.errors import ConfigError, ModelNotFoundError
+from mmr5.engines.runtime.model_runner import CachedRunner
+from mmr5.engines.transformers import TransformersEngine
+from mmr5.errors import ConfigError, MissingExtraError, ModelNotFoundError
 from mmr5.models import resolve
 
 CPU = torch.device("cpu")
@@ -169,3 +171,51 @@ def test_a_spoilt_checkpoint_says_what_is_wrong(copied, spoil, said):
     spoil(copied)
     with pytest.raises(ModelNotFoundError, match=said):
         load(copied)
+
+
+def test_few_bits_need_a_gpu_and_the_library(monkeypatch):
+    assert loading.quantisation("none", CPU, torch.bfloat16) is None
+    with pytest.raises(ConfigError, match="needs a CUDA GPU"):
+        loading.quantisation("4bit", CPU, torch.bfloat16)
+    with pytest.raises(ConfigError, match="'2bit': use one of none, 8bit, 4bit"):
+        loading.quantisation("2bit", CPU, torch.bfloat16)
+    import transformers
+
+    monkeypatch.setattr(transformers.utils, "is_bitsandbytes_available", lambda: False)
+    with pytest.raises(MissingExtraError, match=r"mmr5\[quantized\]"):
+        loading.quantisation("4bit", torch.device("cuda"), torch.bfloat16)
+    monkeypatch.setattr(transformers.utils, "is_bitsandbytes_available", lambda: True)
+    found = loading.quantisation("4bit", torch.device("cuda"), torch.float16)
+    assert (found.load_in_4bit, found.bnb_4bit_quant_type, found.bnb_4bit_compute_dtype) == (True, "nf4", torch.float16)
+    assert loading.quantisation("8bit", torch.device("cuda"), torch.float16).load_in_8bit
+
+
+def test_weights_in_few_bits_are_put_in_place_as_they_are_read(tiny_text, monkeypatch):
+    """The library that packs them runs on GPUs; what it is handed is looked at, and the model is not moved afterwards."""
+    import transformers
+
+    monkeypatch.setattr(loading, "quantisation", lambda quantize, device, dtype: "settings" if quantize != "none" else None)
+    handed, inner = {}, transformers.AutoModelForCausalLM.from_pretrained
+
+    def plain(path, **options):
+        handed.update(options)
+        return inner(path, dtype=options["dtype"], device_map=options["device_map"])
+
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", plain)
+    model, _ = load_model(str(tiny_text), device=CPU, dtype=torch.float32, attention="auto", quantize="4bit")
+    assert handed["quantization_config"] == "settings"
+    assert handed["device_map"] == {"": CPU}
+    assert not model.training
+    with pytest.raises(ConfigError, match="merge it first"):
+        load_model(str(tiny_text), device=CPU, dtype=torch.float32, attention="auto", quantize="4bit", adapter="a")
+    engine = TransformersEngine(model, transformers.AutoTokenizer.from_pretrained(tiny_text), name="few bits")
+    assert isinstance(engine._reader, CachedRunner)
+
+
+def test_quantize_goes_with_transformers_alone():
+    from mmr5 import Reranker
+
+    with pytest.raises(ConfigError, match="goes with engine 'transformers'"):
+        Reranker.from_pretrained("m", engine="openai", base_url="http://127.0.0.1:1", quantize="4bit")
+    with pytest.raises(ConfigError, match="needs a CUDA GPU"):
+        Reranker.from_pretrained("mini", quantize="8bit", device="cpu")

@@ -18,7 +18,7 @@ try:
     import typer
 
     from mmr5 import __version__
-    from mmr5.cli import cache, compare, data, doctor, evaluate, models, prompt, rerank, rerank_run, serve, table, train
+    from mmr5.cli import cache, compare, data, doctor, evaluate, models, prompt, recipe, rerank, rerank_run, serve, table, train
     from mmr5.cli.console import guarded_streams, note
     from mmr5.errors import ConfigError, MMR5Error, MMR5Warning
 except KeyboardInterrupt:
@@ -60,6 +60,7 @@ app.command("doctor")(doctor.doctor)
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
 app.add_typer(cache.app, name="cache")
+app.add_typer(recipe.app, name="recipe")
 
 
 @runtime_checkable

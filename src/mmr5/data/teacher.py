@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from mmr5.answer import fold, parse
 from mmr5.data.consistency import problem_with
@@ -120,7 +121,7 @@ def open_teacher(
     """
     from mmr5.engines.opening import open_engine
 
-    own = {"concurrency": workers, "retries": tries - 1} if engine == "openai" else {}
+    own: dict[str, Any] = {"concurrency": workers, "retries": tries - 1} if engine == "openai" else {}
     opened, _ = open_engine(model, engine, base_url, device, dtype, None, progress, **own)
     return opened, engine == "transformers"
 

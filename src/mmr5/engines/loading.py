@@ -26,6 +26,7 @@ MODEL_ERRORS = (OSError, ValueError, KeyError, AttributeError, ImportError, Runt
 TRUST = "MMR5_TRUST_REMOTE_CODE"
 """Environment variable; ``1`` lets code run that a checkpoint brings along."""
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+QUANTIZE = ("none", "8bit", "4bit")
 BF16_FEATURES = ("amx_bf16", "avx512_bf16")
 """Features of an x86 processor that multiply bfloat16, by their names in Linux's list of flags."""
 
@@ -164,8 +165,35 @@ def pick_attention(attention: str, device: torch.device, dtype: torch.dtype) -> 
     return "sdpa"
 
 
+def quantisation(quantize: str, device: torch.device, dtype: torch.dtype) -> Any:
+    """Transformers' settings that load weights in 8 or 4 bits by bitsandbytes (NF4, products in ``dtype``); None for ``none``.
+
+    Raises:
+        ConfigError: an unknown word, or a device that is no GPU.
+        MissingExtraError: bitsandbytes is not installed.
+    """
+    if quantize not in QUANTIZE:
+        raise ConfigError(f"quantize is {quantize!r}: use one of {', '.join(QUANTIZE)}")
+    if quantize == "none":
+        return None
+    if device.type != "cuda":
+        raise ConfigError(f"quantize is {quantize!r} on device {device}: it needs a CUDA GPU; leave it out")
+    transformers = import_transformers()
+    if not transformers.utils.is_bitsandbytes_available():
+        raise missing_extra("bitsandbytes", "quantized", f"load weights in {quantize}")
+    if quantize == "8bit":
+        return transformers.BitsAndBytesConfig(load_in_8bit=True)
+    return transformers.BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+
+
 def load_model(
-    path: str, *, device: torch.device, dtype: torch.dtype, attention: str, adapter: str | None = None
+    path: str,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    attention: str,
+    adapter: str | None = None,
+    quantize: str = "none",
 ) -> tuple[Any, Any]:
     """Load a text or vision-language checkpoint, merge an adapter into it, and load its tokenizer or processor.
 
@@ -175,6 +203,7 @@ def load_model(
         dtype: what they are computed in.
         attention: transformers' name of the attention implementation, ``auto`` to choose.
         adapter: folder or name of a LoRA adapter for ``path``.
+        quantize: ``none``, ``8bit`` or ``4bit`` (:func:`quantisation`). A checkpoint that is quantised itself needs none of it.
 
     Returns:
         ``(model, processor)`` where processor is a plain tokenizer for a text checkpoint.
@@ -186,16 +215,28 @@ def load_model(
     folder = Path(path)
     if folder.is_dir() and (folder / "adapter_config.json").exists() and not (folder / "config.json").exists():
         base = _adapter_base(folder)
-        return load_model(base, device=device, dtype=dtype, attention=attention, adapter=str(folder))
+        return load_model(base, device=device, dtype=dtype, attention=attention, adapter=str(folder), quantize=quantize)
+    few_bits = quantisation(quantize, device, dtype)
+    if few_bits is not None and adapter is not None:
+        raise ConfigError(f"quantize is {quantize!r} with the adapter {adapter!r}: merge it first (mmr5 train merge)")
     with load_errors(path, "model"):
         _, processor = load_prompting(path)
         seeing = hasattr(processor, "image_processor")
         loader = transformers.AutoModelForImageTextToText if seeing else transformers.AutoModelForCausalLM
         chosen = pick_attention(attention, device, dtype)
-        model = loader.from_pretrained(path, dtype=dtype, attn_implementation=chosen, trust_remote_code=trusts_code())
+        options: dict[str, Any] = {"dtype": dtype, "attn_implementation": chosen, "trust_remote_code": trusts_code()}
+        if few_bits is not None or _is_quantised(path):  # weights in few bits are put in place as they are read
+            options |= {"device_map": {"": device}, **({} if few_bits is None else {"quantization_config": few_bits})}
+        model = loader.from_pretrained(path, **options)
     if adapter is not None:
         model = merge_adapter(model, adapter)
-    return model.to(device).eval(), processor
+    return (model if "device_map" in options else model.to(device)).eval(), processor
+
+
+def _is_quantised(path: str) -> bool:
+    """Whether a checkpoint's weights are stored in few bits."""
+    config = import_transformers().AutoConfig.from_pretrained(path, trust_remote_code=trusts_code())
+    return getattr(config, "quantization_config", None) is not None
 
 
 def dequantise(gguf: str, target: str, *, lock: AbstractContextManager[object]) -> None:

@@ -21,6 +21,8 @@ def open_engine(
     dtype: str = "auto",
     cache: Cache | None = None,
     progress: Progress | None = None,
+    *,
+    quantize: str = "none",
     **options: Any,
 ) -> tuple[Engine, Checkpoint | None]:
     """The engine, and what is known of the checkpoint.
@@ -31,6 +33,7 @@ def open_engine(
         base_url: the server's address, for ``openai``.
         device: ``auto``, ``cpu``, ``cuda``, ``mps``; for ``transformers`` and ``cross-encoder``.
         dtype: ``auto``, ``float32``, ``bfloat16``, ``float16``; for an engine in this process.
+        quantize: ``none``, ``8bit`` or ``4bit``; for ``transformers`` on a GPU.
         cache: where weights are kept.
         progress: told of downloads and of the loading.
         options: further arguments of the engine's own loader; one that is None is left out.
@@ -47,6 +50,8 @@ def open_engine(
         raise ConfigError(f"engine {engine!r} is unknown: use one of {', '.join(ENGINES)}")
     if base_url is not None and engine != "openai":
         raise ConfigError(f"base_url is {base_url!r} with engine {engine!r}: it goes with engine 'openai'")
+    if quantize != "none" and engine != "transformers":
+        raise ConfigError(f"quantize is {quantize!r} with engine {engine!r}: it goes with engine 'transformers'")
     given = {name: value for name, value in options.items() if value is not None}
     if engine == "scripted":
         from mmr5.engines.scripted import ScriptedEngine
@@ -70,7 +75,8 @@ def open_engine(
         return VLLMEngine.from_pretrained(checkpoint.path, **given), checkpoint
     from mmr5.engines.transformers import TransformersEngine
 
-    return TransformersEngine.from_pretrained(checkpoint.path, adapter=checkpoint.adapter, device=device, **given), checkpoint
+    given = {"device": device, "quantize": quantize, **given}
+    return TransformersEngine.from_pretrained(checkpoint.path, adapter=checkpoint.adapter, **given), checkpoint
 
 
 def _prepared(model: str, cache: Cache | None, progress: Progress | None) -> Checkpoint:

@@ -135,6 +135,7 @@ class TransformersEngine:
         keep_bytes: int | None = None,
         store: Cache | None = None,
         caches: bool = True,
+        quantize: str = "none",
     ) -> TransformersEngine:
         """Load a checkpoint from a folder or the hub.
 
@@ -150,13 +151,16 @@ class TransformersEngine:
             keep_bytes: memory for features of pages, and as much for states of shared openings.
             store: keeps features of pages on disk, too.
             caches: False reads every page and every prompt anew, as a model must be read that keeps no plain keys and values.
+            quantize: ``none``, ``8bit`` or ``4bit``, on a GPU.
 
         Raises:
             ModelNotFoundError: there is no such checkpoint.
             MissingExtraError: the extra ``local`` is not installed.
         """
         place = pick_device(device)
-        model, processor = load_model(path, device=place, dtype=pick_dtype(dtype, place), attention=attention, adapter=adapter)
+        model, processor = load_model(
+            path, device=place, dtype=pick_dtype(dtype, place), attention=attention, adapter=adapter, quantize=quantize
+        )
         identity = None if store is None else digest(checkpoint_identity(path), checkpoint_identity(adapter) if adapter else "")
         return cls(
             model, processor, name=name or path, max_pixels=max_pixels, batch_tokens=batch_tokens, keep_bytes=keep_bytes,

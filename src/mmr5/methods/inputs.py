@@ -28,6 +28,11 @@ def check(engine: Engine, settings: MethodSettings, method: str) -> None:
         require(engine, "keep", f"keep {settings.keep}")
 
 
+def reserved(engine: Engine, settings: MethodSettings) -> tuple[str, ...]:
+    """Strings with a meaning of their own to the model: its tokenizer's, and those that its recipe names."""
+    return (*engine.reserved, *settings.reserved)
+
+
 def images(pages: Sequence[Page], view: View) -> list[ImageSource] | None:
     """The pictures of the pages, or None for the text view.
 

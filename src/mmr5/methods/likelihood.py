@@ -34,7 +34,8 @@ def rank(engine: Engine, batch: Sequence[Candidates], settings: MethodSettings, 
 
 def request(engine: Engine, query: str, page: Page, settings: MethodSettings) -> Request:
     """The prompt over one page after which the question is scored."""
-    overhead = inputs.prompt_tokens(engine, Request(prompt.likelihood(view="text", text=""))) + 2 * engine.count_tokens(query)
+    bare = prompt.likelihood(view="text", text="", wording=settings.wording)
+    overhead = inputs.prompt_tokens(engine, Request(bare)) + 2 * engine.count_tokens(query)
     budget = inputs.single_budget(engine, settings, overhead) if settings.view != "image" else 1
     pictures = inputs.images([page], settings.view)
     texts = inputs.texts(query, [page], settings.view, budget, engine)
@@ -42,8 +43,9 @@ def request(engine: Engine, query: str, page: Page, settings: MethodSettings) ->
         view=settings.view,
         image=pictures[0] if pictures else None,
         text=texts[0] if texts else None,
-        reserved=engine.reserved,
+        reserved=inputs.reserved(engine, settings),
+        wording=settings.wording,
     )
     shared = len(messages[-1]["content"]) if inputs.is_whole(page, texts) else 0
-    question = prompt.neutralise(query, engine.reserved)
+    question = prompt.neutralise(query, inputs.reserved(engine, settings))
     return Request(messages, shared=shared, keep=settings.keep, question=question, page=texts[0] if texts else "")

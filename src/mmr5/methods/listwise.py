@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from mmr5 import prompt, windows
-from mmr5.answer import ANSWER_END, answer_start, parse
+from mmr5.answer import ANSWER_END, answer_start, parse, with_numbers
 from mmr5.engines.protocol import Engine, OnText, Reply, Request, Sampling, require
 from mmr5.methods import inputs
 from mmr5.settings import MethodSettings
@@ -113,9 +113,11 @@ def request(
         think=think,
         images=inputs.images(candidates.pages, settings.view),
         texts=inputs.texts(candidates.query, candidates.pages, settings.view, budget, engine),
-        reserved=engine.reserved,
+        reserved=inputs.reserved(engine, settings),
+        wording=settings.wording,
+        ids=settings.ids,
     )
-    question = prompt.neutralise(candidates.query, engine.reserved)
+    question = prompt.neutralise(candidates.query, inputs.reserved(engine, settings))
     return Request(messages, prefill, keep=settings.keep, question=question, n_pages=len(candidates), think=think)
 
 
@@ -123,7 +125,13 @@ def budgets(engine: Engine, candidates: Candidates, settings: MethodSettings, *,
     """Window and text budget a page for one list; those of a list do not depend on the others of its batch."""
     n = len(candidates)
     bare = prompt.listwise(
-        candidates.query, view="text", think=think, texts=[""] * min(n, settings.window), reserved=engine.reserved
+        candidates.query,
+        view="text",
+        think=think,
+        texts=[""] * min(n, settings.window),
+        reserved=inputs.reserved(engine, settings),
+        wording=settings.wording,
+        ids=settings.ids,
     )
     window, page_tokens = inputs.window_budget(engine, settings, inputs.prompt_tokens(engine, Request(bare)), n)
     return inputs.fit(settings, window), page_tokens
@@ -303,7 +311,8 @@ def _read(reply: Reply, opening: str, n: int, settings: MethodSettings, *, think
     """The ranking that a reply tells."""
     text = opening + reply.text
     start = time.perf_counter()
-    parsed = parse(text, n, think=think, truncated=reply.finish == "length", strict=settings.strict)
+    numbered = with_numbers(text, n) if settings.ids == "letters" else text
+    parsed = parse(numbered, n, think=think, truncated=reply.finish == "length", strict=settings.strict)
     spent = (time.perf_counter() - start) * 1000
     return Ranking(
         parsed.order,

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from mmr5.engines.protocol import Engine, OnText, require
 from mmr5.methods import inputs
 from mmr5.methods.listwise import rank_windows, request
-from mmr5.prompt import ANSWER_PREFILL
+from mmr5.prompt import ANSWER_PREFILL, page_id
 from mmr5.settings import MethodSettings
 from mmr5.types import Candidates, Ranking, ScoreKind
 
@@ -26,9 +26,10 @@ def rank(engine: Engine, batch: Sequence[Candidates], settings: MethodSettings, 
     def ask(parts: Sequence[Candidates], room: Sequence[int], listeners: Sequence[int | None]) -> list[Ranking]:
         del listeners
         pairs = zip(parts, room, strict=True)
-        requests = [request(engine, c, settings, budget, think=False, prefill=ANSWER_PREFILL) for c, budget in pairs]
+        opening = ANSWER_PREFILL if settings.wording.prefill is None else settings.wording.prefill
+        requests = [request(engine, c, settings, budget, think=False, prefill=opening) for c, budget in pairs]
         found = []
-        for scored in engine.score_choices(requests, [choices(len(c)) for c in parts]):
+        for scored in engine.score_choices(requests, [choices(len(c), settings) for c in parts]):
             values = scored.logprobs
             order = tuple(sorted(range(len(values)), key=lambda i: (-values[i], i)))
             found.append(Ranking(order, tuple(math.exp(v) for v in values), ScoreKind.CHOICE_PROBABILITY, usage=scored.usage))
@@ -37,6 +38,7 @@ def rank(engine: Engine, batch: Sequence[Candidates], settings: MethodSettings, 
     return rank_windows(engine, batch, settings, ask, think=False)
 
 
-def choices(n: int) -> list[str]:
-    """What may follow ``<answer>[``: each id with a closing comma, so that none begins another."""
-    return [f"{i}," for i in range(1, n + 1)]
+def choices(n: int, settings: MethodSettings) -> list[str]:
+    """What may follow the opening: each id with a closing comma, so that none begins another, or as the recipe words it."""
+    words = settings.wording.choice or "{id},"
+    return [words.replace("{id}", page_id(i, settings.ids)) for i in range(1, n + 1)]

@@ -32,7 +32,7 @@ def rank(
     require(engine, "score_choices", "method 'pointwise'")
     inputs.check(engine, settings, "pointwise")
     requests = [request(engine, c.query, page, settings) for c in batch for page in c.pages]
-    scored = iter(engine.score_choices(requests, [VERDICTS] * len(requests)) if requests else [])
+    scored = iter(engine.score_choices(requests, [settings.wording.verdicts or VERDICTS] * len(requests)) if requests else [])
     return [_ranking([next(scored) for _ in c.pages], settings.question_weight) for c in batch]
 
 
@@ -54,7 +54,10 @@ def _ranking(scored: Sequence[ChoiceScores], question_weight: float) -> Ranking:
 
 def request(engine: Engine, query: str, page: Page, settings: MethodSettings) -> Request:
     """The prompt that asks for a verdict on one page."""
-    overhead = inputs.prompt_tokens(engine, Request(prompt.pointwise(query, view="text", text=""))) + settings.note_tokens
+    overhead = (
+        inputs.prompt_tokens(engine, Request(prompt.pointwise(query, view="text", text="", wording=settings.wording)))
+        + settings.note_tokens
+    )
     budget = inputs.single_budget(engine, settings, overhead) if settings.view != "image" else 1
     pictures = inputs.images([page], settings.view)
     texts = inputs.texts(query, [page], settings.view, budget, engine)
@@ -63,12 +66,15 @@ def request(engine: Engine, query: str, page: Page, settings: MethodSettings) ->
         view=settings.view,
         image=pictures[0] if pictures else None,
         text=texts[0] if texts else None,
-        reserved=engine.reserved,
+        reserved=inputs.reserved(engine, settings),
+        wording=settings.wording,
     )
-    question = prompt.neutralise(query, engine.reserved)
-    again = settings.notes > 0 or inputs.is_whole(page, texts)
+    question = prompt.neutralise(query, inputs.reserved(engine, settings))
+    ahead = "{question}" not in (settings.wording.head or "") and settings.wording.tail != ""
+    again = ahead and (settings.notes > 0 or inputs.is_whole(page, texts))
     return Request(
         messages,
+        settings.wording.prefill or "",
         measured=question if settings.question_weight else "",
         shared=len(messages[-1]["content"]) - 1 if again else 0,
         keep=settings.keep,
@@ -113,4 +119,5 @@ def _note_request(engine: Engine, candidates: Candidates, ranking: Ranking, posi
     """The prompt over one page, gone on with from the verdict on it."""
     relevant = ranking.verdicts is None or ranking.verdicts[position]
     asked = request(engine, candidates.query, candidates.pages[position], settings)
-    return replace(asked, prefill=f"{VERDICTS[0 if relevant else 1]}.", measured="")
+    verdict = (settings.wording.verdicts or VERDICTS)[0 if relevant else 1]
+    return replace(asked, prefill=f"{asked.prefill}{verdict}.", measured="")

@@ -6,10 +6,10 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from mmr5.errors import ConfigError
-from mmr5.prompt import METHODS, VIEWS, fingerprint
+from mmr5.prompt import METHODS, OWN, VIEWS, Ids, Wording, fingerprint
 from mmr5.settings import MethodSettings, SearchSettings, check, check_names, knob, same
 from mmr5.types import View
 
@@ -28,6 +28,12 @@ class Recipe:
     other_fusion: float = knob(0.0, "Weight where the question or the page is in none of these languages.", low=0)
     question_weight: float = same(MethodSettings, "question_weight")
     notes: int = same(MethodSettings, "notes")
+    window: int | None = knob(None, "Most pages in a list-wise prompt.", low=2)
+    overlap: int | None = knob(None, "Pages that neighbouring windows share.", low=0)
+    max_new_tokens: int | None = knob(None, "Most tokens of a list-wise reply.", low=1)
+    ids: Ids = same(MethodSettings, "ids")
+    prompt: Wording | None = knob(None, "Words of the prompt where they are not this project's; see docs/recipes.md.")
+    reserved: tuple[str, ...] = knob((), "Special tokens of the model beside its tokenizer's, neutralised in texts.")
     max_pixels: int | None = knob(None, "Pixel budget of a page image.", low=784)
     prompt_fingerprint: str | None = knob(None, "Of the prompt that the checkpoint was made with; null for one not made here.")
 
@@ -41,12 +47,30 @@ class Recipe:
             if not isinstance(said, list | tuple) or not all(isinstance(one, str) for one in said):
                 raise ConfigError(f'languages is {said!r}: give a list of ISO 639-1 codes, such as ["en"]')
             object.__setattr__(self, "languages", tuple(said))
+        if self.ids not in get_args(Ids):
+            raise ConfigError(f"ids is {self.ids!r}: use one of {', '.join(get_args(Ids))}")
+        own: Any = self.prompt
+        if own is not None and not isinstance(own, Wording):
+            if not isinstance(own, dict):
+                raise ConfigError(f"prompt is {own!r}: give an object of texts")
+            check_names(Wording, own, "key in prompt:")
+            object.__setattr__(self, "prompt", Wording(**own))
+        tokens: Any = self.reserved
+        if not isinstance(tokens, list | tuple) or not all(isinstance(one, str) and len(one) > 1 for one in tokens):
+            raise ConfigError(f'reserved is {tokens!r}: give a list of texts of two characters or more, such as ["<|user|>"]')
+        object.__setattr__(self, "reserved", tuple(tokens))
         check(self)
 
     def method_settings(self, method: str) -> dict[str, Any]:
         """What the recipe says of :class:`mmr5.settings.MethodSettings` for a method; weights go with its own method alone."""
-        said: dict[str, Any] = {"page_tokens": self.page_tokens, "notes": self.notes}
-        return said | {"question_weight": self.question_weight} if method == self.method else said
+        said: dict[str, Any] = {"page_tokens": self.page_tokens, "notes": self.notes, "reserved": self.reserved}
+        optional = {"window": self.window, "overlap": self.overlap, "max_new_tokens": self.max_new_tokens}
+        said |= {name: value for name, value in optional.items() if value is not None}
+        if self.window is not None and self.overlap is None:
+            said["overlap"] = min(MethodSettings().overlap, self.window // 2)
+        if method == self.method:
+            said |= {"question_weight": self.question_weight, "ids": self.ids, "wording": self.wording}
+        return said
 
     def fusion_for(self, method: str) -> float | None:
         """The fusion weight, where it applies: the method is the recipe's own, and is not list-wise decoding."""
@@ -61,9 +85,16 @@ class Recipe:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
     @property
+    def wording(self) -> Wording:
+        """The words of the prompt."""
+        return self.prompt or OWN
+
+    @property
     def stale(self) -> bool:
         """Whether the prompt has changed since the checkpoint was made."""
-        return self.prompt_fingerprint is not None and self.prompt_fingerprint != fingerprint(self.method, self.view)
+        return self.prompt_fingerprint is not None and self.prompt_fingerprint != fingerprint(
+            self.method, self.view, self.wording, self.ids
+        )
 
 
 def parse_recipe(text: str, where: str) -> Recipe:

@@ -388,6 +388,10 @@ def _check_recipe(config: TrainingConfig) -> None:
     filled = [name for name in ("max_pixels", "prompt_fingerprint") if getattr(recipe, name) is not None]
     if filled:
         raise ConfigError(f"recipe.{filled[0]} is given: training fills it in (a pixel budget is data.max_pixels); leave it out")
+    if recipe.prompt is not None or recipe.ids != "numbers":
+        raise ConfigError(
+            "recipe.prompt or recipe.ids is given: training teaches this project's own prompt and grammar; leave both out"
+        )
     if config.groups.pages and config.groups.first_stage_share and recipe.fusion is None:
         raise ConfigError(
             f"groups.first_stage_share is {config.groups.first_stage_share} and recipe.fusion is not given: the model learns "

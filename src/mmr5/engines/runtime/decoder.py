@@ -241,7 +241,8 @@ def supported(model: Any) -> bool:
     """
     transformers = import_transformers()
     config = model.config.get_text_config()
-    if not hasattr(config, "num_hidden_layers") or hasattr(model, "hf_device_map"):
+    places = getattr(model, "hf_device_map", {})
+    if not hasattr(config, "num_hidden_layers") or len(set(map(str, places.values()))) > 1:
         return False
     layers = transformers.DynamicCache(config=config).layers
     plain = all(type(layer) is transformers.cache_utils.DynamicLayer for layer in layers)
