@@ -131,6 +131,12 @@ def test_a_setting_is_declared_once():
 
 def test_a_recipe_speaks_of_settings_by_their_own_names():
     settings = {f.name for kind in (MethodSettings, ModelSettings, SearchSettings) for f in fields(kind)}
-    assert {f.name for f in fields(Recipe)} - settings == {"max_pixels", "prompt_fingerprint", "languages", "other_fusion"}
+    assert {f.name for f in fields(Recipe)} - settings == {
+        "max_pixels",
+        "prompt",
+        "prompt_fingerprint",
+        "languages",
+        "other_fusion",
+    }
     assert set(Recipe().method_settings("reason")) <= {f.name for f in fields(MethodSettings)}
     assert same(SearchSettings, "fusion").metadata["knob"] is knobs(Recipe)["fusion"]

@@ -256,14 +256,14 @@ def test_animations_are_said(cache, store):
 def test_pictures_of_a_folder(cache, folder, recognised):
     for name in ("photo.heic", "photo.avif", "form_filled.pdf"):
         (folder / name).write_bytes((CASES / name).read_bytes())
-    (folder / "notes.docx").write_bytes(b"PK\3\4")
+    (folder / "notes.epub").write_bytes(b"PK\3\4")
     (folder / "program.bin").write_bytes(b"\0")
     (folder / "other.dat").write_bytes(b"\0")
     pages, problems = read(folder, cache)
     assert [page.source for page in pages] == ["form_filled.pdf", "photo.avif"]
-    heic, docx, others = problems
+    heic, epub, others = problems
     assert heic.startswith("photo.heic: HEIC pictures are not read without the package pillow-heif")
-    assert docx.startswith("notes.docx: files of kind .docx are not read: save it as a PDF")
+    assert epub.startswith("notes.epub: files of kind .epub are not read: save it as a PDF")
     assert f"{folder}: 2 files of other kinds passed over: other.dat, program.bin" in others
     with pytest.raises(PageError, match="pillow-heif"):
         read(folder / "photo.heic", cache)

@@ -154,12 +154,13 @@ def test_folders_are_read_in_natural_order(folder, make_pdf, prose, cache):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(make_pdf([prose]))
     (folder / "notes.txt").write_text("of a kind that holds text")
+    (folder / "notes.mobi").write_text("of a kind that is not read")
     (folder / "empty").touch()
     problems: list[Problem] = []
     pages = read_pages(folder, cache=cache, on_problem=problems.append)
-    assert [page.source for page in pages] == ["p2.pdf", "p10.pdf", "sub/p1.pdf", "without-suffix"]
+    assert [page.source for page in pages] == ["notes.txt", "p2.pdf", "p10.pdf", "sub/p1.pdf", "without-suffix"]
     assert [(problem.source, problem.message.split(":")[0]) for problem in problems] == [
-        ("notes.txt", "files of kind .txt are not read"), (str(folder), "1 file of other kinds passed over"),
+        ("notes.mobi", "files of kind .mobi are not read"), (str(folder), "1 file of other kinds passed over"),
     ]  # fmt: skip
 
 
@@ -219,11 +220,11 @@ def test_when_nothing_can_be_read_the_first_error_is_raised(folder, make_pdf, ca
         read(tmp_path / "missing.pdf")
     with pytest.raises(DocumentError, match="holds no files; known kinds: PDF"):
         read(folder)
-    (folder / "notes.txt").write_text("text")
+    (folder / "notes.bin").write_bytes(b"\0\1\2")
     with pytest.raises(DocumentError, match="holds 1 files of other kinds"):
         read(folder)
-    with pytest.raises(DocumentError, match=r"notes\.txt: is of no known kind by its content; known kinds: PDF, PNG"):
-        read(folder / "notes.txt")
+    with pytest.raises(DocumentError, match=r"notes\.bin: is of no known kind by its content; known kinds: PDF, PNG"):
+        read(folder / "notes.bin")
     (folder / "all-bad.pdf").write_bytes(make_pdf([None, None]))
     with pytest.raises(PageError, match=r"all-bad\.pdf, page 1: .*\(and 2 more could not be read\)"):
         read(folder / "all-bad.pdf", tmp_path / "missing.pdf")

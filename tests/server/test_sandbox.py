@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from mmr5 import sandbox
 from mmr5.errors import MMR5Error
-from mmr5.server import sandbox
 from mmr5.server.document_reader import Parser
 from mmr5.server.fair_slots import FairSlots
 from mmr5.server.http_errors import WireError
@@ -57,7 +57,7 @@ def test_it_has_no_network():
         listening.bind(("127.0.0.1", 0))
         listening.listen()
         code = (
-            "import socket, sys, os; from mmr5.server import sandbox\n"
+            "import socket, sys, os; from mmr5 import sandbox\n"
             "print(sandbox.enter(os.getppid(), 2**32, 9))\n"
             "try: socket.create_connection(('127.0.0.1', int(sys.argv[1])), 2); print('connected')\n"
             "except OSError as error: print(type(error).__name__)"
@@ -75,7 +75,7 @@ def test_a_network_that_stays_is_logged_once(caplog):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="PR_SET_PDEATHSIG is Linux'")
 def test_it_ends_with_its_server():
-    inner = "import os, sys, time; from mmr5.server import sandbox; sandbox.enter(os.getppid(), 2**32, 99); print(os.getpid(), flush=True); time.sleep(60)"
+    inner = "import os, sys, time; from mmr5 import sandbox; sandbox.enter(os.getppid(), 2**32, 99); print(os.getpid(), flush=True); time.sleep(60)"
     outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
     server = subprocess.Popen([sys.executable, "-c", outer], stdout=subprocess.PIPE, text=True)
     child = int(server.stdout.readline())
@@ -89,12 +89,12 @@ def test_it_ends_with_its_server():
 
 
 def test_it_does_not_begin_without_its_server():
-    assert run("from mmr5.server import sandbox; sandbox.enter(1, 2**32, 9)").returncode == 1 or os.getppid() == 1
+    assert run("from mmr5 import sandbox; sandbox.enter(1, 2**32, 9)").returncode == 1 or os.getppid() == 1
 
 
 def test_a_page_has_its_own_processor_time():
     code = (
-        "import time; from mmr5.server import sandbox\n"
+        "import time; from mmr5 import sandbox\n"
         "def work(seconds):\n"
         "    end = time.process_time() + seconds\n"
         "    while time.process_time() < end: pass\n"

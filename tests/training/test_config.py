@@ -134,13 +134,15 @@ def test_a_configuration_is_plain_json(tmp_path):
 
 FILLED_IN = {"max_pixels": 50_000, "prompt_fingerprint": fingerprint("pointwise", "both")}
 GIVEN = {"method": "pointwise", "view": "both", "page_tokens": 120, "fusion": 0.7, "question_weight": 0.3, "notes": 1,
-         "languages": ("en", "de"), "other_fusion": 0.2}  # fmt: skip
+         "languages": ("en", "de"), "other_fusion": 0.2, "window": 8, "overlap": 3, "max_new_tokens": 300, "reserved": ("<x>",)}  # fmt: skip
+UNTAUGHT = {"prompt": None, "ids": "numbers"}
+"""Training teaches this project's own prompt."""
 
 
 def test_the_table_recipe_is_the_recipe_itself():
     """No second declaration that could drift."""
     assert typing.get_type_hints(TrainingConfig)["recipe"] is Recipe
-    assert {field.name for field in dataclasses.fields(Recipe)} == GIVEN.keys() | FILLED_IN.keys()
+    assert {field.name for field in dataclasses.fields(Recipe)} == GIVEN.keys() | FILLED_IN.keys() | UNTAUGHT.keys()
 
 
 def test_a_list_of_a_recipe_holds_texts(tmp_path):
@@ -154,9 +156,14 @@ def test_every_field_of_a_recipe_reaches_the_checkpoint(tmp_path):
     config = load(tmp_path, overrides=[*sets, "data.max_pixels=50_000"])
     (tmp_path / "recipe.json").write_text(config.checkpoint_recipe("sft").to_json())
     written = load_recipe(tmp_path)
-    assert dataclasses.asdict(written) == GIVEN | FILLED_IN
-    assert all(getattr(written, f.name) != f.default for f in dataclasses.fields(Recipe) if f.name != "method")
+    assert dataclasses.asdict(written) == GIVEN | FILLED_IN | UNTAUGHT
+    assert all(getattr(written, f.name) != f.default for f in dataclasses.fields(Recipe) if f.name not in {"method", *UNTAUGHT})
     assert not written.stale
+
+
+def test_a_prompt_that_training_does_not_teach_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="teaches this project's own prompt"):
+        load(tmp_path, overrides=['recipe.ids="letters"'])
 
 
 def test_what_is_not_given_is_none_or_the_default(tmp_path):

@@ -38,7 +38,7 @@ def test_two_processes_equal_one(settings, pages_corpus):
     losses, norms = ([[h[key] for h in history if key in h] for history in told] for key in ("loss", "grad_norm"))
     assert len(losses[0]) == 2
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
-    assert norms[1] == pytest.approx(norms[0], rel=5e-3)
+    assert norms[1] == pytest.approx(norms[0], rel=1e-2)
     # Adam turns a gradient of nearly nothing into a step of either sign, so single weights may differ by the learning rate
     one, two = (load_file(pages_corpus / name / "adapter_model.safetensors") for name in ("one", "two"))
     assert one.keys() == two.keys()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import os
 import re
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +15,23 @@ from typing import Literal
 from mmr5.errors import DocumentError, PageError, SourceNotFoundError
 
 Kind = Literal["pdf", "png", "jpeg", "webp", "tiff", "bmp", "gif", "avif", "heic"]
+OfficeKind = Literal["docx", "pptx", "xlsx", "odt", "ods", "odp", "html", "rtf", "ole"]
+FileKind = Literal[Kind, OfficeKind, "text"]
 
-KNOWN_KINDS = "PDF, PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF and HEIC"
+KNOWN_KINDS = "PDF, PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF, HEIC, Office (docx, pptx, xlsx, odt, …), HTML, Markdown and plain text"
 """The kinds as named in messages."""
+PICTURE_KINDS = "PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF and HEIC"
 
-_SUFFIXES = frozenset({".pdf", ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif"})
+_TEXT_SUFFIXES = frozenset(".txt .md .markdown .rst .org .adoc .csv .tsv .log .tex".split())
+_HTML_SUFFIXES = frozenset({".htm", ".html", ".xhtml"})
+_OFFICE_SUFFIXES = frozenset(".docx .docm .pptx .pptm .xlsx .xlsm .odt .ods .odp .doc .ppt .xls .rtf .htm .html .xhtml".split())
+_SUFFIXES = frozenset(
+    {".pdf", ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif"}
+    | _TEXT_SUFFIXES
+    | _OFFICE_SUFFIXES
+)
 _UNREAD_SUFFIXES = frozenset(
-    ".doc .docx .docm .odt .rtf .wpd .pages .ppt .pptx .pptm .odp .key .xls .xlsx .xlsm .ods .numbers .csv .tsv "
-    ".txt .md .rst .org .tex .htm .html .xhtml .xml .mht .epub .mobi .azw3 .fb2 .djvu .djv .ps .eps .xps .oxps "
+    ".wpd .pages .key .numbers .xml .mht .epub .mobi .azw3 .fb2 .djvu .djv .ps .eps .xps .oxps "
     ".svg .svgz .emf .wmf .ai .psd .xcf .jp2 .j2k .jpx .jxl .jbig2 .jb2 .tga .pnm .pbm .pgm .ppm .pcx .ico .icns .exr .hdr "
     ".dng .cr2 .nef .arw .raw .dcm .eml .msg .ipynb".split()
 )
@@ -60,6 +71,71 @@ def kind_of(head: bytes) -> Kind | None:
     if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADER_SIZES:
         return "bmp"
     return "pdf" if _PDF_HEADER.search(head[:HEAD_BYTES]) else None
+
+
+_ZIP, _OLE, _RTF = b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"{\\rtf"
+_MAIN_PARTS: dict[str, OfficeKind] = {"word/document.xml": "docx", "ppt/presentation.xml": "pptx", "xl/workbook.xml": "xlsx"}
+_MIME_TYPES: dict[bytes, OfficeKind] = {
+    b"application/vnd.oasis.opendocument.text": "odt",
+    b"application/vnd.oasis.opendocument.spreadsheet": "ods",
+    b"application/vnd.oasis.opendocument.presentation": "odp",
+}
+_PLAIN_SHARE = 0.85
+"""Least share of ASCII in a text of a Western encoding whose name does not say that it is a text."""
+_MIME_BYTES = 200
+_HTML = re.compile(
+    rb"\A(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*|<\?xml[^>]*>\s*)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL
+)
+
+
+def office_kind(path: Path, head: bytes) -> OfficeKind | None:
+    """The kind of an office or web document by its content, or None where it is none.
+
+    Args:
+        path: of the file.
+        head: its first bytes.
+    """
+    if head.startswith(_OLE):
+        return "ole"
+    if head.startswith(_RTF):
+        return "rtf"
+    if _HTML.match(head):
+        return "html"
+    if not head.startswith(_ZIP):
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = set(archive.namelist())
+            mime = b""
+            if "mimetype" in names and archive.getinfo("mimetype").file_size < _MIME_BYTES:
+                mime = archive.read("mimetype").strip()
+    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError):
+        return None
+    return _MIME_TYPES.get(mime) or next((kind for part, kind in _MAIN_PARTS.items() if part in names), None)
+
+
+def is_text(path: Path, head: bytes, *, named: bool) -> bool:
+    """Whether a file is plain text: no control characters at its beginning, and a name that says so, or no other kind.
+
+    Args:
+        path: of the file.
+        head: its first bytes.
+        named: only what is named like a text counts, as in folders.
+    """
+    suffix = path.suffix.lower()
+    if suffix in _SUFFIXES - _TEXT_SUFFIXES:
+        return False
+    if suffix in _TEXT_SUFFIXES:
+        return not (b"\0" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff")))
+    if named or b"\0" in head:
+        return False
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        text = head.decode("cp1252", "replace")
+        if sum(map(str.isascii, text)) < _PLAIN_SHARE * len(text) or "\ufffd" in text:
+            return False
+    return bool(text.strip()) and all(character >= " " or character in "\t\n\r\f" for character in text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,17 +205,24 @@ def read_head(path: Path) -> bytes:
     return head
 
 
-def known_kind(path: Path) -> Kind:
-    """The kind of a file by its content.
+def known_kind(path: Path, *, named: bool = False) -> FileKind:
+    """The kind of a file by its content; a text's also by its name.
+
+    Args:
+        path: of the file.
+        named: only what is named like a text counts as one, as in folders.
 
     Raises:
         SourceNotFoundError: there is no such file.
         DocumentError: it cannot be read, is empty, or is of no known kind.
     """
-    kind = kind_of(read_head(path))
+    head = read_head(path)
+    kind: FileKind | None = kind_of(head) or office_kind(path, head) or ("text" if is_text(path, head, named=named) else None)
+    if kind is None and path.suffix.lower() in _HTML_SUFFIXES and b"\0" not in head:
+        kind = "html"
     if kind is None:
-        named = f" although it is named {path.suffix}" if has_known_suffix(path) else ""
-        raise DocumentError(f"is of no known kind by its content{named}; known kinds: {KNOWN_KINDS}")
+        claims = f" although it is named {path.suffix}" if has_known_suffix(path) else ""
+        raise DocumentError(f"is of no known kind by its content{claims}; known kinds: {KNOWN_KINDS}")
     return kind
 
 
@@ -149,7 +232,7 @@ def has_known_suffix(path: Path) -> bool:
 
 
 def may_hold_pages(path: Path) -> bool:
-    """Whether the name claims a kind that holds text or pictures but is not read, e.g. ``.docx``, ``.txt`` or ``.svg``."""
+    """Whether the name claims a kind that holds text or pictures but is not read, e.g. ``.epub`` or ``.svg``."""
     return path.suffix.lower() in _UNREAD_SUFFIXES
 
 

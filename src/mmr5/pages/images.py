@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
 from mmr5.errors import ConfigError, PageError
-from mmr5.pages.files import HEAD_BYTES, KNOWN_KINDS, Kind, StoredFile, kind_of
+from mmr5.pages.files import HEAD_BYTES, PICTURE_KINDS, Kind, StoredFile, kind_of
 from mmr5.storage.cache import digest
 
 if TYPE_CHECKING:
@@ -287,7 +287,7 @@ def _open(stream: IO[bytes]) -> Iterator[Image]:
     kind = kind_of(head)
     if kind is None or kind == "pdf":
         found = "a PDF" if kind == "pdf" else "of no known kind"
-        raise PageError(f"an image was expected, but by its content this is {found}; known kinds: {KNOWN_KINDS}")
+        raise PageError(f"an image was expected, but by its content this is {found}; known kinds: {PICTURE_KINDS}")
     if kind == "gif":
         _refuse_above_limit(int.from_bytes(head[6:8], "little"), int.from_bytes(head[8:10], "little"))
     plugin = _plugin(kind)

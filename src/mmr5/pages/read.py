@@ -27,15 +27,15 @@ from mmr5.errors import (
 )
 from mmr5.languages import language
 from mmr5.pages import ocr as recognition
+from mmr5.pages import office, prose
 from mmr5.pages.files import (
     KNOWN_KINDS,
+    OfficeKind,
     StoredFile,
     files_below,
     has_known_suffix,
-    kind_of,
     known_kind,
     may_hold_pages,
-    read_head,
 )
 from mmr5.pages.images import ImageFile, count_frames, count_moments
 from mmr5.pages.pdf import PdfBoxes, PdfContent, PdfPage, PdfPageImage, read_content
@@ -73,8 +73,10 @@ def read_pages(
     """Read documents to pages, in the order given; pictures are decoded only when a page's image is loaded.
 
     Args:
-        sources: PDFs, images, or folders of either with their subfolders, in natural order, hidden files left out. A
-            file's kind is decided by its content; files of other kinds in a folder are passed over and reported.
+        sources: PDFs, images, office and web documents, texts, or folders of any with their subfolders, in natural order,
+            hidden files left out. A file's kind is decided by its content (a text's also by its name); files of other kinds
+            in a folder are passed over and reported. Office documents become pages as LibreOffice prints them; where it is
+            not installed, texts without pictures. A text's pages have about 500 words and begin at headings.
         ocr: ``auto`` recognises the text of images and of PDF pages whose text layer is missing, garbled or a mere
             stamp on a scan; ``always`` that of all pages; ``never`` takes the layers as they are and leaves images
             without text (None).
@@ -123,11 +125,14 @@ class _Source:
 
 @dataclass(slots=True)
 class _Draft:
-    """A page whose text is not settled yet; ``content`` is what its PDF says, None for an image."""
+    """A page whose text is not settled yet.
+
+    ``content`` is what its PDF says, None for an image; a page of a text has no image, and its text is settled.
+    """
 
     name: str
     number: int
-    image: ImageFile | PdfPageImage
+    image: ImageFile | PdfPageImage | None
     content: PdfPage | None
     text: str | None = None
     text_kind: TextKind | None = None
@@ -225,9 +230,10 @@ def _files_of_folder(folder: Path, shown: str, problems: _Problems) -> list[_Sou
 
 def _is_known(path: Path) -> bool:
     try:
-        return kind_of(read_head(path)) is not None
+        known_kind(path, named=True)
     except InputError:
         return False
+    return True
 
 
 def _read_files(files: Sequence[_Source], cache: Cache, problems: _Problems, progress: Progress | None) -> list[_Draft]:
@@ -237,7 +243,7 @@ def _read_files(files: Sequence[_Source], cache: Cache, problems: _Problems, pro
             progress("reading", done, len(files))
         try:
             read, bad_pages = _read_file(file, cache, problems)
-        except (SourceNotFoundError, DocumentError, PageError) as error:
+        except (SourceNotFoundError, DocumentError, PageError, MissingExtraError) as error:
             problems.add(error, file.name)
             continue
         drafts += read
@@ -259,15 +265,12 @@ def _read_file(file: _Source, cache: Cache, problems: _Problems) -> tuple[list[_
     kind = known_kind(file.path)
     try:
         stored = StoredFile.of(file.path)
+        if kind == "text":
+            return _text_drafts(file.name, prose.pages_of(prose.decoded(file.path.read_bytes()))), []
+        if kind in office.OFFICE:
+            return _read_office(file, stored, kind, cache, problems)
         if kind == "pdf":
-            content = read_content(stored, cache)
-            _report_content(content, file.name, problems)
-            drafts = [
-                _Draft(file.name, index + 1, PdfPageImage(stored, index), page)
-                for index, page in enumerate(content.pages)
-                if page is not None
-            ]
-            return drafts, [index + 1 for index, page in enumerate(content.pages) if page is None]
+            return _pdf_drafts(file.name, stored, cache, problems)
         with file.path.open("rb") as stream:
             frames = count_frames(stream)
             stream.seek(0)
@@ -281,6 +284,47 @@ def _read_file(file: _Source, cache: Cache, problems: _Problems) -> tuple[list[_
             f"holds {moments} frames, of which only the first was read: save them as the pages of a PDF or a TIFF",
         )
     return [_Draft(file.name, frame + 1, ImageFile(stored, frame), None) for frame in range(frames)], []
+
+
+def _pdf_drafts(name: str, stored: StoredFile, cache: Cache, problems: _Problems) -> tuple[list[_Draft], list[int]]:
+    """The pages of a PDF, and the one-based numbers of those that cannot be read."""
+    content = read_content(stored, cache)
+    _report_content(content, name, problems)
+    drafts = [
+        _Draft(name, index + 1, PdfPageImage(stored, index), page) for index, page in enumerate(content.pages) if page is not None
+    ]
+    return drafts, [index + 1 for index, page in enumerate(content.pages) if page is None]
+
+
+def _text_drafts(name: str, texts: Sequence[str]) -> list[_Draft]:
+    """Pages that are texts alone.
+
+    Raises:
+        DocumentError: there are none.
+    """
+    if not texts:
+        raise DocumentError("holds no words")
+    return [_Draft(name, number, None, None, text, "layer") for number, text in enumerate(texts, 1)]
+
+
+def _read_office(
+    file: _Source, stored: StoredFile, kind: OfficeKind, cache: Cache, problems: _Problems
+) -> tuple[list[_Draft], list[int]]:
+    """The pages of an office document: as LibreOffice prints it, or as texts where it is not installed or does not manage.
+
+    Raises:
+        DocumentError: it cannot be read in either way.
+        MissingExtraError: LibreOffice and the extra ``office`` are not installed.
+    """
+    printed, why = office.as_printed(stored, kind, cache)
+    if printed is not None:
+        return _pdf_drafts(file.name, printed, cache, problems)
+    texts, notes = office.as_texts(file.path, kind)
+    drafts = _text_drafts(file.name, texts)
+    problems.note(file.name, None, f"was read as text, without pictures of its pages: {why}")
+    for said in notes:
+        problems.note(file.name, None, said)
+    return drafts, []
 
 
 def _report_content(content: PdfContent, name: str, problems: _Problems) -> None:
@@ -332,13 +376,15 @@ def _on_pages(numbers: Sequence[int], message: str) -> tuple[int | None, str]:
 
 def _settle_texts(drafts: Sequence[_Draft], ocr: OcrMode, cache: Cache, problems: _Problems, progress: Progress | None) -> None:
     """Give every draft its text."""
-    waiting = [draft for draft in drafts if _needs_ocr(draft, ocr)]
-    for draft in drafts:
+    seen = [draft for draft in drafts if draft.image is not None]
+    waiting = [draft for draft in seen if _needs_ocr(draft, ocr)]
+    for draft in seen:
         draft.text, draft.text_kind, draft.boxes = _layer_text(draft)
     for done, draft in enumerate(waiting):
         if progress is not None:
             progress("ocr", done, len(waiting))
         try:
+            assert draft.image is not None
             recognised = recognition.recognise_picture(draft.image, cache)
         except MissingExtraError as error:
             if ocr == "always":
@@ -358,14 +404,15 @@ def _settle_texts(drafts: Sequence[_Draft], ocr: OcrMode, cache: Cache, problems
     if progress is not None and waiting:
         progress("ocr", len(waiting), len(waiting))
     if ocr == "never":
-        _drop_undecodable([draft for draft in drafts if draft.content is None], problems)
+        _drop_undecodable([draft for draft in seen if draft.content is None], problems)
 
 
 def _drop_undecodable(drafts: Sequence[_Draft], problems: _Problems) -> None:
     """Decode the images that nothing has looked at yet, so that a damaged one is found now and not by a model."""
     for draft in drafts:
         try:
-            draft.image.load(CHECK_PIXELS)
+            if draft.image is not None:
+                draft.image.load(CHECK_PIXELS)
         except (DocumentError, PageError) as error:
             problems.add(error, draft.name, draft.number)
             draft.dropped = True

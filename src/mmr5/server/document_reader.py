@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmr5 import sandbox
 from mmr5.pages import DEFAULT_MAX_PIXELS, ImageFile
 from mmr5.pages.files import StoredFile
-from mmr5.server import sandbox
 from mmr5.server.document_worker import FULL, REFUSED
 from mmr5.server.fair_slots import FairSlots
 from mmr5.server.http_errors import WireError, disk_full
@@ -28,6 +28,7 @@ from mmr5.settings import ServerSettings
 from mmr5.types import Page, Problem, View
 
 _OUTPUT = 4096
+_SUFFIX = 12
 WORKERS = 2
 """Processes that read documents at once; as many more draw and convert single pictures."""
 SHARE = 1
@@ -90,7 +91,7 @@ class Parser:
         async with self._alone(folder.name):
             report = await asyncio.to_thread(_report, folder)
             if report is None or report["made_for"] != made_for:
-                options = {"max_pages": self.settings.max_upload_pages, **made_for}
+                options = {"max_pages": self.settings.max_upload_pages, "suffix": _suffix(source), **made_for}
                 async with self._documents.slot(client):
                     await self._run(folder / ORIGINAL, folder, source, options, on_progress)
                 report = await asyncio.to_thread(_report, folder)
@@ -119,7 +120,10 @@ class Parser:
         Raises:
             WireError: 422 when it cannot be drawn; 507 for a full disk.
         """
+        drawn = folder / f"view-{index}.svg"
         path = folder / f"view-{index}.jpg"
+        if drawn.exists():
+            return drawn
         if not path.exists():
             async with self._alone(f"{folder.name}/{index}"):
                 if not path.exists():
@@ -219,6 +223,12 @@ class Parser:
                 log_event("reading_process_has_network", logging.WARNING, why="the system does not let it leave its namespace")
         elif on_progress is not None:
             on_progress({name: line.get(name) for name in ("part", "done", "total")})
+
+
+def _suffix(source: str) -> str:
+    """What a file's name claims that it is, e.g. ``.md``."""
+    suffix = Path(source).suffix.lower()
+    return suffix if suffix[1:].isascii() and suffix[1:].isalnum() and len(suffix) < _SUFFIX else ""
 
 
 def _refusal(status: int, source: str, errors: str, page_seconds: float) -> WireError | None:

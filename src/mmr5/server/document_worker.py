@@ -14,13 +14,16 @@ import contextlib
 import functools
 import json
 import os
+import re
 import sys
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape as escape_xml
 
+from mmr5 import sandbox
 from mmr5.errors import DocumentError, MMR5Error, PageError
-from mmr5.server import sandbox
 from mmr5.server.store import FULL_ERRORS
 from mmr5.types import Problem, Progress
 
@@ -35,6 +38,7 @@ THUMB_PIXELS = 90_000
 VIEW_PIXELS = 1_600_000
 QUALITY = 82
 PARTS = frozenset({"ocr", "pictures"})
+_NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 CONVERTED_PIXELS = 4_000_000
 """Most pixels of a picture that is converted for the server: more than any model or the recognition of text looks at."""
 OCR_SECONDS = 30.0
@@ -47,7 +51,7 @@ def parse(file: Path, folder: Path, *, max_pages: int, page_pixels: int, ocr: st
     """Read a file to pages on disk.
 
     Args:
-        file: a PDF or an image.
+        file: a document of any known kind.
         folder: where the pages go.
         max_pages: more are refused before their text is read.
         page_pixels: most pixels of a page's picture for the model; 0 writes none.
@@ -62,12 +66,18 @@ def parse(file: Path, folder: Path, *, max_pages: int, page_pixels: int, ocr: st
     """
     from mmr5.pages import read_pages
 
-    count = _refuse_many_pages(file, max_pages)
-    failed = _write_all_pictures(file, folder, count, page_pixels, progress)
+    shown = _shown_by(file)
+    count = 0 if shown is None else _refuse_many_pages(shown, max_pages)
+    failed = {} if shown is None else _write_all_pictures(shown, folder, count, page_pixels, progress)
     if progress is not None:
         progress("layers", 0, count)
     problems: list[Problem] = []
     pages = read_pages(file, ocr=ocr, on_problem=problems.append, progress=progress)  # type: ignore[arg-type]
+    if len(pages) > max_pages:
+        raise DocumentError(f"it has {len(pages)} pages, and at most {max_pages} are taken: send a part of it")
+    if shown is None:
+        for page in pages:
+            _write_cards(page.text or "", folder, page.number - 1)
     problems += [Problem(page.source, page.number, failed[page.number]) for page in pages if page.number in failed]
     records = [
         {name: getattr(page, name) for name in ("number", "text", "text_kind", "label", "language", "size")}
@@ -94,8 +104,11 @@ def draw(file: Path, folder: Path, index: int) -> None:
         MMR5Error: there is no such page, or it cannot be drawn.
     """
     draft = folder / f"view-{index}.{os.getpid()}.part"
+    shown = _shown_by(file)
+    if shown is None:
+        raise PageError("it is a text, whose pages have no pictures")
     try:
-        _pictures(file)(index).load(VIEW_PIXELS).save(draft, "JPEG", quality=QUALITY)
+        _pictures(shown)(index).load(VIEW_PIXELS).save(draft, "JPEG", quality=QUALITY)
         draft.replace(folder / f"view-{index}.jpg")
     finally:
         draft.unlink(missing_ok=True)
@@ -152,6 +165,41 @@ def check_pixels(width: int, height: int, max_pixels: int) -> None:
     """
     if width * height > max_pixels:
         raise PageError(f"its picture has {width} x {height} pixels, and at most {max_pixels:,} are decoded: scale it down")
+
+
+def _shown_by(file: Path) -> Path | None:
+    """What shows a document's pages: itself, its print where it is an office document, or None for a text."""
+    from mmr5.pages import office
+    from mmr5.pages.files import StoredFile, known_kind
+    from mmr5.storage.cache import Cache
+
+    kind = known_kind(file)
+    if kind == "text":
+        return None
+    if kind in office.OFFICE:
+        printed, _ = office.as_printed(StoredFile.of(file), kind, Cache())
+        return None if printed is None else printed.path
+    return file
+
+
+def _write_cards(text: str, folder: Path, index: int) -> None:
+    """Pictures of a page that is a text, small and large, as drawings of its words, which any browser shows in its own fonts."""
+    for name, columns, rows in (("thumb", 44, 30), ("view", 96, 140)):
+        (folder / f"{name}-{index}.svg").write_text(card(text, columns, rows), encoding="utf-8")
+
+
+def card(text: str, columns: int, rows: int) -> str:
+    """The beginning of a text as an SVG picture: at most so many characters a line, and lines."""
+    lines = [piece for line in text.split("\n") for piece in (textwrap.wrap(line, columns, replace_whitespace=False) or [""])]
+    if len(lines) > rows:
+        lines = [*lines[: rows - 1], "…"]
+    height = max(len(lines) * 18 + 40, int(columns * 8 * 2**0.5))
+    words = "".join(f'<tspan x="20" dy="18">{escape(line) or " "}</tspan>' for line in lines)
+    box = f"0 0 {columns * 8 + 40} {height}"
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}"><rect width="100%" height="100%" fill="#fff"/>'
+        f'<text y="10" font-family="sans-serif" font-size="14" fill="#222" xml:space="preserve">{words}</text></svg>'
+    )
 
 
 def _refuse_many_pages(file: Path, max_pages: int) -> int:
@@ -252,7 +300,8 @@ def main(arguments: Sequence[str], *, confined: bool = True) -> int:
     try:
         _work(file, folder, options, progress)
     except MMR5Error as error:
-        return _refuse(str(error).replace(str(file), "the file").replace(str(folder), ""), REFUSED)
+        said = re.sub(rf"{re.escape(str(folder))}/document\.[a-z0-9]+: ", "", str(error))
+        return _refuse(said.replace(str(file), "the file").replace(str(folder), ""), REFUSED)
     except MemoryError:
         return _refuse("it takes more memory than an upload may: send a smaller one", REFUSED)
     except OSError as error:
@@ -269,7 +318,28 @@ def _work(file: Path, folder: Path, options: dict[str, Any], progress: Progress 
         next_picture = (lambda: None) if progress is None else (lambda: progress("picture", 0, None))
         convert(file, options["convert"], options["max_pixels"], options["pixels_left"], next_picture)
     else:
-        parse(file, folder, **options, progress=progress)
+        with _named(file, folder, options.pop("suffix", "")) as document:
+            parse(document, folder, **options, progress=progress)
+
+
+@contextlib.contextmanager
+def _named(file: Path, folder: Path, suffix: str) -> Iterator[Path]:
+    """The file under a name with this ending: what a text is called says that it is one."""
+    if not suffix:
+        yield file
+        return
+    named = folder / f"document{suffix}"
+    named.unlink(missing_ok=True)
+    named.symlink_to(file.absolute())
+    try:
+        yield named
+    finally:
+        named.unlink(missing_ok=True)
+
+
+def escape(text: str) -> str:
+    """A text that may stand in XML."""
+    return escape_xml(_NO_XML.sub(" ", text))
 
 
 def _refuse(reason: str, status: int) -> int:

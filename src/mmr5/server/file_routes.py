@@ -92,8 +92,10 @@ def add(app: FastAPI, service: Service, uploads: UploadService) -> None:
         return await while_wanted(work, gone(request), service.settings.deadline_s)
 
     @forms.post("/v1/files", summary="Send documents for several questions", responses={**ERRORS, **STORAGE})
-    async def send(request: Request, files: Annotated[list[UploadFile], File(description="PDFs and images.")]) -> HeldFiles:
-        """Keep and read PDFs and images; their ids go to `/v1/search` as `file_ids`."""
+    async def send(
+        request: Request, files: Annotated[list[UploadFile], File(description="Documents of any kind that is read.")]
+    ) -> HeldFiles:
+        """Keep and read documents; their ids go to `/v1/search` as `file_ids`."""
         request.state.log = {"files": len(files)}
         return HeldFiles(files=await described(request, await uploads.take(files, (), caller(request).owner)))
 
@@ -115,7 +117,7 @@ def add(app: FastAPI, service: Service, uploads: UploadService) -> None:
     )
     async def thumbnail(name: str, page: int) -> FileResponse:
         """The picture of an uploaded page; `page` counts from one."""
-        return _picture(_page_folder(uploads, name, page) / f"thumb-{page - 1}.jpg")
+        return _picture(_thumbnail(_page_folder(uploads, name, page), page))
 
     @app.get(
         "/v1/files/{name}/pages/{page}/image",
@@ -164,12 +166,20 @@ def _page_folder(uploads: UploadService, name: str, page: int) -> Path:
         WireError: 404.
     """
     folder = uploads.store.folder(name)
-    if folder is None or not 1 <= page <= 10**6 or not (folder / f"thumb-{page - 1}.jpg").is_file():
+    if folder is None or not 1 <= page <= 10**6 or not _thumbnail(folder, page).is_file():
         raise not_held()
     return folder
+
+
+def _thumbnail(folder: Path, page: int) -> Path:
+    """The small picture of a page: a drawing of its words where it is a text."""
+    words = folder / f"thumb-{page - 1}.svg"
+    return words if words.is_file() else folder / f"thumb-{page - 1}.jpg"
 
 
 def _picture(path: Path) -> FileResponse:
     if not path.is_file():
         raise WireError(404, "there is no such page in the store, or not any more: send the file again", reason="not_found")
-    return FileResponse(path, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
+    kind = "image/svg+xml" if path.suffix == ".svg" else "image/jpeg"
+    headers = {"Cache-Control": "private, max-age=3600", "Content-Security-Policy": "default-src 'none'"}
+    return FileResponse(path, media_type=kind, headers=headers)

@@ -32,7 +32,7 @@ def enter(parent: int, memory_bytes: int, seconds: float) -> bool:
     """Confine this process, before it has a second thread.
 
     Args:
-        parent: process id of the server; without it this process ends.
+        parent: process id of who started it; without it this process ends.
         memory_bytes: most address space.
         seconds: longest time, of which every core may be used.
 
@@ -40,7 +40,7 @@ def enter(parent: int, memory_bytes: int, seconds: float) -> bool:
         Whether it has no network any more.
     """
     isolated = _leave_network()
-    _die_with(parent)
+    die_with(parent)
     _limit(memory_bytes, seconds)
     return isolated
 
@@ -84,9 +84,9 @@ def _leave_network() -> bool:
     return True
 
 
-def _die_with(parent: int) -> None:
-    """End with the parent, also when it ended already."""
+def die_with(parent: int, by: int = signal.SIGKILL) -> None:
+    """End with the parent by a signal, also when it ended already."""
     if sys.platform.startswith("linux"):
-        ctypes.CDLL(None, use_errno=True).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+        ctypes.CDLL(None, use_errno=True).prctl(_PARENT_DEATH_SIGNAL, by, 0, 0, 0)
         if os.getppid() != parent:
             raise SystemExit(1)

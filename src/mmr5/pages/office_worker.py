@@ -1,0 +1,72 @@
+"""The process that opens office documents.
+
+``python -m mmr5.pages.office_worker PARENT MEMORY SECONDS pdf|text KIND FILE FOLDER [PROGRAM]`` gives up network, memory and time
+(:mod:`mmr5.sandbox`). For ``pdf`` it runs LibreOffice, which leaves ``document.pdf`` in FOLDER; it leads a process group of its
+own, and takes it along when its parent ends. For ``text`` it writes ``pages.json`` there,
+``{"pages": [texts], "notes": [what was left out]}``. The last line on stderr is the reason of a failure; ``missing NAME`` is a
+library that is not installed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmr5 import sandbox
+
+FILTERS = {
+    "html": "writer_pdf_Export",
+    "xlsx": "calc_pdf_Export",
+    "ods": "calc_pdf_Export",
+    "pptx": "impress_pdf_Export",
+    "odp": "impress_pdf_Export",
+}
+"""LibreOffice's way to a PDF where it must be named; else it finds one by the document."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do the work; returns the exit status."""
+    parent, memory, seconds, task, kind, file, folder, *program = arguments
+    sandbox.enter(int(parent), int(memory), float(seconds))
+    if task == "pdf":
+        return _run_libreoffice(int(parent), program[0], kind, file, folder)
+    try:
+        from mmr5.pages.office_text import pages_of
+
+        pages, notes = pages_of(Path(file), kind)
+    except ImportError as error:
+        sys.stderr.write(f"missing {error.name or error}\n")
+        return 1
+    except MemoryError:
+        sys.stderr.write("it takes too much memory\n")
+        return 1
+    except Exception as error:  # the edge of the process: whatever a damaged file makes a library raise is its reason
+        sys.stderr.write(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}\n")
+        return 1
+    Path(folder, "pages.json").write_text(json.dumps({"pages": pages, "notes": notes}), encoding="utf-8")
+    return 0
+
+
+def _run_libreoffice(parent: int, program: str, kind: str, file: str, folder: str) -> int:
+    def end_all(*_: object) -> None:
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    signal.signal(signal.SIGTERM, end_all)
+    sandbox.die_with(parent, signal.SIGTERM)
+    target = f"pdf:{FILTERS[kind]}" if kind in FILTERS else "pdf"
+    options = [
+        "--headless", "--norestore", "--nolockcheck", "--nodefault", "--nofirststartwizard",
+        f"-env:UserInstallation={Path(folder, 'profile').as_uri()}",
+        *(["--infilter=HTML (StarWriter)"] if kind == "html" else []),
+        "--convert-to", target, "--outdir", folder, file,
+    ]  # fmt: skip
+    return subprocess.run([program, *options], check=False).returncode
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,138 @@
+"""What a document refers to outside itself is taken out before it is opened: pictures, templates, sections from network or disk.
+
+Links that a reader may follow stay. Pure functions over a file's bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Callable
+from html import escape
+from html.parser import HTMLParser
+
+_RELATIONSHIP = re.compile(
+    rb"<(?:\w+:)?Relationship\b[^>]*?/>|<(?:\w+:)?Relationship\b[^>]*?>.*?</(?:\w+:)?Relationship>", re.DOTALL
+)
+_EXTERNAL = re.compile(rb"""TargetMode\s*=\s*["']External["']""")
+_HYPERLINK = re.compile(rb"""Type\s*=\s*["'][^"']*/hyperlink["']""")
+_ODF_TAG = re.compile(rb"<(?!text:a\b)[\w:.-]+\s[^>]*>")
+_ODF_OUTSIDE = re.compile(rb"""(xlink:href\s*=\s*)(["'])\s*(?:[a-zA-Z][a-zA-Z0-9+.-]*:|//|/|\.\./)[^"']*\2""")
+_ODF_PARTS = ("content.xml", "styles.xml", "settings.xml", "meta.xml")
+_DROPPED = frozenset(
+    {"script", "iframe", "frame", "frameset", "object", "embed", "applet", "base", "link", "meta", "noscript", "template"}
+)
+_VOID = frozenset({"area", "br", "col", "hr", "img", "input", "source", "track", "wbr", "base", "link", "meta", "embed", "frame"})
+_FETCHED = frozenset(
+    {"src", "srcset", "background", "data", "poster", "action", "formaction", "longdesc", "xlink:href", "usemap"}
+)
+_INNER_PICTURE = re.compile(r"data:image/(?:png|jpeg|gif|webp|bmp);", re.IGNORECASE)
+_CSS_OUTSIDE = re.compile(r"@import\b[^;]*;?|url\s*\([^)]*\)|expression\s*\(", re.IGNORECASE)
+
+
+def without_references(data: bytes, kind: str) -> bytes:
+    """A document that refers to nothing outside itself but by links.
+
+    Args:
+        data: its content.
+        kind: as :data:`mmr5.pages.office.OFFICE` names it; what is no archive and no web page is left as it is.
+    """
+    if kind == "html":
+        return _web_page(data)
+    if kind in ("docx", "pptx", "xlsx"):
+        return _repacked(data, lambda name: name.endswith(".rels"), _without_external)
+    if kind in ("odt", "ods", "odp"):
+        return _repacked(data, lambda name: name.rsplit("/", 1)[-1] in _ODF_PARTS, _without_outside)
+    return data
+
+
+def _repacked(data: bytes, wanted: Callable[[str], bool], change: Callable[[bytes], bytes]) -> bytes:
+    """An archive with some of its parts changed; an archive that needs no change is given back as it is."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        changed = {}
+        for part in archive.infolist():
+            if wanted(part.filename):
+                before = archive.read(part)
+                after = change(before)
+                if after != before:
+                    changed[part.filename] = after
+        if not changed:
+            return data
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as made:
+            for part in archive.infolist():
+                kind = zipfile.ZIP_STORED if part.filename == "mimetype" else zipfile.ZIP_DEFLATED
+                made.writestr(part.filename, changed.get(part.filename) or archive.read(part), kind)
+    return out.getvalue()
+
+
+def _without_external(relationships: bytes) -> bytes:
+    def kept(found: re.Match[bytes]) -> bytes:
+        return b"" if _EXTERNAL.search(found[0]) and not _HYPERLINK.search(found[0]) else found[0]
+
+    return _RELATIONSHIP.sub(kept, relationships)
+
+
+def _without_outside(content: bytes) -> bytes:
+    return _ODF_TAG.sub(lambda tag: _ODF_OUTSIDE.sub(rb"\1\2\2", tag[0]), content)
+
+
+def _web_page(data: bytes) -> bytes:
+    """A web page without scripts, frames and anything that would be fetched; pictures inside it stay."""
+    from mmr5.pages.prose import decoded
+
+    parser = _Inert()
+    parser.feed(decoded(data))
+    parser.close()
+    return ('<meta charset="utf-8">' + "".join(parser.out)).encode("utf-8")
+
+
+class _Inert(HTMLParser):
+    """Writes what it reads, but for what is dropped."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=False)
+        self.out: list[str] = []
+        self._hidden: list[str] = []
+        self._style = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in _DROPPED:
+            if tag not in _VOID:
+                self._hidden.append(tag)
+            return
+        if self._hidden:
+            return
+        self._style = tag == "style"
+        kept = "".join(f' {name}="{escape(value or "")}"' for name, value in attrs if _keeps(name, value or ""))
+        self.out.append(f"<{tag}{kept}>")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in self._hidden:
+            del self._hidden[self._hidden.index(tag) :]
+        elif not self._hidden and tag not in _DROPPED:
+            self._style = False
+            self.out.append(f"</{tag}>")
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden:
+            self.out.append(_CSS_OUTSIDE.sub("", data) if self._style else data)
+
+    def handle_entityref(self, name: str) -> None:
+        self._plain(f"&{name};")
+
+    def handle_charref(self, name: str) -> None:
+        self._plain(f"&#{name};")
+
+    def _plain(self, text: str) -> None:
+        if not self._hidden:
+            self.out.append(text)
+
+
+def _keeps(name: str, value: str) -> bool:
+    if name.startswith("on"):
+        return False
+    if name in _FETCHED:
+        return name == "src" and _INNER_PICTURE.match(value.strip()) is not None
+    return not (name == "style" and _CSS_OUTSIDE.search(value))
