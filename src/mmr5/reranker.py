@@ -197,7 +197,9 @@ class Reranker:
             listen = None if told is None else told.attempt(places)
             try:
                 return list(self.rank_many([batch[i] for i in places], on_text=listen, adjust=adjust))
-            except MMR5Error as error:
+            except Exception as raised:  # an edge: whatever fails is the answer of these lists alone
+                error = raised if isinstance(raised, MMR5Error) else EngineError(f"{type(raised).__name__}: {raised}")
+                error.__cause__ = raised.__cause__ if error is raised else raised
                 if len(places) == 1 or (isinstance(error, EngineError) and error.retryable):  # the backend is down for all
                     return [error] * len(places)
             half = len(places) // 2

@@ -50,17 +50,18 @@ def requests(prefill=""):
 
 
 def reference_inputs(engine, request):
-    """What ``apply_chat_template`` makes of the messages, the opening of the reply after it."""
-    messages = [
-        {
-            "role": m["role"],
-            "content": [
-                {"type": "image", "image": p["image"].load(engine.max_pixels)} if p["type"] == "image" else dict(p)
-                for p in m["content"]
-            ],
-        }
-        for m in request.messages
-    ]
+    """What ``apply_chat_template`` makes of the messages, texts that follow one another as one, as a server is sent them."""
+    messages = []
+    for m in request.messages:
+        parts = []
+        for p in m["content"]:
+            if p["type"] == "image":
+                parts.append({"type": "image", "image": p["image"].load(engine.max_pixels)})
+            elif parts and parts[-1]["type"] == "text":
+                parts[-1] = {"type": "text", "text": parts[-1]["text"] + p["text"]}
+            else:
+                parts.append(dict(p))
+        messages.append({"role": m["role"], "content": parts})
     made = engine._processor.apply_chat_template(
         [messages], tokenize=True, add_generation_prompt=True, return_dict=True, return_tensors="pt"
     )

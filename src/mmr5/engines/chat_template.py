@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -20,15 +21,17 @@ from jinja2 import TemplateError
 from mmr5 import prompt
 from mmr5.engines.loading import import_transformers, load_errors, load_prompting
 from mmr5.engines.protocol import Reply, Request, Sampling
-from mmr5.errors import ConfigError, ContextLengthError, EngineError
+from mmr5.errors import ConfigError, ContextLengthError, EngineError, MMR5Warning
 from mmr5.types import ImageSource, Message, Usage
 
 FINGERPRINT_DIGITS = 16
 """Hex digits of the sha256 that name a chat template."""
 LEAST_PIXELS = 28 * 28
 """Of a page image: one visual token of the Qwen-VL family."""
+UNRENDERED = (TemplateError, TypeError, ValueError, KeyError, AttributeError)
+"""What a chat template raises over messages that it was not written for."""
 _OPENED = re.compile(r"<think>\s*(?P<closed></think>\s*)?\Z")
-_REASONING = re.compile(r"think|thought|reason|analysis|channel", re.IGNORECASE)
+_REASONING = re.compile(r"[<\[|][^<>\[\]|]*(?:think|thought|reason|analysis|channel)", re.IGNORECASE)
 COUNTED = 4096
 """Texts whose length in tokens is remembered: excerpts are cut from the same passages for every question about a document."""
 
@@ -60,7 +63,8 @@ class LocalPrompts:
         self.image_token: int | None = getattr(config, "image_token_id", None) if self.images and token is None else token
         self.reserved = special_words(tokenizer)
         given = ends if isinstance(ends, Sequence) else [ends]
-        self.end_ids = tuple(dict.fromkeys(i for i in [*given, tokenizer.eos_token_id] if i is not None))
+        written = last_token(tokenizer, turn_end(processor, images=self.images))
+        self.end_ids = tuple(dict.fromkeys(i for i in [*given, tokenizer.eos_token_id, written] if i is not None))
         context = getattr(config.get_text_config(), "max_position_embeddings", None)
         self.context_tokens = int(context) if context else None
 
@@ -217,14 +221,15 @@ def render(processor: Any, request: Request, *, images: bool, template: str | No
     messages = [_for_template(m, images=images) for m in request.messages]
     try:
         text: str = tokenizer.apply_chat_template(messages, **options)
-    except TemplateError as refused:
+    except UNRENDERED as refused:
         try:
             merged = [_for_template(m, images=images) for m in _without_system(request.messages)]
             text = tokenizer.apply_chat_template(merged, **options)
-        except TemplateError:
+        except UNRENDERED:
             raise ConfigError(
-                f"the checkpoint's chat template takes no prompt of a system and a user message: {refused}"
-            ) from None
+                "the checkpoint's chat template takes no prompt of a system and a user message"
+                f"{' in parts' if images else ''}: {type(refused).__name__}: {refused}"
+            ) from refused
     opened = _OPENED.search(text)
     if opened is not None:
         closed = opened["closed"] is not None
@@ -245,7 +250,7 @@ def written_for(rendered: str, request: Request) -> str:
 
 
 def check_template(processor: Any, *, images: bool) -> None:
-    """Refuse a chat template that changes what is asked, or opens the reply in a way that is not known.
+    """Refuse a chat template that changes what is asked, drops pictures, or opens the reply in a way that is not known.
 
     Raises:
         ConfigError: it does; the difference is shown.
@@ -255,34 +260,76 @@ def check_template(processor: Any, *, images: bool) -> None:
     for think in (True, False):
         messages = prompt.listwise("Which page says it?", view="text", think=think, texts=["The first page.", "The second."])
         rendered, place = render(processor, Request(messages, think=think), images=images), 0
-        for text in (part["text"].strip() for message in messages for part in message["content"]):
+        for text in (_joined(message).strip() for message in messages):
             found = rendered.find(text, place)
-            if found < 0:
+            if found < 0 or rendered[max(0, found - 30) : found].rstrip().endswith(("'text': '", "'text': \"")):
                 raise ConfigError(
-                    f"the checkpoint's chat template does not write {text[:80]!r} as it stands; it writes "
-                    f"{rendered[place : place + 120]!r}: give the checkpoint a template that keeps the words of a message"
+                    f"the checkpoint's chat template does not write {text[-80:]!r} as it stands; it writes "
+                    f"{rendered[place : place + 120]!r} …: give the checkpoint a template that keeps the words of a message"
                 )
             place = found + len(text)
         tail = _OPENED.sub("", rendered[place:])
-        if _REASONING.search(tail):
+        if _REASONING.search(tail) or tail[-1:].isalnum():
             raise ConfigError(
-                f"the checkpoint's chat template opens the reply with {rendered[place:]!r}, a way of reasoning that is not known "
-                "here: known are templates that open <think> or write an empty think block"
+                f"the checkpoint's chat template opens the reply with {rendered[place:]!r}, a way that is not known here: known "
+                "are templates that open <think>, write an empty think block, or end the assistant's header"
             )
+    if images:
+        _check_pictures(processor)
+
+
+def _check_pictures(processor: Any) -> None:
+    """Refuse a template that drops pictures; warn of one that parts them from their labels."""
+    shown: list[Any] = [_Blank(), _Blank()]
+    messages = prompt.listwise("q", view="image", think=True, images=shown)
+    bare = [{**m, "content": [p for p in m["content"] if p["type"] == "text"]} for m in messages]
+    seeing, blind = (render(processor, Request(m, think=True), images=True) for m in (messages, bare))
+    if len(seeing) <= len(blind):
+        raise ConfigError("the checkpoint's chat template writes no place for pictures: give it one that does")
+    between = seeing.partition("Image 1:")[2].partition("Image 2:")[0]
+    if not between.strip():
+        warnings.warn(
+            "the checkpoint's chat template writes all pictures before the words: pages are told apart by their order alone",
+            MMR5Warning,
+            stacklevel=4,
+        )
+
+
+class _Blank:
+    """A picture that is not looked at."""
+
+    key = "blank"
 
 
 def turn_end(processor: Any, *, images: bool, template: str | None = None) -> str:
-    """What a model writes to end its turn: the token that the chat template puts after a reply, else the tokenizer's own end."""
+    """What a model writes to end its turn: the special tokens that the chat template puts after a reply, else the end of text.
+
+    Of several, all up to the tokenizer's own end of text, or else to the last.
+    """
     tokenizer, template = getattr(processor, "tokenizer", processor), template or template_of(processor)
     mark = "@@"
     says = [{"type": "text", "text": mark}] if images else mark
     asks = [{"type": "text", "text": "?"}] if images else "?"
-    after = ""
-    if template:
-        chat = [{"role": "user", "content": asks}, {"role": "assistant", "content": says}]
+    end = str(tokenizer.eos_token)
+    if not template:
+        return end
+    chat = [{"role": "user", "content": asks}, {"role": "assistant", "content": says}]
+    try:
         after = str(tokenizer.apply_chat_template(chat, chat_template=template, tokenize=False)).rpartition(mark)[2]
-    special = set(special_words(tokenizer))
-    return next((word for word in sorted(special, key=len, reverse=True) if after.startswith(word)), str(tokenizer.eos_token))
+    except UNRENDERED:
+        return end
+    special, written = sorted(special_words(tokenizer), key=len, reverse=True), ""
+    while (word := next((w for w in special if after.startswith(w)), None)) is not None:
+        written, after = written + word, after[len(word) :]
+        if word == end:
+            break
+    return written or end
+
+
+def last_token(tokenizer: Any, written: str) -> int | None:
+    """Id of the last token of what ends a turn, or None for no text."""
+    ids = tokenizer(written, add_special_tokens=False)["input_ids"] if written else []
+    return ids[-1] if ids else None
 
 
 def adds_special(tokenizer: Any, rendered: str, *, images: bool) -> bool:
@@ -374,7 +421,14 @@ def _for_template(message: Message, *, images: bool) -> dict[str, Any]:
     """A message as chat templates read it: structured for a model that sees, one string for a model that does not."""
     if not images:
         return {"role": message["role"], "content": _joined(message)}
-    parts = [{"type": "image"} if p["type"] == "image" else {"type": "text", "text": p["text"]} for p in message["content"]]
+    parts: list[dict[str, Any]] = []
+    for part in message["content"]:
+        if part["type"] == "image":
+            parts.append({"type": "image"})
+        elif parts and parts[-1]["type"] == "text":  # templates that strip each part would glue them
+            parts[-1]["text"] += part["text"]
+        else:
+            parts.append({"type": "text", "text": part["text"]})
     return {"role": message["role"], "content": parts}
 
 

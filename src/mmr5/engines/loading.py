@@ -225,7 +225,12 @@ def load_model(
         loader = transformers.AutoModelForImageTextToText if seeing else transformers.AutoModelForCausalLM
         chosen = pick_attention(attention, device, dtype)
         options: dict[str, Any] = {"dtype": dtype, "attn_implementation": chosen, "trust_remote_code": trusts_code()}
-        if few_bits is not None or _is_quantised(path):  # weights in few bits are put in place as they are read
+        packed = _is_quantised(path)
+        if packed and adapter is not None:
+            raise ConfigError(
+                f"{path!r} is quantised, and the adapter {adapter!r} cannot be merged into it: take its base in full"
+            )
+        if few_bits is not None or packed:  # weights in few bits are put in place as they are read
             options |= {"device_map": {"": device}, **({} if few_bits is None else {"quantization_config": few_bits})}
         model = loader.from_pretrained(path, **options)
     if adapter is not None:

@@ -11,6 +11,7 @@ penalty) never leaks in, its end-of-text ids excepted.
 from __future__ import annotations
 
 import random
+import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -102,6 +103,7 @@ class TransformersEngine:
             constrain=True,
         )
         self.reserved = prompts.reserved
+        self._lock = threading.RLock()  # the model, its output layer and the kept states are one caller's at a time
         self._scores_alone = self.device.type == "cpu"
         self._spelling: AnswerTokens | None = None
         self._token_bytes = token_bytes(model)
@@ -269,6 +271,19 @@ class TransformersEngine:
         """Run ``run(prompts, places)`` over batches of similar length, or over each alone, and put the results back in order."""
         torch = import_torch()
         check_requests(self, requests)
+        with self._lock:
+            return self._run_batches(requests, tails, new_tokens, run, torch, alone=alone)
+
+    def _run_batches(
+        self,
+        requests: Sequence[Request],
+        tails: Sequence[Sequence[int]],
+        new_tokens: int,
+        run: Callable[[Sequence[Prompt], Sequence[int]], list[T]],
+        torch: Any,
+        *,
+        alone: bool,
+    ) -> list[T]:
         rendered = [self.render(r) for r in requests]
         lengths = [self.count_tokens(t) + self._visual_tokens(r) for t, r in zip(rendered, requests, strict=True)]
         pixels = [len(pictures(r)) * self.max_pixels for r in requests]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmr5.data.rows import ListRow, Row
-from mmr5.engines.chat_template import turn_end
+from mmr5.engines.chat_template import last_token, turn_end
 from mmr5.errors import ConfigError
 from mmr5.training import base_model, grpo_pointwise, grpo_rewards, patches, preflight, row_dataset, trainer
 from mmr5.training.config import TrainingConfig
@@ -82,7 +82,7 @@ def _pages(run: trainer.Run, watch: Watch) -> tuple[Sequence[Row], Any, list[Rew
 def _ends(run: trainer.Run) -> list[int]:
     """Ids that end a reply: the tokenizer's, and that which the chat template puts after one."""
     tokenizer = run.tokenizer
-    written = tokenizer.convert_tokens_to_ids(turn_end(run.processor, images=run.speech.sees, template=run.template))
+    written = last_token(tokenizer, turn_end(run.processor, images=run.speech.sees, template=run.template))
     return [i for i in dict.fromkeys([tokenizer.eos_token_id, written]) if i is not None]
 
 

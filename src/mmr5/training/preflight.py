@@ -15,6 +15,13 @@ from mmr5.engines.chat_template import adds_special
 from mmr5.errors import ConfigError
 from mmr5.training.trainer import Run
 
+HANDED_ON = frozenset(
+    {
+        "input_ids", "attention_mask", "pixel_values", "image_grid_thw", "pixel_attention_mask", "image_sizes", "token_type_ids",
+        "mm_token_type_ids", "num_soft_tokens_per_image", "image_position_ids", "spatial_shapes",
+    }
+)  # fmt: skip
+"""What TRL's GRPO trainer passes on of a processor's output."""
 AROUND = 6
 """Tokens shown before and after the first difference."""
 
@@ -25,7 +32,13 @@ def check_sft(run: Run, trainer: Any) -> None:
     Raises:
         ConfigError: they differ.
     """
-    batch = trainer.data_collator([trainer.train_dataset[0]])
+    try:
+        batch = trainer.data_collator([trainer.train_dataset[0]])
+    except (AttributeError, TypeError, ValueError, RuntimeError, KeyError) as error:
+        raise ConfigError(
+            f"TRL's trainer cannot read {run.rows[0].qid} for this kind of model ({type(error).__name__}: {error}): install "
+            "torchvision, or train another family"
+        ) from error
     ids, labels = batch["input_ids"][0].tolist(), batch["labels"][0].tolist()
     learnt = [i for i, label in enumerate(labels) if label != -100]
     rendered, opening = run.speech.prompt(run.rows[0])
@@ -44,13 +57,36 @@ def check_grpo(run: Run, trainer: Any) -> None:
     Raises:
         ConfigError: they differ.
     """
-    if run.speech.sees:
-        return  # TRL reads pictures and words together: its prompts are those of check_sft's reader
     prompt = trainer.train_dataset[0]["prompt"]
+    if run.speech.sees:
+        _check_pictures(run, trainer)
+        return
     read = trainer.processing_class.apply_chat_template([prompt], add_generation_prompt=True, tokenize=True, return_dict=True)
     rendered = prompt[0]["content"]
     special = adds_special(run.tokenizer, rendered, images=False)
     _same(run, list(read["input_ids"][0]), list(run.tokenizer(rendered, add_special_tokens=special)["input_ids"]))
+
+
+def _check_pictures(run: Run, trainer: Any) -> None:
+    """Refuse what TRL would not hand to the model with a prompt's pictures, and prompts that it reads in another way."""
+    from trl.data_utils import prepare_multimodal_messages
+
+    example = trainer.train_dataset[0]
+    rendered = "".join(part.get("text", "") for part in example["prompt"][0]["content"])
+    try:
+        chat = prepare_multimodal_messages(example["prompt"], images=list(example["images"]))
+        read = trainer.processing_class.apply_chat_template([chat], add_generation_prompt=True, tokenize=True, return_dict=True)
+    except (AttributeError, TypeError, ValueError, RuntimeError, KeyError) as error:
+        raise ConfigError(
+            f"TRL's trainer cannot read pictures for this kind of model ({type(error).__name__}: {error}): install "
+            "torchvision, or train another family"
+        ) from error
+    strange = sorted(set(read) - HANDED_ON)
+    if strange:
+        raise ConfigError(
+            f"TRL does not hand {', '.join(strange)} to the model, which it needs for its pictures: train another family"
+        )
+    _same(run, list(read["input_ids"][0]), inference_ids(run, rendered, run.rows[0]))
 
 
 def inference_ids(run: Run, rendered: str, row: Any) -> list[int]:

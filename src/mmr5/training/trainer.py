@@ -12,7 +12,7 @@ from typing import Any
 
 from mmr5.data.conversations import Conversations
 from mmr5.data.rows import Row
-from mmr5.engines.chat_template import check_template
+from mmr5.engines.chat_template import check_template, last_token, turn_end
 from mmr5.engines.loading import import_torch, pick_device
 from mmr5.errors import EngineError, missing_extra
 from mmr5.models.recipes import FILE as RECIPE
@@ -85,9 +85,24 @@ def begin(config: TrainingConfig, stage: Stage, *, resume: bool, progress: Progr
     check_template(processor, images=hasattr(processor, "image_processor"))
     talks = row_dataset.conversations(config, processor)
     template = passthrough.take(processor)
+    seeing = hasattr(processor, "image_processor")
+    end_turns(model, base_model.tokenizer_of(processor), turn_end(processor, images=seeing, template=template))
     if checkpoint is None:
         run_dir.claim(config, stage)
     return Run(config, stage, checkpoint, rows, model, processor, template, base, talks, progress)
+
+
+def end_turns(model: Any, tokenizer: Any, written: str) -> None:
+    """Let the token that ends a turn be the end for TRL, which writes rollouts up to the tokenizer's end of sequence."""
+    token = last_token(tokenizer, written)
+    if token is None or token == tokenizer.eos_token_id:
+        return
+    held = model.generation_config.eos_token_id
+    known = held if isinstance(held, list) else [held]
+    model.generation_config.eos_token_id = list(
+        dict.fromkeys(i for i in [token, *known, tokenizer.eos_token_id] if i is not None)
+    )
+    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(token)
 
 
 def import_trl() -> Any:

@@ -89,11 +89,15 @@ def read_reply(response: httpx.Response, request: Request, sampling: Sampling, u
         found = response.json()
         choice = found["choices"][0]
         message = {"content": choice["text"]} if "text" in choice else choice["message"]
+        if message.get("content") is None and not (message.get("reasoning_content") or message.get("reasoning")):
+            raise KeyError("content")
+        if choice.get("finish_reason") == "error":
+            raise ValueError("finish_reason is error")
         text = _plain(message.get("content"))
         reasoning = _plain(message.get("reasoning_content") or message.get("reasoning"))
         usage = found.get("usage") or {}
         spent = Usage(int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0))
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         return EngineError(
             f"{url} answered 200 with something that is no chat completion ({error!r}): {response.text[:200]!r}", retryable=True
         )

@@ -29,11 +29,13 @@ class Head:
     def __init__(self, model: Any) -> None:
         self._layer = model.get_output_embeddings()
         weight: Any = getattr(self._layer, "weight", None)
-        self.plain = isinstance(self._layer, import_torch().nn.Linear) and weight.is_floating_point() and weight.dim() == 2
+        torch = import_torch()
+        kinds = (torch.float32, torch.bfloat16, torch.float16)
+        self.plain = isinstance(self._layer, torch.nn.Linear) and weight.dtype in kinds and weight.dim() == 2
 
     @contextlib.contextmanager
     def exact(self, tokens: Sequence[int] | None = None) -> Iterator[Sequence[int] | None]:
-        """While this lasts, the model's logits are float32, and those of the given tokens alone.
+        """While this lasts, the model's logits are float32, and those of the given tokens alone; one caller at a time.
 
         What a model does to its logits afterwards, each on its own (a soft cap, a scale), still happens.
 

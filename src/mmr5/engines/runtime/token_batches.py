@@ -59,7 +59,7 @@ def token_bytes(model: Any) -> int:
     """Memory of one token on its way through a model: keys and values of all layers, and the widest activations, in bytes."""
     config = model.config.get_text_config()
     size = model.dtype.itemsize
-    heads = config.num_attention_heads
+    heads = getattr(config, "num_attention_heads", None) or 1
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
     states = 2 * config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or heads) * width
     wide = 8 * config.hidden_size + 3 * (getattr(config, "intermediate_size", None) or 4 * config.hidden_size)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mmr5.engines.loading import import_torch
+from mmr5.errors import PageError
 from mmr5.storage.cache import Cache, digest
 from mmr5.storage.lru import LRU
 from mmr5.types import ImageSource
@@ -71,7 +72,11 @@ class Tower:
 
     def prepare(self, source: ImageSource) -> Cut:
         """Decode and resize a page, and cut it into patches; pages may be prepared in threads of their own."""
-        made = self._processor(images=[source.load(self._max_pixels)], return_tensors="pt")
+        shown = source.load(self._max_pixels)
+        try:
+            made = self._processor(images=[shown], return_tensors="pt")
+        except ValueError as error:
+            raise PageError(f"the model cannot take a picture of {shown.width} x {shown.height} pixels: {error}") from error
         return made["pixel_values"], made["image_grid_thw"]
 
     def see(self, prepared: Cut) -> Features:
