@@ -17,7 +17,7 @@ HEAD = """# Command line
 <!-- Written by scripts/cli_page.py from the commands themselves. Do not edit. -->
 
 stdout is the result; reasoning, progress and warnings go to stderr. Exit codes: 0 ok, 1 failed, 2 wrong usage, 130 interrupted.
-`SOURCE` is a PDF, an image, or a folder of either; `CORPUS` is a folder, `opendocs` or `mmdocir`.
+`SOURCE` is a PDF, an image, an office document, a text, or a folder of any; `CORPUS` is a folder, `opendocs` or `mmdocir`.
 """
 
 

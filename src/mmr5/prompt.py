@@ -70,8 +70,9 @@ TASK_LIKELIHOOD = "Write a question that is answered by this page."
 _TAGS = ("think", "answer", "image", "img", "video", "audio", "tool_call", "tool_response", "s", "bos", "eos", "unk", "pad",
          "mask", "start_of_turn", "end_of_turn", "start_of_image", "end_of_image", "image_soft_token")  # fmt: skip
 _SPECIAL = re.compile(r"<(?=[|｜])|[|｜](?=>)|<(?=/?(?:" + "|".join(_TAGS) + r")\s*/?>)", re.IGNORECASE)
-_LABEL = re.compile(r"^([^\S\n]*)([IPT])(?=(?:mage|age|ext of (?:image|page)) \d+:)", re.IGNORECASE | re.MULTILINE)
-"""The first letter of a line that begins as the label of a page does in the prompt."""
+_LINE_START = r"(?:\A|(?<=[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]))[^\S\n\r]*"
+_OWN_LABELS = (r"(?:text of )?(?:image|page) ", ":")
+"""What stands before and behind a page's id in this project's labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class Wording:
         verdicts: what is weighed (``pointwise``): relevant, not relevant.
 
     Raises:
-        ConfigError: no place for the question, or a placeholder that is not known.
+        ConfigError: a placeholder that is not known.
     """
 
     system: str | None = None
@@ -121,8 +122,6 @@ class Wording:
             object.__setattr__(self, "verdicts", tuple(given))
         if self.choice is not None and "{id}" not in self.choice:
             raise ConfigError(f"prompt.choice is {self.choice!r}: it names a page by {{id}}")
-        if self.head is not None and self.tail is not None and "{question}" not in self.head + self.tail:
-            raise ConfigError("prompt.head and prompt.tail hold no {question}: say where it stands")
 
 
 _PLACEHOLDER = re.compile(r"\{(?:question|n|id)\}")
@@ -132,6 +131,23 @@ _FILLED = {
 }  # fmt: skip
 OWN = Wording()
 """This project's own words in all places."""
+
+
+def check_wording(method: str, wording: Wording) -> None:
+    """Refuse words in which the question has no place, or a place that the method does not fill.
+
+    Raises:
+        ConfigError: they are so.
+    """
+    own = {"pointwise": ("", "{question}"), "likelihood": ("", "")}.get(method, ("{question}", ""))
+    words = _or(wording.head, own[0]) + _or(wording.tail, own[1])
+    if method == "likelihood":
+        if "{" in words and _PLACEHOLDER.search(words):
+            raise ConfigError(
+                "prompt.head or prompt.tail holds a placeholder: method 'likelihood' asks for the question, and fills in none"
+            )
+    elif "{question}" not in words:
+        raise ConfigError(f"prompt.head and prompt.tail give no {{question}} for method {method!r}: say where it stands")
 
 
 def page_id(number: int, ids: Ids) -> str:
@@ -164,9 +180,22 @@ def neutralise(text: str, reserved: Sequence[str] = ()) -> str:
     return text
 
 
-def unlabelled(text: str) -> str:
+def unlabelled(text: str, wording: Wording = OWN, ids: Ids = "numbers") -> str:
     """A text in which no line begins as the label of a candidate does (``Page 2:``): such words are broken by one space, too."""
-    return _LABEL.sub(lambda m: f"{m[1]}{m[2]} ", text)
+    return _labels(wording, ids).sub(lambda m: f"{m[1]}{m[2][0]} {m[2][1:]}", text)
+
+
+@cache
+def _labels(wording: Wording, ids: Ids) -> re.Pattern[str]:
+    """Beginnings of lines that are labels of pages, in these words."""
+    kinds = [_OWN_LABELS]
+    for given in (wording.page, wording.text):
+        before, found, after = (given or "").partition("{id}")
+        if found:
+            kinds.append((re.escape(before.lstrip().split("\n")[-1].lstrip()), re.escape(after.strip().split("\n")[0][:1])))
+    name = r"\d+" if ids == "numbers" else r"(?:\d+|[A-Z])"
+    ways = "|".join(f"{before}{name}{after}" for before, after in kinds if before or after)
+    return re.compile(f"({_LINE_START})({ways})", re.IGNORECASE)
 
 
 def label(view: View) -> str:
@@ -205,14 +234,14 @@ def listwise(
     head = _or(wording.head, _worded(task, view) + _worded(QUESTION, view))
     if ids == "letters" and wording.head is None:
         head = head.replace("id from 1 to {n}", f"id from A to {page_id(max(n, 1), ids)}")
-    question = unlabelled(neutralise(query, reserved))
+    question = unlabelled(neutralise(query, reserved), wording, ids)
     content = [_text(_filled(head, question, n))] if head else []
     label = _or(wording.page, "\nPage {id}: " if view == "text" else "\nImage {id}: ")
     text_label = _or(wording.text, "\nText of image {id}: ")
     for i in range(n):
         name = page_id(i + 1, ids)
         lead = label.replace("{id}", name).replace("{n}", str(n))
-        text = None if texts is None else unlabelled(neutralise(texts[i], reserved))
+        text = None if texts is None else unlabelled(neutralise(texts[i], reserved), wording, ids)
         content += _shown(view, None if images is None else images[i], text, lead, text_label.replace("{id}", name))
     if wording.tail:
         content.append(_text(_filled(wording.tail, question, n)))

@@ -208,3 +208,79 @@ def test_a_family_that_is_not_known_is_read_one_prompt_at_a_time_and_said_so(tmp
     expected = [reference_reply(engine, r, 24) for r in asked]
     assert [r.text for r in engine.generate(asked, Sampling(24))] == expected
     assert sizes == [1] * len(asked)
+
+
+def test_scores_and_replies_of_many_threads_do_not_mix(family):
+    """The output layer and the kept states are one caller's at a time."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    _, engine, _ = family
+    asked = requests("<answer>[")
+    choices = [["1,", "2,"], ["3,", "4,", "5,"], ["6,", "7,"], ["8,", "9,"]]
+    alone = [engine.score_choices([r], [c])[0].logprobs for r, c in zip(asked, choices, strict=True)]
+    written = [engine.generate([r], Sampling(6))[0].text for r in asked]
+    with ThreadPoolExecutor(4) as pool:
+        scored = [pool.submit(engine.score_choices, [r], [c]) for r, c in zip(asked, choices, strict=True)]
+        replies = [pool.submit(engine.generate, [r], Sampling(6)) for r in asked]
+    assert [f.result()[0].logprobs for f in scored] == alone
+    assert [f.result()[0].text for f in replies] == written
+    assert "forward" not in engine._model.get_output_embeddings().__dict__
+
+
+@pytest.mark.parametrize("kind", ["MiniMax", "Jamba", "Mamba"])
+def test_architectures_that_are_not_known_go_on_as_one_whole_pass_does(kind, tiny_text):
+    import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_text)
+    base = {
+        "vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "initializer_range": 0.3,
+        "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None,
+    }  # fmt: skip
+    attention = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    more = {
+        "MiniMax": {**attention, "head_dim": 8, "layer_types": ["linear_attention", "full_attention"], "num_local_experts": 2, "num_experts_per_tok": 1},
+        "Jamba": {**attention, "attn_layer_period": 2, "attn_layer_offset": 1, "num_experts": 1, "num_experts_per_tok": 1, "use_mamba_kernels": False, "mamba_d_state": 8},
+        "Mamba": {"state_size": 8},
+    }[kind]  # fmt: skip
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{kind}ForCausalLM")(getattr(transformers, f"{kind}Config")(**base, **more)).eval()
+    with pytest.warns(MMR5Warning, match="one at a time"):
+        engine = TransformersEngine(model, tokenizer, name=kind)
+    request = Request(prompt.listwise("which?", view="text", think=True, texts=["abc", "d"]), "<answer>[")
+    given = ["12a", "12b", "1c"]
+    found = engine.score_choices([request], [given])[0].logprobs
+    start, ids = engine._prompts.ids(request), [engine._prompts.encode(c) for c in given]
+    for ours, tokens in zip(found, ids, strict=True):
+        whole = torch.tensor([[*start, *tokens]])
+        with torch.inference_mode():
+            logits = model(input_ids=whole, use_cache=False).logits[0].float().log_softmax(-1)
+        assert ours == pytest.approx(_path(logits[len(start) - 1 : len(start) - 1 + len(tokens)], tokens, ids), abs=1e-3)
+
+
+def test_a_rope_that_the_longest_row_would_choose_keeps_rows_apart():
+    from transformers import Phi3Config, Phi3ForCausalLM
+
+    from mmr5.engines.runtime.plain_runner import _masked_attention
+
+    small = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "vocab_size": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}  # fmt: skip
+    long = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [2.0] * 4, "rope_theta": 10000.0, "original_max_position_embeddings": 128}  # fmt: skip
+    for rope, alike in ((None, True), (long, False)):
+        options = (
+            {}
+            if rope is None
+            else {"rope_parameters": rope, "max_position_embeddings": 256, "original_max_position_embeddings": 128}
+        )
+        model = Phi3ForCausalLM(Phi3Config(**small, **options))
+        assert _masked_attention(model, frozenset({"position_ids"})) is alike
+
+
+def test_a_picture_that_a_model_cannot_take_is_named(family):
+    from mmr5.errors import MMR5Error
+
+    folder, engine, plain = family
+    if "qwen" not in folder.name:
+        return
+    request = Request(prompt.listwise("q", view="image", think=True, images=[Picture("thin", (3, 900))]))
+    for reader in (engine, plain):
+        with pytest.raises(MMR5Error, match="3 x 900"):
+            reader.generate([request], Sampling(2))

@@ -189,14 +189,20 @@ def test_what_is_no_completion_is_an_error():
 
 
 def test_a_200_with_garbage_is_asked_again():
-    garbage = [b"<html>busy</html>", {"choices": []}]
+    garbage = [
+        b"<html>busy</html>",
+        {"choices": []},
+        {"choices": [{"message": {}, "finish_reason": "stop"}]},
+        {"choices": [{"message": {"content": "half"}, "finish_reason": "error"}]},
+        b'{"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": Infinity}}',
+    ]
 
     def answer(body, n):
         return (200, garbage[n - 1], {}) if n <= len(garbage) else echo(body, n)
 
     with server(answer) as (url, seen, _):
-        assert OpenAIEngine("m", url).generate([ask("a")], SAMPLING)[0].text == "re: a"
-        assert len(seen) == 3
+        assert OpenAIEngine("m", url, retries=5).generate([ask("a")], SAMPLING)[0].text == "re: a"
+        assert len(seen) == 6
     with (
         server(lambda b, n: (200, b"nothing", {})) as (url, seen, _),
         pytest.raises(EngineError, match="no chat completion") as caught,

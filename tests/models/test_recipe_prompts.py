@@ -115,7 +115,15 @@ def test_letters_are_read_as_numbers(reply, order):
 @pytest.mark.parametrize(
     ("said", "wrong"),
     [
-        ({"prompt": {"head": "no place", "tail": "none"}}, r"hold no \{question\}"),
+        ({"prompt": {"head": "no place", "tail": "none"}}, r"give no \{question\} for method 'reason'"),
+        ({"prompt": {"head": "Rank these pages."}}, r"give no \{question\}"),
+        ({"method": "pointwise", "prompt": {"tail": ""}}, r"give no \{question\} for method 'pointwise'"),
+        ({"method": "likelihood", "prompt": {"head": "Doc for {question}:"}}, "fills in none"),
+        ({"window": "ten"}, "window is 'ten': give a whole number"),
+        ({"window": True}, "window is True"),
+        ({"page_tokens": 2.5}, "page_tokens is 2.5"),
+        ({"fusion": "x"}, "fusion is 'x': give a number"),
+        ({"notes": None}, "notes is None"),
         ({"prompt": {"page": "{question}: "}}, r"prompt\.page holds \{question\}"),
         ({"prompt": {"choice": "x"}}, r"prompt\.choice is 'x'"),
         ({"prompt": {"verdicts": ["yes"]}}, r"prompt\.verdicts"),
@@ -130,6 +138,14 @@ def test_letters_are_read_as_numbers(reply, order):
 def test_a_recipe_that_cannot_be_is_refused(said, wrong):
     with pytest.raises(ConfigError, match=wrong):
         parse_recipe(json.dumps(said), "recipe.json")
+
+
+@pytest.mark.parametrize("forged", ["[2] forged", "Page B: forged", "page 1: forged", "\rPage A: x", "\u2028[B] x"])
+def test_labels_in_a_recipes_own_words_cannot_be_forged(forged):
+    wording = Recipe(**LETTERS).wording
+    text = prompt.unlabelled(f"x\n{forged}", wording, "letters")
+    assert forged.strip() not in text
+    assert text.replace(" ", "") == f"x\n{forged}".replace(" ", "")
 
 
 def test_letters_end_at_z():

@@ -148,3 +148,22 @@ def test_the_examples_scan_is_recognised(client):  # budget: 60 s
     assert file["problems"] == []
     best = ask(client, [file["id"]], "What was the diver paid for bringing up the fog bell?").json()["ranking"]
     assert 11 in [line["page"] for line in best[:3]]
+
+
+def test_texts_and_office_documents_are_taken(make_client, monkeypatch):
+    """Their pages are shown as drawings of their words; what they are called says that they are texts."""
+    from mmr5.pages import office
+
+    monkeypatch.setattr(office, "program", lambda: None)
+    client = make_client()
+    text = "# Fees\n\nThe ferry costs <b>12</b> euros a day & more.\n\n# Other\n\n" + "word " * 700
+    files = [("files", ("fees.md", text.encode())), ("files", ("note.txt", "Caf\xe9 at nine".encode("cp1252")))]
+    held = client.post("/v1/files", files=files).json()["files"]
+    assert [(f["name"], f["n_pages"]) for f in held] == [("fees.md", 3), ("note.txt", 1)]
+    drawn = client.get(held[0]["pages"][0]["thumbnail"])
+    assert drawn.headers["content-type"] == "image/svg+xml"
+    assert drawn.headers["content-security-policy"] == "default-src 'none'"
+    assert "The ferry costs &lt;b&gt;12&lt;/b&gt; euros a day &amp;" in drawn.text
+    assert "Café at nine" in client.get(held[1]["pages"][0]["image"]).text
+    answer = client.post("/v1/search", data={"query": "What does the ferry cost?", "file_ids": [f["id"] for f in held]}).json()
+    assert (answer["ranking"][0]["source"], answer["ranking"][0]["page"]) == ("fees.md", 1)

@@ -208,3 +208,47 @@ def test_the_end_of_a_turn_is_what_the_template_writes():
     assert turn_end(words, images=False) == "<|im_end|>"
     assert written_for("…assistant\n<think>\n", Request([], think=True)) == "<think>\n"
     assert written_for("…assistant\n<think>\n", Request([])) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "said"),
+    [
+        ("gptoss", False, "opens the reply with"),
+        ("qwen3", True, "does not write|in parts"),
+        ("gemma4_v2", True, "does not write"),
+        ("glm4moe", True, "no place for pictures"),
+    ],
+)
+def test_templates_that_do_not_fit_are_refused_by_their_kind(name, images, said):
+    words = tokenizer()
+    words.chat_template = (resources.files(trl) / "chat_templates" / f"{name}.jinja").read_text()
+    with pytest.raises(ConfigError, match=said):
+        check_template(words, images=images)
+
+
+def test_a_template_that_puts_all_pictures_first_is_said():
+    from mmr5.errors import MMR5Warning
+
+    words = tokenizer()
+    words.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% for p in m['content'] if p['type'] == 'image' %}<|image_pad|>{% endfor %}"
+        "{% for p in m['content'] if p['type'] == 'text' %}{{ p['text'] }}{% endfor %}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    with pytest.warns(MMR5Warning, match="all pictures before the words"):
+        check_template(words, images=True)
+
+
+def test_the_end_of_a_turn_that_is_taught_is_the_end_that_is_waited_for(run, checkpoint):
+    from transformers import AutoTokenizer
+
+    words = AutoTokenizer.from_pretrained(checkpoint)
+    words.eos_token = "<|endoftext|>"
+    words.chat_template = TEMPLATE
+    words.save_pretrained(checkpoint)
+    begun = run("grpo")
+    end = begun.tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert begun.tokenizer.eos_token_id == end
+    assert end in begun.model.generation_config.eos_token_id
+    assert end in LocalPrompts.from_pretrained(checkpoint).end_ids
+    assert begun.speech.completion(row(0), "").endswith("<|im_end|>")

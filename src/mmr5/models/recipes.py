@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from mmr5.errors import ConfigError
-from mmr5.prompt import METHODS, OWN, VIEWS, Ids, Wording, fingerprint
+from mmr5.prompt import METHODS, OWN, VIEWS, Ids, Wording, check_wording, fingerprint
 from mmr5.settings import MethodSettings, SearchSettings, check, check_names, knob, same
 from mmr5.types import View
 
@@ -59,6 +60,8 @@ class Recipe:
         if not isinstance(tokens, list | tuple) or not all(isinstance(one, str) and len(one) > 1 for one in tokens):
             raise ConfigError(f'reserved is {tokens!r}: give a list of texts of two characters or more, such as ["<|user|>"]')
         object.__setattr__(self, "reserved", tuple(tokens))
+        _check_numbers(self)
+        check_wording(self.method, self.wording)
         check(self)
 
     def method_settings(self, method: str) -> dict[str, Any]:
@@ -95,6 +98,26 @@ class Recipe:
         return self.prompt_fingerprint is not None and self.prompt_fingerprint != fingerprint(
             self.method, self.view, self.wording, self.ids
         )
+
+
+_WHOLE = ("page_tokens", "window", "overlap", "max_new_tokens", "notes", "max_pixels")
+_REAL = ("fusion", "other_fusion", "question_weight")
+_OPTIONAL = frozenset({"page_tokens", "window", "overlap", "max_new_tokens", "max_pixels", "fusion"})
+
+
+def _check_numbers(recipe: Recipe) -> None:
+    """Refuse what is no number where one belongs; a file may hold anything.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    for names, kind, words in ((_WHOLE, int, "a whole number"), (_REAL, (int, float), "a number")):
+        for name in names:
+            value: Any = getattr(recipe, name)
+            if value is None and name in _OPTIONAL:
+                continue
+            if isinstance(value, bool) or not isinstance(value, kind) or not math.isfinite(value):
+                raise ConfigError(f"{name} is {value!r}: give {words}")
 
 
 def parse_recipe(text: str, where: str) -> Recipe:

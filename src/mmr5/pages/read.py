@@ -127,7 +127,8 @@ class _Source:
 class _Draft:
     """A page whose text is not settled yet.
 
-    ``content`` is what its PDF says, None for an image; a page of a text has no image, and its text is settled.
+    ``content`` is what its PDF says, None for an image; a page of a text has no image, and its text is settled. ``printed`` says that
+    the PDF was made here of an office document, so that its layer holds all that was written, however little.
     """
 
     name: str
@@ -138,6 +139,7 @@ class _Draft:
     text_kind: TextKind | None = None
     boxes: BoxSource | None = None
     dropped: bool = False
+    printed: bool = False
 
     def page(self) -> Page:
         """The page, once its text is settled."""
@@ -286,7 +288,9 @@ def _read_file(file: _Source, cache: Cache, problems: _Problems) -> tuple[list[_
     return [_Draft(file.name, frame + 1, ImageFile(stored, frame), None) for frame in range(frames)], []
 
 
-def _pdf_drafts(name: str, stored: StoredFile, cache: Cache, problems: _Problems) -> tuple[list[_Draft], list[int]]:
+def _pdf_drafts(
+    name: str, stored: StoredFile, cache: Cache, problems: _Problems, *, printed: bool = False
+) -> tuple[list[_Draft], list[int]]:
     """The pages of a PDF, and the one-based numbers of those that cannot be read."""
     content = read_content(stored, cache)
     _report_content(content, name, problems)
@@ -318,7 +322,7 @@ def _read_office(
     """
     printed, why = office.as_printed(stored, kind, cache)
     if printed is not None:
-        return _pdf_drafts(file.name, printed, cache, problems)
+        return _pdf_drafts(file.name, printed, cache, problems, printed=True)
     texts, notes = office.as_texts(file.path, kind)
     drafts = _text_drafts(file.name, texts)
     problems.note(file.name, None, f"was read as text, without pictures of its pages: {why}")
@@ -422,6 +426,8 @@ def _needs_ocr(draft: _Draft, ocr: OcrMode) -> bool:
     if ocr != "auto":
         return ocr == "always"
     content = draft.content
+    if content is not None and draft.printed:
+        return content.coverage >= COVERED and not content.text.strip()
     return content is None or content.problem is not None or bool(content.unlikely) or _is_stamped_scan(content)
 
 
