@@ -127,8 +127,8 @@ class _Source:
 class _Draft:
     """A page whose text is not settled yet.
 
-    ``content`` is what its PDF says, None for an image; a page of a text has no image, and its text is settled. ``printed`` says that
-    the PDF was made here of an office document, so that its layer holds all that was written, however little.
+    ``content`` is what its PDF says, None for an image; a page of a text has no image, and its text is settled. ``printed``
+    says that the PDF was made here of an office document, so that its layer holds all that was written, however little.
     """
 
     name: str
@@ -295,7 +295,9 @@ def _pdf_drafts(
     content = read_content(stored, cache)
     _report_content(content, name, problems)
     drafts = [
-        _Draft(name, index + 1, PdfPageImage(stored, index), page) for index, page in enumerate(content.pages) if page is not None
+        _Draft(name, index + 1, PdfPageImage(stored, index), page, printed=printed)
+        for index, page in enumerate(content.pages)
+        if page is not None
     ]
     return drafts, [index + 1 for index, page in enumerate(content.pages) if page is None]
 
