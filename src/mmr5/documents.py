@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 from mmr5.errors import EngineError, InputError, MissingExtraError, PageError, SourceNotFoundError
 from mmr5.pages import ImageBytes, ImageFile, ImageObject, PdfPageImage
 from mmr5.pages import ocr as recognition
-from mmr5.pages.files import HEAD_BYTES, FileKind, Kind, StoredFile, kind_of, known_kind
+from mmr5.pages.files import HEAD_BYTES, Kind, StoredFile, kind_of, picture_kind
 from mmr5.pages.images import picture_size
 from mmr5.pages.read import CHECK_PIXELS
 from mmr5.storage.cache import Cache
@@ -382,10 +382,10 @@ def _file(path: str | Path, root: Path | None) -> ImageFile:
     return picture
 
 
-def _kind_of_file(path: Path) -> FileKind:
+def _kind_of_file(path: Path) -> Kind:
     """The kind of a file by its content; errors name it."""
     try:
-        return known_kind(path)
+        return picture_kind(path)
     except SourceNotFoundError as error:
         raise SourceNotFoundError(f"{str(path)[:120]}: {error}") from error
     except (InputError, OSError, ValueError) as error:

@@ -197,9 +197,7 @@ class Reranker:
             listen = None if told is None else told.attempt(places)
             try:
                 return list(self.rank_many([batch[i] for i in places], on_text=listen, adjust=adjust))
-            except Exception as raised:  # an edge: whatever fails is the answer of these lists alone
-                error = raised if isinstance(raised, MMR5Error) else EngineError(f"{type(raised).__name__}: {raised}")
-                error.__cause__ = raised.__cause__ if error is raised else raised
+            except MMR5Error as error:
                 if len(places) == 1 or (isinstance(error, EngineError) and error.retryable):  # the backend is down for all
                     return [error] * len(places)
             half = len(places) // 2
@@ -208,8 +206,17 @@ class Reranker:
         if len(batch) < 2 or not self.engine.capabilities.remote:
             return ranked(range(len(batch))) if batch else []
         pool = ThreadPoolExecutor(min(len(batch), SIDE_BY_SIDE), thread_name_prefix="mmr5-rank")
+
+        def side(place: int) -> Ranking | MMR5Error:
+            try:
+                return ranked([place])[0]
+            except Exception as error:  # an edge: a list that fails in a way of its own takes no other with it
+                failed = EngineError(f"list {place} could not be ranked ({type(error).__name__})")
+                failed.__cause__ = error
+                return failed
+
         try:
-            return [found[0] for found in pool.map(lambda i: ranked([i]), range(len(batch)))]
+            return list(pool.map(side, range(len(batch))))
         except BaseException:  # an interrupt: what is under way is dropped with its connections
             pool.shutdown(wait=False, cancel_futures=True)
             getattr(self.engine, "close", lambda: None)()

@@ -18,7 +18,7 @@ except ImportError as error:
 
 from mmr5.documents import Draft, below, pdf_page
 from mmr5.integrations.adapter import Adapter, OnResult, jpeg, with_notes
-from mmr5.pages.files import known_kind
+from mmr5.pages.files import picture_kind
 from mmr5.reranker import Reranker
 from mmr5.types import Page, RerankResult
 
@@ -130,7 +130,7 @@ class MMR5Ranker:
             return None
         path = below(named, Path(self.root_path))
         try:
-            kind = known_kind(path)
+            kind = picture_kind(path)
         except InputError:
             if document.content:  # the file is where the text came from, and is no picture or is gone
                 return None

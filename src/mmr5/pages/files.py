@@ -226,6 +226,19 @@ def known_kind(path: Path, *, named: bool = False) -> FileKind:
     return kind
 
 
+def picture_kind(path: Path) -> Kind:
+    """The kind of a file that holds pictures of pages: a PDF or an image, by its content.
+
+    Raises:
+        SourceNotFoundError: there is no such file.
+        DocumentError: it cannot be read, is empty, or is neither.
+    """
+    kind = kind_of(read_head(path))
+    if kind is None:
+        raise DocumentError(f"is of no known kind by its content; known kinds: PDF, {PICTURE_KINDS}")
+    return kind
+
+
 def has_known_suffix(path: Path) -> bool:
     """Whether the name claims one of the known kinds."""
     return path.suffix.lower() in _SUFFIXES
