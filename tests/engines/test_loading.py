@@ -212,10 +212,10 @@ def test_weights_in_few_bits_are_put_in_place_as_they_are_read(tiny_text, monkey
     assert isinstance(engine._reader, CachedRunner)
 
 
-def test_quantize_goes_with_transformers_alone():
+def test_quantize_goes_with_transformers_alone(tiny_text):
     from mmr5 import Reranker
 
     with pytest.raises(ConfigError, match="goes with engine 'transformers'"):
         Reranker.from_pretrained("m", engine="openai", base_url="http://127.0.0.1:1", quantize="4bit")
     with pytest.raises(ConfigError, match="needs a CUDA GPU"):
-        Reranker.from_pretrained("mini", quantize="8bit", device="cpu")
+        Reranker.from_pretrained(str(tiny_text), quantize="8bit", device="cpu")

@@ -54,7 +54,15 @@ def test_every_row_of_the_threat_table_names_a_test_that_exists():
     rows = re.findall(r"`(test_\w+\.py)::(test_\w+)`", (DOCS_FOLDER / "security.md").read_text())
     assert len(rows) >= 20
     for file, name in rows:
-        found = [p for p in (Path(__file__).parent / file, Path(__file__).parents[1] / "cli" / file) if p.exists()]
+        found = [
+            p
+            for p in (
+                Path(__file__).parent / file,
+                Path(__file__).parents[1] / "cli" / file,
+                Path(__file__).parents[1] / "pages" / file,
+            )
+            if p.exists()
+        ]
         assert found and f"def {name}(" in found[0].read_text(), (file, name)
 
 
