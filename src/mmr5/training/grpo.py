@@ -57,7 +57,7 @@ def train_grpo(config: TrainingConfig, *, resume: bool = False, progress: Progre
         peft_config=base_model.lora(config.lora, run.model),
         callbacks=trainer.callbacks(run),
     )
-    preflight.check_grpo(run, made)
+    preflight.check_grpo(run, made, rows)
     done = trainer.train(run, made, {"rows": len(run.rows), "rows_kept": len(rows)})
     return {**done, **watch.counts}
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any
 
-from mmr5.data.rows import PageRow
+from mmr5.data.rows import PageRow, Row
 from mmr5.engines.chat_template import adds_special
 from mmr5.errors import ConfigError
 from mmr5.training.trainer import Run
@@ -18,7 +18,7 @@ from mmr5.training.trainer import Run
 HANDED_ON = frozenset(
     {
         "input_ids", "attention_mask", "pixel_values", "image_grid_thw", "pixel_attention_mask", "image_sizes", "token_type_ids",
-        "mm_token_type_ids", "num_soft_tokens_per_image", "image_position_ids", "spatial_shapes",
+        "mm_token_type_ids", "image_position_ids", "spatial_shapes",
     }
 )  # fmt: skip
 """What TRL's GRPO trainer passes on of a processor's output."""
@@ -51,15 +51,20 @@ def check_sft(run: Run, trainer: Any) -> None:
     _same(run, context, inference_ids(run, rendered, run.rows[0]))
 
 
-def check_grpo(run: Run, trainer: Any) -> None:
+def check_grpo(run: Run, trainer: Any, rows: Sequence[Row]) -> None:
     """Compare the prompt that TRL's trainer samples replies to with the inference prompt, for the dataset's first row.
+
+    Args:
+        run: what the trainer was made of.
+        trainer: TRL's.
+        rows: those of its dataset, in order; some of the run's may have been left out.
 
     Raises:
         ConfigError: they differ.
     """
     prompt = trainer.train_dataset[0]["prompt"]
     if run.speech.sees:
-        _check_pictures(run, trainer)
+        _check_pictures(run, trainer, rows[0])
         return
     read = trainer.processing_class.apply_chat_template([prompt], add_generation_prompt=True, tokenize=True, return_dict=True)
     rendered = prompt[0]["content"]
@@ -67,7 +72,7 @@ def check_grpo(run: Run, trainer: Any) -> None:
     _same(run, list(read["input_ids"][0]), list(run.tokenizer(rendered, add_special_tokens=special)["input_ids"]))
 
 
-def _check_pictures(run: Run, trainer: Any) -> None:
+def _check_pictures(run: Run, trainer: Any, row: Row) -> None:
     """Refuse what TRL would not hand to the model with a prompt's pictures, and prompts that it reads in another way."""
     from trl.data_utils import prepare_multimodal_messages
 
@@ -86,10 +91,10 @@ def _check_pictures(run: Run, trainer: Any) -> None:
         raise ConfigError(
             f"TRL does not hand {', '.join(strange)} to the model, which it needs for its pictures: train another family"
         )
-    _same(run, list(read["input_ids"][0]), inference_ids(run, rendered, run.rows[0]))
+    _same(run, list(read["input_ids"][0]), inference_ids(run, rendered, row))
 
 
-def inference_ids(run: Run, rendered: str, row: Any) -> list[int]:
+def inference_ids(run: Run, rendered: str, row: Row) -> list[int]:
     """Token ids of a rendered prompt as the engine reads them, pictures expanded."""
     special = adds_special(run.tokenizer, rendered, images=run.speech.sees)
     if not run.speech.sees:
