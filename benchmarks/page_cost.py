@@ -11,6 +11,10 @@
 
 *Against pdfium*: the same work by pypdfium2 alone and by mmr5, each in a process of its own, in turns: processor time a page
 of reading the text and of rendering within the budget, reading from the cache, peak memory, and the ratios.
+
+    python benchmarks/page_cost.py --pictures a.pdf b.pdf
+
+*Pictures*: seconds, on all cores, that the words inside the pictures of text pages take the first time and from the cache.
 """
 
 from __future__ import annotations
@@ -194,6 +198,39 @@ def against_pdfium(path: Path) -> dict[str, float]:
     }
 
 
+def words_in_pictures(path: Path) -> dict[str, float]:
+    """Seconds that the words inside a document's pictures take, with the models loaded."""
+    import PIL.Image
+
+    from mmr5.pages import rapid, read_pages
+    from mmr5.pages.files import StoredFile
+    from mmr5.pages.pdf import read_content
+
+    def read(cache: Cache, pages: int | None) -> tuple[float, list[Page]]:
+        start = time.perf_counter()
+        found = read_pages(path, cache=cache, picture_pages=pages, on_problem=lambda problem: None)
+        return time.perf_counter() - start, found
+
+    rapid.read_small(PIL.Image.new("RGB", (64, 64), "white"))
+    with tempfile.TemporaryDirectory() as folder:
+        cache = Cache(Path(folder))
+        before, _ = read(cache, 0)
+        seconds, pages = read(cache, None)
+        again, _ = read(cache, None)
+        content = read_content(StoredFile.of(path), cache)
+    with_pictures = sum(bool(page and page.regions) for page in content.pages)
+    return {
+        "pages": len(pages),
+        "with_pictures": with_pictures,
+        "gained_words": sum(bool(page.ocr_spans) for page in pages),
+        "seconds_without": round(before, 2),
+        "seconds": round(seconds, 2),
+        "seconds_a_page_with_pictures": round(seconds / max(1, with_pictures), 2),
+        "seconds_a_page": round(seconds / len(pages), 2),
+        "seconds_from_cache": round(again, 2),
+    }
+
+
 def main() -> None:
     """Measure and print one line of JSON: medians a page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -203,6 +240,7 @@ def main() -> None:
     parser.add_argument("--sent", type=int, default=0, metavar="REQUESTS")
     parser.add_argument("--max-pixels", type=int, default=MAX_PIXELS)
     parser.add_argument("--against-pdfium", nargs="+", metavar="PAGES_OR_PDF")
+    parser.add_argument("--pictures", nargs="+", type=Path, metavar="PDF")
     parser.add_argument("--role", choices=["pdfium", "mmr5"], help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.role:
@@ -217,10 +255,13 @@ def main() -> None:
                     document(int(item), path)
                 row = against_pdfium(path)
                 print(json.dumps({"document": item, **{name: round(value, 3) for name, value in row.items()}}), flush=True)
+    elif given.pictures:
+        for path in given.pictures:
+            print(json.dumps({"document": path.name, **words_in_pictures(path)}), flush=True)
     elif given.corpus:
         of_corpus(given)
     else:
-        parser.error("name a corpus, or --against-pdfium")
+        parser.error("name a corpus, --against-pdfium or --pictures")
 
 
 def of_corpus(given: argparse.Namespace) -> None:

@@ -1,12 +1,12 @@
-"""Measure first stages on the training documents of a corpus, and the difference to an earlier measurement.
+"""Measure first stages on the training documents of corpora, and the difference to an earlier measurement.
 
     python scripts/first_stage_folds.py opendocs --out runs/first-stages/before.jsonl
     python scripts/first_stage_folds.py opendocs --out runs/first-stages/after.jsonl --before runs/first-stages/before.jsonl
 
-Writes one line a question and first stage to ``--out``, and prints micro and macro Recall@1/3/5, micro Recall@1 and @3 by fold of
-documents, by evidence, by language of the document, and by whether the question is of that language. With ``--before`` each row
-has the earlier value first, and the averages have 95 % intervals of the difference (whole documents are drawn). Nothing is
-trained: a fold is every fifth document (those of one project share a fold).
+Writes one line a question and first stage to ``--out``, and prints micro and macro Recall@1/3/5, and micro Recall@1 and @3 by
+evidence, by fold of documents, by language of the document, and by whether the question is of that language. With ``--before``
+each row has the earlier value first, and averages and kinds of evidence have 95 % intervals of the difference (whole documents are
+drawn). Nothing is trained: a fold is every fifth document (those of one project share a fold).
 """
 
 from __future__ import annotations
@@ -85,20 +85,15 @@ def report(rows: list[Row], before: list[Row] | None) -> str:
 
 
 def _table(mine: list[Row], old: list[Row], differs: bool) -> list[str]:
-    lines, was = [_line(r) for r in mine], [score(r["ranking"], r["relevant"]) for r in old]
-    now = [score(r["ranking"], r["relevant"]) for r in mine]
-    drawn = intervals(lines, was, now, None, seed=0, resamples=4000)
-    first, second = averages(lines, was, None), averages(lines, now, None)
     out = ["| | n | " + " | ".join(METRICS) + " |", "|---" * (len(METRICS) + 2) + "|"]
     for kind in ("micro", "macro"):
-        cells = [
-            _cell(first[kind][m], second[kind][m], differs) + (f" [{low:+.3f}, {high:+.3f}]" if differs else "")
-            for m in METRICS
-            for low, high in [drawn[kind][m]]
-        ]
-        out.append(f"| {kind} | {len(mine)} | {' | '.join(cells)} |")
+        out.append(_row(kind, kind, mine, old, differs))
+    for group in sorted({r["type"] for r in mine}):
+        members = [i for i, r in enumerate(mine) if r["type"] == group]
+        out.append(_row(f"type {group}", "micro", [mine[i] for i in members], [old[i] for i in members], differs))
+    was, now = ([score(r["ranking"], r["relevant"]) for r in rows] for rows in (old, mine))
     keys: dict[str, Callable[[Row], str]] = {
-        key: (lambda r, key=key: f"{key} {r[key]}") for key in ("fold", "type", "language", "asked in")
+        key: (lambda r, key=key: f"{key} {r[key]}") for key in ("fold", "language", "asked in")
     }
     for key in keys.values():
         for group in sorted({key(r) for r in mine}):
@@ -106,6 +101,18 @@ def _table(mine: list[Row], old: list[Row], differs: bool) -> list[str]:
             cells = [_cell(micro(was[i][m] for i in members), micro(now[i][m] for i in members), differs) for m in METRICS]
             out.append(f"| {group} | {len(members)} | {' | '.join(cells)} |")
     return [*out, ""]
+
+
+def _row(label: str, kind: str, mine: list[Row], old: list[Row], differs: bool) -> str:
+    """A row of averages with intervals of the difference."""
+    lines = [_line(r) for r in mine]
+    was, now = ([score(r["ranking"], r["relevant"]) for r in rows] for rows in (old, mine))
+    drawn = intervals(lines, was, now, None, seed=0, resamples=4000)[kind]
+    first, second = averages(lines, was, None)[kind], averages(lines, now, None)[kind]
+    cells = [
+        _cell(first[m], second[m], differs) + (f" [{drawn[m][0]:+.3f}, {drawn[m][1]:+.3f}]" if differs else "") for m in METRICS
+    ]
+    return f"| {label} | {len(mine)} | {' | '.join(cells)} |"
 
 
 def _cell(old: float, new: float, differs: bool) -> str:
@@ -129,15 +136,20 @@ def _texts(pages: Sequence[Page]) -> list[Page]:
 def main() -> None:
     """Measure, write the rows, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("corpus", help="a corpus by name, or its folder")
+    parser.add_argument("corpora", nargs="+", help="corpora by name, or their folders")
     parser.add_argument("--split", default="train")
     parser.add_argument("--ocr", default="never", choices=("auto", "never", "always"))
+    parser.add_argument(
+        "--picture-pages", type=int, help="most pages of a document whose pictures are read for words; all by default"
+    )
     parser.add_argument("--retrievers", nargs="+", default=list(NAMES))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--before", type=Path, help="the file of an earlier measurement")
     options = parser.parse_args()
-    corpus = load_corpus(options.corpus, ocr=options.ocr).split(options.split)
-    rows = measure(corpus, options.retrievers)
+    rows: list[Row] = []
+    for name in options.corpora:
+        corpus = load_corpus(name, ocr=options.ocr, picture_pages=options.picture_pages).split(options.split)
+        rows += measure(corpus, options.retrievers)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
     before = [json.loads(x) for x in options.before.read_text().splitlines()] if options.before else None

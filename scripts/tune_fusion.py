@@ -37,7 +37,14 @@ KINDS = ("english", "same", "cross")
 Line = dict[str, Any]
 
 
-def measure(reranker: Reranker, corpora: Sequence[str], per_document: int, out: Path) -> list[Line]:
+def measure(
+    reranker: Reranker,
+    corpora: Sequence[str],
+    per_document: int,
+    out: Path,
+    kind: str | None = None,
+    picture_pages: int | None = None,
+) -> list[Line]:
     """The model's scores of all candidates; what the file holds already is not measured again."""
     out.mkdir(parents=True, exist_ok=True)
     file = out / "scores.jsonl"
@@ -45,9 +52,9 @@ def measure(reranker: Reranker, corpora: Sequence[str], per_document: int, out: 
     done = {x["qid"] for x in lines}
     with file.open("a", encoding="utf-8") as stream:
         for name in corpora:
-            corpus = load_corpus(name, ocr="auto" if name == "opendocs-multilingual" else "never").split("train")
+            corpus = load_corpus(name, picture_pages=picture_pages).split("train")
             for document, questions in corpus.by_document():
-                answerable = [q for q in questions if q.answerable]
+                answerable = [q for q in questions if q.answerable and kind in (None, q.type)]
                 drawn = random.Random(document.doc_name).sample(answerable, min(per_document, len(answerable)))
                 asked = [q for q in drawn if q.qid not in done]
                 if not asked:
@@ -134,11 +141,16 @@ def main() -> None:
     parser.add_argument("model", help="mini, mini-base, or a folder")
     parser.add_argument("corpora", nargs="+")
     parser.add_argument("--questions", type=int, default=4, help="questions a document")
+    parser.add_argument("--type", choices=("text", "table", "figure", "layout"), help="only questions of this type")
+    parser.add_argument(
+        "--picture-pages", type=int, help="most pages of a document whose pictures are read for words; all by default"
+    )
     parser.add_argument("--page-tokens", type=int, help="most tokens of a page's text; the recipe's by default")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     settings = {} if given.page_tokens is None else {"page_tokens": given.page_tokens}
-    lines = measure(Reranker.from_pretrained(given.model, **settings), given.corpora, given.questions, given.out)
+    reranker = Reranker.from_pretrained(given.model, **settings)
+    lines = measure(reranker, given.corpora, given.questions, given.out, given.type, given.picture_pages)
     summary = {kind: summarise(mine) for kind in KINDS if (mine := [x for x in lines if x["kind"] == kind])}
     text = json.dumps(summary, indent=1) + "\n"
     (given.out / "summary.json").write_text(text, encoding="utf-8")

@@ -176,3 +176,20 @@ def test_an_excerpt_counts_no_more_often_than_its_passages():
     calls = []
     excerpt("蜂箱", CHINESE, 60, lambda text: calls.append(text) or characters(text), size=15)
     assert len(calls) <= len(passages(CHINESE, 15)) + 1
+
+
+def test_a_caption_stays_with_its_labels_and_a_tables_rows_with_its_caption():
+    prose = "\n".join(f"Line {i} of the text has some nine words here." for i in range(5))
+    figure = "pump\nvalve\nbasin\n12 m\nFigure 3: The pumps of Kelmar station\nand their valves."
+    table = "Table 2. Litres a minute\nnorth 312 87 11\nsouth 290 81 10"
+    found = passages(f"{prose}\n{figure}\n{prose}\n{table}\n{prose}", 60)
+    assert any(" ".join(figure.split()) in passage for passage in found)
+    assert any(" ".join(table.split()) in passage for passage in found)
+    assert " ".join(" ".join(found).split()) == " ".join(f"{prose}\n{figure}\n{prose}\n{table}\n{prose}".split())
+    assert not any(passage.startswith("Figure 3") for passage in found)
+
+
+def test_a_figure_that_is_too_large_keeps_its_nearest_labels():
+    labels = [f"label {i}" for i in range(40)]
+    (*_, last) = passages("\n".join([*labels, "Figure 1. Many labels."]), 20)
+    assert last == " ".join([*labels[-8:], "Figure 1. Many labels."])

@@ -21,7 +21,7 @@ from mmr5.pages import ImageBytes, ImageFile, ImageObject, PdfPageImage
 from mmr5.pages import ocr as recognition
 from mmr5.pages.files import HEAD_BYTES, Kind, StoredFile, kind_of, picture_kind
 from mmr5.pages.images import picture_size
-from mmr5.pages.read import CHECK_PIXELS
+from mmr5.pages.settle import CHECK_PIXELS
 from mmr5.storage.cache import Cache
 from mmr5.types import ImageSource, Page, View
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+from mmr5.captions import kept_together
 from mmr5.languages import (
     CJK,
     ENGLISH,
@@ -42,7 +43,7 @@ def passages(text: str, size: int = PASSAGE_WORDS) -> list[str]:
         text: any text.
         size: words in a passage, at least 1, two characters of Chinese or Japanese and four of Thai, Lao, Khmer or Burmese
             counting as one; a passage ends at the first line or sentence end at or after it would overflow, and a unit longer
-            than ``size`` is cut hard.
+            than ``size`` is cut hard. A caption stays with the labels or rows beside it that fit.
 
     Returns:
         Passages in order, none empty; joined they hold every character but white space. Lines of Chinese and Japanese are
@@ -53,9 +54,8 @@ def passages(text: str, size: int = PASSAGE_WORDS) -> list[str]:
     spaced = not is_unspaced(text)
     found: list[str] = []
     current: list[str] = []
-    for unit in (_UNIT_END if spaced else _UNSPACED_UNIT_END).split(text):
-        atoms = unit.split() if spaced else _ATOM.findall(unit)
-        if current and len(current) + len(atoms) > size:
+    for atoms, together in _units(text, size, spaced):
+        if current and len(current) + max(len(atoms), together) > size:
             found.append(_joined(current, spaced))
             current = []
         while len(atoms) > size:
@@ -67,6 +67,18 @@ def passages(text: str, size: int = PASSAGE_WORDS) -> list[str]:
     if current:
         found.append(_joined(current, spaced))
     return found
+
+
+def _units(text: str, size: int, spaced: bool) -> Iterator[tuple[list[str], int]]:
+    """The words of each sentence or line, and at the first line of a figure or table how many words are to stay together."""
+    end = _UNIT_END if spaced else _UNSPACED_UNIT_END
+    lines = [line for line in text.split("\n") if line.strip()]
+    cut = [[unit.split() if spaced else _ATOM.findall(unit) for unit in end.split(line)] for line in lines]
+    counts = [sum(map(len, units)) for units in cut]
+    together = {first: sum(counts[first : last + 1]) for first, last in kept_together(lines, counts, size)}
+    for i, units in enumerate(cut):
+        for k, atoms in enumerate(units):
+            yield atoms, together.get(i, 0) if k == 0 else 0
 
 
 def passage_scores(query: str, texts: Sequence[str], *, k1: float = 1.2, b: float = 0.4) -> list[float]:

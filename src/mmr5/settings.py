@@ -187,7 +187,8 @@ class SearchSettings:
 class ReadingSettings:
     """How documents are read."""
 
-    ocr: Ocr = knob("auto", "Read pages without a text layer by OCR.")
+    ocr: Ocr = knob("auto", "Read pages without a text layer, and words in pictures, by OCR.")
+    picture_pages: int | None = knob(200, "Most text pages whose pictures are read for words.", low=0)
 
 
 @dataclass(frozen=True)

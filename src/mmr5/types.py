@@ -74,6 +74,8 @@ class Page:
         language: ISO 639-1 code of the text's language, or None when nobody has looked.
         size: width and height of the page as shown, in points (1/72 inch), or None for a picture.
         boxes: where the text stands on the page, or None where that is not known.
+        ocr_spans: start and end of each part of the text that was recognised in a picture on a page with a text of its own, in
+            order; the whole text of a page of kind ``ocr`` was, and it has none.
     """
 
     source: str
@@ -85,6 +87,7 @@ class Page:
     language: str | None = None
     size: tuple[float, float] | None = None
     boxes: BoxSource | None = field(default=None, repr=False, compare=False)
+    ocr_spans: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

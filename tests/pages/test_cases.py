@@ -14,9 +14,10 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from mmr5.errors import PageError
-from mmr5.pages import ocr, read_pages, tesseract
+from mmr5.pages import ocr, rapid, read_pages, tesseract
 from mmr5.pages.files import StoredFile
 from mmr5.pages.images import ImageBytes, count_frames
+from mmr5.pages.layout import TextBox
 from mmr5.pages.pdf import read_content
 from mmr5.types import Problem
 from pages.documents import FACTS, lines, mapped_font, offset, shifted, write
@@ -151,8 +152,8 @@ def test_scans_of_the_cases(name, text, problem, cache):
 
 def test_a_script_that_is_not_read_is_said(cache, monkeypatch):
     # What RapidOCR gives for the scan, with the scores that it gives.
-    sparse = [ocr._Piece(".", ocr.TextBox(120, 140 + 60 * i, 1060, 180 + 60 * i), score) for i, score in enumerate((0.94, 0.91))]
-    monkeypatch.setattr(ocr, "_recognise_upright", lambda image: sparse)
+    sparse = [rapid.Piece(".", TextBox(120, 140 + 60 * i, 1060, 180 + 60 * i), score) for i, score in enumerate((0.94, 0.91))]
+    monkeypatch.setattr(rapid, "read", lambda image: sparse)
     monkeypatch.setattr(ocr, "_mean_score", lambda crops: 0.1)
     monkeypatch.setattr(tesseract, "installed", lambda: ())
     (page,), problems = read(CASES / "russian_scan.png", cache)
@@ -169,7 +170,7 @@ def test_a_script_that_is_not_read_is_said(cache, monkeypatch):
 
 @pytest.mark.skipif("rus" not in tesseract.installed(), reason="tesseract's pack for Russian is not installed")
 def test_cyrillic_by_tesseract(cache, monkeypatch):
-    monkeypatch.setattr(ocr, "_recognise_upright", lambda image: [ocr._Piece(".", ocr.TextBox(120, 140, 1060, 180), 0.94)])
+    monkeypatch.setattr(rapid, "read", lambda image: [rapid.Piece(".", TextBox(120, 140, 1060, 180), 0.94)])
     monkeypatch.setattr(ocr, "_mean_score", lambda crops: 0.1)
     (page,), problems = read(CASES / "russian_scan.png", cache)
     assert page.text.split("\n")[0] == "Северный насос станции Келмар был заменён"
@@ -201,8 +202,8 @@ def test_scripts_that_tesseract_reads(script, cache):
 
 def test_lines_that_tesseract_misses_are_read_one_by_one(monkeypatch):
     image = scan(["first line of it", "second line of it"]).convert("RGB")
-    seen = [ocr.TextBox(40, 60, 160, 75), ocr.TextBox(40, 84, 160, 99)]
-    monkeypatch.setattr(ocr, "_find_lines", lambda image: seen)
+    seen = [TextBox(40, 60, 160, 75), TextBox(40, 84, 160, 99)]
+    monkeypatch.setattr(rapid, "find_lines", lambda image: seen)
     calls = []
 
     def read_words(image, languages, *, is_line=False):

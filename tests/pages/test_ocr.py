@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmr5.errors import ConfigError, EngineError, MissingExtraError
-from mmr5.pages import ocr, tesseract
+from mmr5.pages import ocr, rapid, tesseract
 from mmr5.pages.images import ImageBytes
 from mmr5.pages.layout import TextBox, reading_order
 from mmr5.pages.ocr import Recognition, read_picture, recognise, recognise_picture
@@ -102,7 +102,7 @@ def test_texts_are_cached_by_content(make_picture, encode, cache, monkeypatch):
     assert [read_picture(ImageBytes(data), cache) for _ in range(3)] == ["read"] * 3
     assert len(calls) == 1
     read_picture(ImageBytes(data))
-    monkeypatch.setitem(ocr._SETTINGS, "Global.use_cls", True)
+    monkeypatch.setitem(rapid._SETTINGS, "Global.use_cls", True)
     read_picture(ImageBytes(data), cache)
     assert len(calls) == 3
 
@@ -122,7 +122,7 @@ def test_blank_pictures_are_not_recognised(encode, cache, monkeypatch):
 
 
 def test_missing_extra_is_named(make_picture, monkeypatch):
-    monkeypatch.setattr(ocr, "_engine", None)
+    monkeypatch.setattr(rapid, "_engine", None)
     monkeypatch.setitem(sys.modules, "rapidocr", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'mmr5\[ocr\]'"):
         recognise(make_picture(LINES))
@@ -132,7 +132,7 @@ def test_a_failing_engine_is_an_engine_error(make_picture, monkeypatch):
     def fail(pixels, **options):
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(ocr, "_engine", fail)
+    monkeypatch.setattr(rapid, "_engine", fail)
     with pytest.raises(EngineError, match="out of memory"):
         recognise(make_picture(LINES))
 
@@ -147,8 +147,9 @@ def test_a_recogniser_of_another_script_is_taken_from_a_folder(make_picture, tmp
     (tmp_path / "other.onnx").symlink_to(own)
     monkeypatch.setenv("MMR5_OCR_MODELS", str(tmp_path))
     monkeypatch.setattr(tesseract, "installed", lambda: ())
-    sparse = [ocr._Piece(".", TextBox(20, 20, 300, 40), 0.94)]
-    monkeypatch.setattr(ocr, "_recognise_upright", lambda image: sparse)
+    sparse = [rapid.Piece(".", TextBox(20, 20, 300, 40), 0.94)]
+    own_read = rapid.read
+    monkeypatch.setattr(rapid, "read", lambda image, model=None: own_read(image, model=model) if model else sparse)
     monkeypatch.setattr(ocr, "_mean_score", lambda crops: 0.1)
     found = recognise(make_picture(LINES))
     assert (found.text.split("\n"), found.doubt) == (LINES, None)
@@ -158,8 +159,8 @@ def test_a_recogniser_of_another_script_is_taken_from_a_folder(make_picture, tmp
 def test_recognisers_that_are_not_there_or_broken_are_named(make_picture, tmp_path, monkeypatch):
     monkeypatch.setenv("MMR5_OCR_MODELS", str(tmp_path / "away"))
     with pytest.raises(ConfigError, match=r"MMR5_OCR_MODELS is .*away"):
-        ocr.other_models()
+        rapid.other_models()
     (tmp_path / "away").mkdir()
     (tmp_path / "away" / "broken.onnx").write_bytes(b"no model")
     with pytest.raises(EngineError, match=r"broken\.onnx"):
-        ocr._call(make_picture(LINES), use_det=True, model=ocr.other_models()[0])
+        rapid.read(make_picture(LINES), model=rapid.other_models()[0])

@@ -168,7 +168,7 @@ def test_a_long_tables_head_stands_on_each_page():
 
 def test_form_feeds_end_pages_and_code_stays_whole():
     assert pages_of("one\ftwo\f\f three ") == ["one", "two", "three"]
-    assert pages_of("```\n# no heading\n\nx\n```") == ["```\n# no heading\nx\n```"]
+    assert pages_of("```\n# no heading\n\nx\n```") == ["```\n# no heading\n\nx\n```"]
     assert pages_of(" \n\n ") == []
 
 

@@ -50,12 +50,13 @@ def doctor(
         "packages": _packages(),
         "weights": _weights(),
         "text recognition": _recognition(),
+        "office documents": _office(),
         "can_run": _can_run(),
     }
     if as_json:
         typer.echo(json.dumps(report, indent=2))
         return
-    for part in ("machine", "packages", "weights", "text recognition"):
+    for part in ("machine", "packages", "weights", "text recognition", "office documents"):
         typer.echo(part)
         for name, value in report[part].items():
             typer.echo(f"    {name:<24} {value}")
@@ -119,7 +120,7 @@ def _weights() -> dict[str, str]:
 def _recognition() -> dict[str, str]:
     """What reads the text of pictures, script by script."""
     from mmr5.pages import tesseract
-    from mmr5.pages.ocr import other_models
+    from mmr5.pages.rapid import other_models
 
     latin = "RapidOCR" if _has("rapidocr") and _has("onnxruntime") else "missing: pip install 'mmr5[ocr]'"
     found = {"Latin, Chinese, Japanese": latin}
@@ -132,6 +133,30 @@ def _recognition() -> dict[str, str]:
         way = f"missing: apt-get install {'' if tesseract.is_installed() else 'tesseract-ocr '}tesseract-ocr-{packs[0]}"
         found[script] = f"tesseract: {', '.join(held)}" if held else way
     return found
+
+
+def _office() -> dict[str, str]:
+    """What reads office and web documents: as pages, and as texts."""
+    from mmr5.pages.office import HOW_TO_INSTALL, LIBRARIES, program
+
+    missing = "missing: pip install 'mmr5[office]'"
+    found = {"pages": f"LibreOffice: {program()}" if program() else f"missing, so that they are read as texts: {HOW_TO_INSTALL}"}
+    if program() and (unseen := _scripts_without_fonts()):
+        found["fonts"] = f"missing, so that LibreOffice prints boxes: {', '.join(unseen)}, e.g.: apt-get install fonts-noto"
+    return found | {f"text of {kind}": name if _has(module) else missing for kind, (name, module) in LIBRARIES.items()}
+
+
+def _scripts_without_fonts() -> list[str]:
+    """Scripts that no installed font shows, as fontconfig knows them."""
+    import shutil
+    import subprocess
+
+    finder = shutil.which("fc-list")
+    if finder is None:
+        return []
+    asked = {"Chinese": "zh-cn", "Japanese": "ja", "Korean": "ko", "Arabic": "ar", "Hebrew": "he", "Hindi": "hi", "Thai": "th"}
+    said = {name: subprocess.run([finder, f":lang={code}"], capture_output=True, check=False) for name, code in asked.items()}
+    return [name for name, run in said.items() if run.returncode == 0 and not run.stdout.strip()]
 
 
 def _can_run() -> list[dict[str, Any]]:

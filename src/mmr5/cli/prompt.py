@@ -37,7 +37,7 @@ def prompt(
     chosen: Any = "image" if model.view == "auto" else model.view
     kind = "reason" if model.method == "auto" else model.method
     engine = ScriptedEngine()
-    pages = read_pages(sources, ocr="never" if chosen == "image" else reading.ocr)
+    pages = read_pages(sources, ocr="never" if chosen == "image" else reading.ocr, picture_pages=reading.picture_pages)
     settings = MethodSettings(view=chosen, page_tokens=page_tokens, window=max(2, len(pages)), overlap=1)
     inputs.check(engine, settings, kind)
     if kind in ("pointwise", "likelihood"):

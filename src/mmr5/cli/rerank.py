@@ -49,7 +49,14 @@ def rerank(
     strict = bool(model.given.get("strict"))
     with progress_line() as progress:
         start = time.perf_counter()
-        pages = read_pages(sources, ocr=reading.ocr, strict=strict, progress=progress, on_problem=problems.append)
+        pages = read_pages(
+            sources,
+            ocr=reading.ocr,
+            picture_pages=reading.picture_pages,
+            strict=strict,
+            progress=progress,
+            on_problem=problems.append,
+        )
         read_ms = (time.perf_counter() - start) * 1000
         reranker = Reranker.from_settings(model, progress=progress)
         searcher = Searcher(reranker, search.retriever, candidates=search.candidates, fusion=search.fusion, progress=progress)

@@ -24,7 +24,7 @@ from mmr5.storage.jsonl import Record, read_json, read_jsonl, text_field
 from mmr5.types import Page, Problem, Progress
 
 if TYPE_CHECKING:
-    from mmr5.pages.read import OcrMode
+    from mmr5.pages.settle import OcrMode
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class PdfStore:
         cache: where page texts are kept; None stands for the default.
         ocr: ``auto``, ``never`` or ``always``, as in ``read_pages``.
         progress: told of the reading.
+        picture_pages: as in ``read_pages``.
     """
 
     folder: Path
@@ -44,6 +45,7 @@ class PdfStore:
     cache: Cache | None = None
     ocr: OcrMode = "auto"
     progress: Progress | None = field(default=None, repr=False)
+    picture_pages: int | None = None
 
     def path(self, doc_name: str) -> Path:
         """Where the PDF of a document lies."""
@@ -57,7 +59,14 @@ class PdfStore:
         if not path.is_file():
             raise CorpusError(f"the PDF of {document.doc_name!r} is missing: there is no {path}; {self.remedy}")
         problems: list[Problem] = []
-        read = read_pages(path, ocr=self.ocr, cache=self.cache, progress=self.progress, on_problem=problems.append)
+        read = read_pages(
+            path,
+            ocr=self.ocr,
+            picture_pages=self.picture_pages,
+            cache=self.cache,
+            progress=self.progress,
+            on_problem=problems.append,
+        )
         for problem in problems:
             warnings.warn(str(problem), MMR5Warning, stacklevel=2)
         shown = path.name

@@ -14,7 +14,7 @@ from mmr5.storage.cache import Cache
 from mmr5.types import Progress
 
 if TYPE_CHECKING:
-    from mmr5.pages.read import OcrMode
+    from mmr5.pages.settle import OcrMode
 
 
 def load_corpus(
@@ -24,6 +24,7 @@ def load_corpus(
     ocr: OcrMode = "auto",
     page_text: str | None = None,
     progress: Progress | None = None,
+    picture_pages: int | None = None,
 ) -> Corpus:
     """Load a corpus.
 
@@ -35,6 +36,7 @@ def load_corpus(
         ocr: how pages without a text layer are read: ``auto``, ``never``, ``always``.
         page_text: which text MMDocIR's pages get: ``ocr`` or ``vlm`` (a model's description); None takes ``ocr``.
         progress: told of the reading.
+        picture_pages: most pages of a document whose pictures ``auto`` reads for words; None reads all.
 
     Raises:
         ConfigError: ``page_text`` is neither, or given for a corpus that has one text a page.
@@ -45,7 +47,7 @@ def load_corpus(
         raise ConfigError(f"page_text is {page_text!r}: use ocr or vlm")
     name = str(name_or_folder)
     if name in NAMES and page_text is None:
-        pdfs = PdfStore(pdf_folder(store, name), f"run: mmr5 data fetch {name}", store, ocr, progress)
+        pdfs = PdfStore(pdf_folder(store, name), f"run: mmr5 data fetch {name}", store, ocr, progress, picture_pages)
         return load_folder(annotations_folder(name), name=name, store=pdfs)
     folder = store.root / "corpora" / "mmdocir" if name == "mmdocir" else Path(name_or_folder).expanduser()
     if name == "mmdocir" or (folder / mmdocir.ANNOTATIONS).is_file():
@@ -56,5 +58,5 @@ def load_corpus(
         return mmdocir_training.load_training(folder)
     if not folder.is_dir():
         raise CorpusError(f"there is no corpus {name!r}: give {', '.join(NAMES)}, mmdocir, or a folder with docs.json")
-    pdfs = PdfStore(folder / "pdf", cache=store, ocr=ocr, progress=progress)
+    pdfs = PdfStore(folder / "pdf", cache=store, ocr=ocr, progress=progress, picture_pages=picture_pages)
     return load_folder(folder, name=folder.resolve().name, store=pdfs)

@@ -7,12 +7,14 @@ import hashlib
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from mmr5.errors import DocumentError, PageError, SourceNotFoundError
+from mmr5.pages import encodings
 
 Kind = Literal["pdf", "png", "jpeg", "webp", "tiff", "bmp", "gif", "avif", "heic"]
 OfficeKind = Literal["docx", "pptx", "xlsx", "odt", "ods", "odp", "html", "rtf", "ole"]
@@ -74,7 +76,14 @@ def kind_of(head: bytes) -> Kind | None:
 
 
 _ZIP, _OLE, _RTF = b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"{\\rtf"
-_MAIN_PARTS: dict[str, OfficeKind] = {"word/document.xml": "docx", "ppt/presentation.xml": "pptx", "xl/workbook.xml": "xlsx"}
+_MAIN_TYPES: tuple[tuple[re.Pattern[bytes], OfficeKind], ...] = (
+    (re.compile(rb"wordprocessingml\.(?:document|template)\.main\+xml|ms-word\.(?:document|template)\.macroEnabled"), "docx"),
+    (re.compile(rb"presentationml\.(?:presentation|slideshow|template)\.main\+xml|ms-powerpoint\.\w+\.macroEnabled"), "pptx"),
+    (re.compile(rb"spreadsheetml\.(?:sheet|template)\.main\+xml|ms-excel\.(?:sheet|template)\.macroEnabled"), "xlsx"),
+)
+"""Content types of main parts; where these lie is left to the document."""
+_TYPES = "[Content_Types].xml"
+_MAX_TYPES_BYTES = 5_000_000
 _MIME_TYPES: dict[bytes, OfficeKind] = {
     b"application/vnd.oasis.opendocument.text": "odt",
     b"application/vnd.oasis.opendocument.spreadsheet": "ods",
@@ -99,19 +108,27 @@ def office_kind(path: Path, head: bytes) -> OfficeKind | None:
         return "ole"
     if head.startswith(_RTF):
         return "rtf"
-    if _HTML.match(head):
+    if _HTML.match(_as_utf8(head)):
         return "html"
     if not head.startswith(_ZIP):
         return None
     try:
         with zipfile.ZipFile(path) as archive:
             names = set(archive.namelist())
-            mime = b""
+            mime = types = b""
             if "mimetype" in names and archive.getinfo("mimetype").file_size < _MIME_BYTES:
                 mime = archive.read("mimetype").strip()
-    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError):
+            if _TYPES in names and archive.getinfo(_TYPES).file_size < _MAX_TYPES_BYTES:
+                types = archive.read(_TYPES)
+    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, zlib.error):
         return None
-    return _MIME_TYPES.get(mime) or next((kind for part, kind in _MAIN_PARTS.items() if part in names), None)
+    return _MIME_TYPES.get(mime) or next((kind for pattern, kind in _MAIN_TYPES if pattern.search(types)), None)
+
+
+def _as_utf8(head: bytes) -> bytes:
+    """A file's beginning in UTF-8 where it is in UTF-16 or UTF-32, else as it is."""
+    wide = encodings.wide_encoding(head)
+    return head if wide is None else head.decode(wide, "ignore").encode()
 
 
 def is_text(path: Path, head: bytes, *, named: bool) -> bool:
@@ -125,8 +142,9 @@ def is_text(path: Path, head: bytes, *, named: bool) -> bool:
     suffix = path.suffix.lower()
     if suffix in _SUFFIXES - _TEXT_SUFFIXES:
         return False
+    head = _as_utf8(head)
     if suffix in _TEXT_SUFFIXES:
-        return not (b"\0" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff")))
+        return b"\0" not in head
     if named or b"\0" in head:
         return False
     try:
@@ -218,7 +236,7 @@ def known_kind(path: Path, *, named: bool = False) -> FileKind:
     """
     head = read_head(path)
     kind: FileKind | None = kind_of(head) or office_kind(path, head) or ("text" if is_text(path, head, named=named) else None)
-    if kind is None and path.suffix.lower() in _HTML_SUFFIXES and b"\0" not in head:
+    if kind is None and path.suffix.lower() in _HTML_SUFFIXES and b"\0" not in _as_utf8(head):
         kind = "html"
     if kind is None:
         claims = f" although it is named {path.suffix}" if has_known_suffix(path) else ""

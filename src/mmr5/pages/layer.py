@@ -44,8 +44,25 @@ _UNSEEN_FLAGS = 2 | 32
 _BUTTON_TYPES = frozenset({1, 2, 3})
 _PUSH_BUTTON = 1
 _MAX_RENDERED = 1_500_000
+_MAX_DEPTH = 4
+"""Of form objects within form objects that are looked into."""
 _ANGLE_SAMPLES = 4
 _SPACED = re.compile(r" [^\W\d_] [^\W\d_]{1,2} [^\W\d_]{1,2} [^\W\d_]{1,2} ")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture that lies on a page.
+
+    Attributes:
+        rect: where it lies, in points of the page before it is turned.
+        width: pixels that it has.
+        height: pixels that it has.
+    """
+
+    rect: Rect
+    width: int
+    height: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +75,7 @@ class RawLayer:
         coverage: share of the page that pictures cover, 0 to 1.
         unseen: share of the text's visible characters that are drawn invisibly, over pictures.
         origins: N places of the text's N characters: an index into what pdfium gives, or the box of an annotation.
+        pictures: the pictures that lie on the page, in the order in which they are drawn.
     """
 
     text: str
@@ -65,14 +83,20 @@ class RawLayer:
     coverage: float
     unseen: float
     origins: Sequence[int | Rect]
+    pictures: Sequence[Picture]
 
 
 @dataclass(slots=True)
 class _Objects:
     """What a look at a page's objects finds."""
 
-    pictures: list[Rect]
+    pictures: list[Picture]
     is_suspicious: bool = False
+
+    @property
+    def rects(self) -> list[Rect]:
+        """Where the pictures lie."""
+        return [picture.rect for picture in self.pictures]
 
 
 @once
@@ -93,6 +117,8 @@ def _calls() -> Any:
         "FPDFPageObj_GetStrokeColor": (number, pointer, pointer, pointer, pointer, pointer),
         "FPDFPageObj_GetMatrix": (number, pointer, pointer),
         "FPDFPageObj_GetBounds": (number, pointer, pointer, pointer, pointer, pointer),
+        "FPDFPageObj_SetIsActive": (number, pointer, number),
+        "FPDFImageObj_GetImagePixelSize": (number, pointer, pointer, pointer),
         "FPDFText_GetCharBox": (number, pointer, number, pointer, pointer, pointer, pointer),
         "FPDFText_GetLooseCharBox": (number, pointer, number, pointer),
         "FPDFText_GetTextObject": (pointer, pointer, number),
@@ -165,19 +191,19 @@ def read_layer(page: Any, layer: Any, form: Any = None) -> RawLayer:
     text: str = layer.get_text_range()
     box = page.get_bbox()
     objects = _look(page, box)
-    coverage = _coverage(objects.pictures, box)
+    coverage = _coverage(objects.rects, box)
     dropped: set[int] = set()
     unseen = 0
     if text and objects.is_suspicious:
-        dropped, unseen = _unseen_characters(page, layer, text, objects.pictures, box)
+        dropped, unseen = _unseen_characters(page, layer, text, objects.rects, box)
     hidden = sum(not text[i].isspace() for i in dropped)
     dropped |= _spacing(layer, text)
     inserted = _annotations(page, form) if raw.FPDFPage_GetAnnotCount(page) else []
     share = unseen / max(1, count_visible(text) - hidden) if unseen else 0.0
     if not dropped and not inserted:
-        return RawLayer(text, hidden, coverage, share, range(len(text)))
+        return RawLayer(text, hidden, coverage, share, range(len(text)), objects.pictures)
     changed, origins = _edit(layer, text, dropped, inserted)
-    return RawLayer(changed, hidden, coverage, share, origins)
+    return RawLayer(changed, hidden, coverage, share, origins, objects.pictures)
 
 
 def _look(page: Any, box: Rect) -> _Objects:
@@ -198,6 +224,24 @@ def _look(page: Any, box: Rect) -> _Objects:
     if texts and not found.is_suspicious:
         found.is_suspicious = not _INVISIBLE_MODES.isdisjoint(modes) or _stand_out(texts, box)
     return found
+
+
+def hide_text(page: Any) -> None:
+    """Leave the text out of what is drawn of a page, until it is closed."""
+    handle = _address(page)
+    calls = _calls()
+    for i in range(min(calls.FPDFPage_CountObjects(handle), MAX_OBJECTS)):
+        _hide_text_of(calls.FPDFPage_GetObject(handle, i), depth=0)
+
+
+def _hide_text_of(item: int, depth: int) -> None:
+    calls = _calls()
+    kind = calls.FPDFPageObj_GetType(item)
+    if kind == _TEXT:
+        calls.FPDFPageObj_SetIsActive(item, 0)
+    elif kind == _FORM and depth < _MAX_DEPTH:
+        for i in range(min(calls.FPDFFormObj_CountObjects(item), MAX_OBJECTS)):
+            _hide_text_of(calls.FPDFFormObj_GetObject(item, i), depth + 1)
 
 
 def _stand_out(texts: Sequence[int], box: Rect) -> bool:
@@ -225,10 +269,13 @@ def _look_at_other(item: int, found: _Objects, matrix: Sequence[float], depth: i
     calls = _calls()
     kind = calls.FPDFPageObj_GetType(item)
     if kind == _PICTURE:
-        found.pictures.append(_transformed(_bounds(item), matrix))
+        size = (ctypes.c_uint * 2)()
+        start = ctypes.addressof(size)
+        calls.FPDFImageObj_GetImagePixelSize(item, start, start + 4)
+        found.pictures.append(Picture(_transformed(_bounds(item), matrix), *size))
     elif kind == _TEXT and not found.is_suspicious:
         found.is_suspicious = _is_unseen(item) or _is_pale(item)
-    elif kind == _FORM and depth < 4:
+    elif kind == _FORM and depth < _MAX_DEPTH:
         inner = _product(_matrix(item), matrix)
         for i in range(min(calls.FPDFFormObj_CountObjects(item), MAX_OBJECTS)):
             _look_at_other(calls.FPDFFormObj_GetObject(item, i), found, inner, depth + 1)

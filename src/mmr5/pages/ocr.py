@@ -9,19 +9,14 @@ beside one, ``cyrillic.txt`` may list its characters), then tesseract where it i
 from __future__ import annotations
 
 import json
-import logging
-import os
-import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass
-from functools import cache as once
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mmr5.errors import ConfigError, EngineError, missing_extra
-from mmr5.pages import tesseract
+from mmr5.pages import rapid, tesseract
 from mmr5.pages.images import is_blank
 from mmr5.pages.layout import TextBox, reading_order
+from mmr5.pages.rapid import Piece
 from mmr5.pages.text import clean, count_visible
 from mmr5.storage.cache import Cache, digest
 from mmr5.types import Box, ImageSource
@@ -41,8 +36,6 @@ know leaves gaps."""
 TURN_GAIN = 0.08
 """By how much a turned picture's mean score must be higher for it to be taken."""
 
-_SETTINGS: dict[str, Any] = {"Global.log_level": "critical", "Global.use_cls": False, "Global.text_score": 0.0}
-"""Upside-down lines are not looked for one by one: a page is turned as a whole, and a wrong guess costs a line."""
 _LAYOUT_VERSION = "3"
 _SAMPLES = 5
 _GLANCE = 900
@@ -50,9 +43,6 @@ _GLANCE = 900
 _TALL = 1.5
 _LONG_LINE = 4.0
 _MOST_MISSED = 100
-_ENGINE = threading.Lock()
-_engine: Any = None
-_others: dict[Path, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +83,6 @@ class Recognition:
         return [line.box for line in self.lines if line.start < end and line.end > start]
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """A text with its box in pixels and its score."""
-
-    text: str
-    box: TextBox
-    score: float
-
-
 def read_picture(source: ImageSource, cache: Cache | None = None) -> str:
     """The text in a picture, as :func:`recognise_picture` finds it."""
     return recognise_picture(source, cache).text
@@ -120,15 +101,30 @@ def recognise_picture(source: ImageSource, cache: Cache | None = None) -> Recogn
         EngineError: it was decoded, and recognition failed.
         MissingExtraError: RapidOCR is not installed.
     """
-    key = digest(source.key, _fingerprint())
+    return cached(source, cache, _version(), OCR_MAX_PIXELS, recognise)
+
+
+def cached(
+    source: ImageSource, cache: Cache | None, version: str, max_pixels: int, read: Callable[[Image], Recognition]
+) -> Recognition:
+    """What ``read`` finds in a picture, from the cache where it was found before; nothing in a blank one.
+
+    Args:
+        source: as in :func:`recognise_picture`.
+        cache: as there.
+        version: what a result depends on besides the picture.
+        max_pixels: of the picture that is read.
+        read: called with an RGB picture.
+    """
+    key = digest(source.key, version)
     found = _stored(cache, key)
     if found is not None:
         return found
-    image = getattr(source, "decode", source.load)(OCR_MAX_PIXELS)
-    pixels_key = digest("pixels", str(image.size), image.tobytes(), _fingerprint())
+    image = getattr(source, "decode", source.load)(max_pixels)
+    pixels_key = digest("pixels", str(image.size), image.tobytes(), version)
     found = _stored(cache, pixels_key)
     if found is None:
-        found = Recognition("") if is_blank(image) else recognise(image)
+        found = Recognition("") if is_blank(image) else read(image)
         _store(cache, pixels_key, found)
     _store(cache, key, found)
     return found
@@ -141,22 +137,24 @@ def recognise(image: Image) -> Recognition:
         EngineError: recognition failed.
         MissingExtraError: RapidOCR is not installed.
     """
-    pieces: Sequence[_Piece] = _recognise_upright(image)
+    pieces: Sequence[Piece] = rapid.read(image)
     turned = 0
     if _is_doubtful(pieces):
         turned = _find_turn(image, pieces)
         if turned:
-            pieces = _recognise_upright(_turn(image, turned))
+            pieces = rapid.read(_turn(image, turned))
     doubt = None
     if _is_doubtful(pieces):
         pieces, turned, doubt = _read_by_script(image, pieces, turned)
     size = image.size if turned % 180 == 0 else image.size[::-1]
-    return _compose(pieces, size, turned, doubt)
+    return compose(pieces, size, turned, doubt)
 
 
-def _compose(pieces: Sequence[_Piece], size: tuple[int, int], turned: int, doubt: str | None) -> Recognition:
+def compose(
+    pieces: Sequence[Piece], size: tuple[int, int], turned: int = 0, doubt: str | None = None, *, min_score: float = MIN_SCORE
+) -> Recognition:
     """Pieces of a picture of ``size`` in reading order, with boxes in the picture before it was turned."""
-    kept = [piece for piece in pieces if piece.score >= MIN_SCORE and piece.text]
+    kept = [piece for piece in pieces if piece.score >= min_score and piece.text]
     parts: list[str] = []
     lines: list[Line] = []
     at = 0
@@ -194,43 +192,14 @@ def _turn(image: Image, degrees: int) -> Image:
     return image.transpose(steps[degrees]) if degrees else image
 
 
-def _recognise_upright(image: Image) -> list[_Piece]:
-    """What RapidOCR finds in a picture as it lies, without what it calls empty."""
-    return _pieces(_call(image, use_det=True))
-
-
-def _pieces(found: Any) -> list[_Piece]:
-    """What an engine of RapidOCR has found."""
-    texts, corners, scores = (getattr(found, name, None) for name in ("txts", "boxes", "scores"))
-    if texts is None or corners is None or scores is None:
-        return []
-    return [
-        _Piece(clean(text).replace("\n", " "), _hull(points), float(score))
-        for text, points, score in zip(texts, corners, scores, strict=True)
-    ]
-
-
-def _call(image: Image, *, use_det: bool, use_rec: bool = True, model: Path | None = None) -> Any:
-    """What an engine gives: that of the wheel, or one with the recogniser ``model``."""
-    import numpy as np
-
-    pixels = np.ascontiguousarray(np.asarray(image.convert("RGB"))[:, :, ::-1])
-    with _ENGINE:
-        engine = _load_engine() if model is None else _load_other(model)
-        try:
-            return engine(pixels, use_det=use_det, use_rec=use_rec, use_cls=False)
-        except Exception as error:
-            raise EngineError(f"text recognition failed ({error or type(error).__name__})") from error
-
-
-def _is_doubtful(pieces: Sequence[_Piece]) -> bool:
+def _is_doubtful(pieces: Sequence[Piece]) -> bool:
     """Whether a page may be turned or in a script that the models do not know."""
     if not pieces:
         return True
     return _weighted_score(pieces) < GOOD_SCORE or _share_of_tall(pieces) > 0.5 or _share_of_sparse(pieces) > 0.5
 
 
-def _weighted_score(pieces: Sequence[_Piece]) -> float:
+def _weighted_score(pieces: Sequence[Piece]) -> float:
     """The mean score over the length of the lines."""
     return sum(piece.score * _length(piece.box) for piece in pieces) / max(1.0, sum(_length(piece.box) for piece in pieces))
 
@@ -243,13 +212,13 @@ def _is_tall(box: TextBox) -> bool:
     return box.bottom - box.top > _TALL * (box.right - box.left)
 
 
-def _share_of_tall(pieces: Sequence[_Piece]) -> float:
+def _share_of_tall(pieces: Sequence[Piece]) -> float:
     """How much of the lines, by length, stands upright as in a picture that lies on its side."""
     total = sum(_length(piece.box) for piece in pieces)
     return sum(_length(piece.box) for piece in pieces if _is_tall(piece.box) and count_visible(piece.text) > 1) / max(total, 1)
 
 
-def _share_of_sparse(pieces: Sequence[_Piece]) -> float:
+def _share_of_sparse(pieces: Sequence[Piece]) -> float:
     """How much of the long lines, by length, has too few characters for its length."""
     long = [piece for piece in pieces if _ratio(piece.box) >= _LONG_LINE]
     total = sum(_length(piece.box) for piece in long)
@@ -263,7 +232,7 @@ def _ratio(box: TextBox) -> float:
     return sides[1] / sides[0]
 
 
-def _find_turn(image: Image, pieces: Sequence[_Piece]) -> int:
+def _find_turn(image: Image, pieces: Sequence[Piece]) -> int:
     """By how many degrees clockwise the picture is to be turned, by the scores of its longest lines alone."""
     longest = sorted(pieces, key=lambda piece: -_length(piece.box))[:_SAMPLES]
     if not longest:
@@ -282,14 +251,13 @@ def _mean_score(crops: Iterable[Image]) -> float:
     """Mean score of single lines; one with too few characters counts less."""
     scores = []
     for crop in crops:
-        found = _call(crop, use_det=False)
-        text, score = "".join(found.txts or ()), max(map(float, found.scores or ()), default=0.0)
+        text, score = rapid.read_line(crop)
         expected = MIN_DENSITY * max(1.0, crop.width / max(1, crop.height))
         scores.append(score * min(1.0, count_visible(text) / expected))
     return sum(scores) / max(1, len(scores))
 
 
-def _read_by_script(image: Image, pieces: Sequence[_Piece], turned: int) -> tuple[Sequence[_Piece], int, str | None]:
+def _read_by_script(image: Image, pieces: Sequence[Piece], turned: int) -> tuple[Sequence[Piece], int, str | None]:
     """A doubtful page by tesseract, where it knows the script; else what was found, with the reason of the doubt.
 
     Returns:
@@ -297,8 +265,8 @@ def _read_by_script(image: Image, pieces: Sequence[_Piece], turned: int) -> tupl
     """
     if not pieces and not _has_text(image):
         return (), turned, None
-    for model in other_models():
-        found = _pieces(_call(_turn(image, turned), use_det=True, model=model))
+    for model in rapid.other_models():
+        found = rapid.read(_turn(image, turned), model=model)
         if found and _weighted_score(found) >= GOOD_SCORE and _share_of_sparse(found) <= 0.5:
             return found, turned, None
     script, turn = tesseract.find_script(image) or (None, turned)
@@ -336,7 +304,7 @@ def _all_packs() -> list[list[str]]:
     return [packs for script in tesseract.LANGUAGES if (packs := tesseract.packs_for(script))][:3]
 
 
-def _words_to_pieces(words: Sequence[tesseract.Word]) -> list[_Piece]:
+def _words_to_pieces(words: Sequence[tesseract.Word]) -> list[Piece]:
     """A piece a line; tesseract's order of words in a line is kept, which may run from right to left."""
     lines: dict[tuple[str, ...], list[tesseract.Word]] = {}
     for word in words:
@@ -346,14 +314,14 @@ def _words_to_pieces(words: Sequence[tesseract.Word]) -> list[_Piece]:
         boxes = [word.box for word in line]
         hull = TextBox(min(b[0] for b in boxes), min(b[1] for b in boxes), max(b[2] for b in boxes), max(b[3] for b in boxes))
         text = clean(" ".join(word.text for word in line))
-        pieces.append(_Piece(text, hull, max(MIN_SCORE, tesseract.mean_confidence(line) / 100)))
+        pieces.append(Piece(text, hull, max(MIN_SCORE, tesseract.mean_confidence(line) / 100)))
     return pieces
 
 
 def _missed_words(image: Image, words: Sequence[tesseract.Word], languages: Sequence[str]) -> list[tesseract.Word]:
     """The words of lines that RapidOCR sees and in which tesseract has found nothing, read line by line."""
     found: list[tesseract.Word] = []
-    missed = [box for box in _find_lines(image) if not any(_holds_middle(box, word.box) for word in words)]
+    missed = [box for box in rapid.find_lines(image) if not any(_holds_middle(box, word.box) for word in words)]
     for place, box in enumerate(missed[:_MOST_MISSED]):
         margin = 0.3 * (box.bottom - box.top)
         left, top = max(0, int(box.left - margin)), max(0, int(box.top - margin))
@@ -374,19 +342,7 @@ def _has_text(image: Image) -> bool:
     """Whether RapidOCR sees lines of text, whatever they say."""
     small = image.copy()
     small.thumbnail((_GLANCE, _GLANCE))
-    return any(_ratio(box) >= _LONG_LINE for box in _find_lines(small))
-
-
-def _find_lines(image: Image) -> list[TextBox]:
-    """Where RapidOCR sees lines of text."""
-    boxes = getattr(_call(image, use_det=True, use_rec=False), "boxes", None)
-    return [] if boxes is None else [_hull(points) for points in boxes]
-
-
-def _hull(points: Any) -> TextBox:
-    """The upright hull of four corners."""
-    xs, ys = [float(point[0]) for point in points], [float(point[1]) for point in points]
-    return TextBox(min(xs), min(ys), max(xs), max(ys))
+    return any(_ratio(box) >= _LONG_LINE for box in rapid.find_lines(small))
 
 
 def _stored(cache: Cache | None, key: str) -> Recognition | None:
@@ -415,90 +371,15 @@ def _store(cache: Cache | None, key: str, found: Recognition) -> None:
     cache.put("ocr", key, json.dumps(record).encode())
 
 
-def other_models() -> list[Path]:
-    """Recognisers in the folder that ``MMR5_OCR_MODELS`` names, by name.
-
-    Raises:
-        ConfigError: there is no such folder.
-    """
-    named = os.environ.get("MMR5_OCR_MODELS")
-    if not named:
-        return []
-    folder = Path(named).expanduser()
-    if not folder.is_dir():
-        raise ConfigError(f"MMR5_OCR_MODELS is {named!r}, and there is no such folder: name one that holds .onnx files")
-    return sorted(folder.glob("*.onnx"))
-
-
 def _readers() -> list[str]:
     """What reads other scripts than RapidOCR's models do."""
-    return [*(path.stem for path in other_models()), *tesseract.installed()]
+    return [*(path.stem for path in rapid.other_models()), *tesseract.installed()]
 
 
-def _load_other(model: Path) -> Any:
-    """The engine with another recogniser; called under its lock."""
-    if model not in _others:
-        keys = model.with_suffix(".txt")
-        params = {"Rec.model_path": str(model)} | ({"Rec.rec_keys_path": str(keys)} if keys.is_file() else {})
-        _others[model] = _open_engine(params)
-    return _others[model]
-
-
-@once
-def _engine_version() -> str:
-    """Of the installed RapidOCR; finding it reads files.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("rapidocr")
-    except PackageNotFoundError as error:
-        raise missing_extra("rapidocr", "ocr", "read pages without a text layer") from error
-
-
-def _fingerprint() -> str:
+def _version() -> str:
     """What a recognised text depends on besides the picture.
 
     Raises:
         MissingExtraError: RapidOCR is not installed.
     """
-    return digest(_engine_version(), repr(sorted(_SETTINGS.items())), str(OCR_MAX_PIXELS), _LAYOUT_VERSION)
-
-
-def _load_engine() -> Any:
-    """The engine of this process; called under its lock.
-
-    Raises:
-        MissingExtraError: RapidOCR or the runtime of its models is not installed.
-        EngineError: its models cannot be loaded.
-    """
-    global _engine
-    if _engine is None:
-        _engine = _open_engine({})
-    return _engine
-
-
-def _open_engine(params: dict[str, Any]) -> Any:
-    try:
-        import onnxruntime  # noqa: F401
-        from rapidocr import RapidOCR
-    except ImportError as error:
-        raise missing_extra("rapidocr", "ocr", "read pages without a text layer") from error
-    logging.getLogger("RapidOCR").setLevel(logging.CRITICAL)
-    threads = {"EngineConfig.onnxruntime.intra_op_num_threads": _cores()}
-    try:
-        return RapidOCR(params={**_SETTINGS, **threads, **params})
-    except Exception as error:
-        model = params.get("Rec.model_path")
-        remedy = f"{model} is no recogniser that it knows" if model else "reinstall rapidocr"
-        raise EngineError(f"RapidOCR cannot load its models ({error}): {remedy}") from error
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return digest(rapid.fingerprint(), str(OCR_MAX_PIXELS), _LAYOUT_VERSION)

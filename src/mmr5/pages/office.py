@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import get_args
 
 from mmr5 import sandbox
-from mmr5.errors import DocumentError, missing_extra
+from mmr5.errors import DocumentError, MissingExtraError, missing_extra
 from mmr5.pages.files import OfficeKind, StoredFile
 from mmr5.pages.references import without_references
 from mmr5.storage.atomic import write_bytes
@@ -28,6 +28,13 @@ from mmr5.storage.cache import Cache
 OFFICE: tuple[OfficeKind, ...] = get_args(OfficeKind)
 TEXT_KINDS = frozenset({"docx", "pptx", "xlsx", "odt", "html"})
 """Kinds whose text is read without LibreOffice."""
+LIBRARIES = {
+    "pptx": ("python-pptx", "pptx"),
+    "xlsx": ("openpyxl", "openpyxl"),
+    "html": ("Beautiful Soup", "bs4"),
+}
+"""What reads the text of these kinds, and the module it is; that of docx and odt needs none."""
+HOW_TO_INSTALL = "apt-get install libreoffice-nogui, or https://www.libreoffice.org"
 SECONDS = 180
 """Longest time that a document may take."""
 MEMORY_BYTES = 4_000_000_000
@@ -38,8 +45,9 @@ MAX_PARTS = 20_000
 MAX_SHEET_BYTES = 40_000_000
 """A workbook whose sheets unpack to more is read as text, row by row: printed, it would have thousands of pages."""
 MAX_BYTES = 200_000_000
+_PURPOSES = {"text": "read it without LibreOffice", "notes": "read speaker notes"}
 NAMESPACE = "office"
-VERSION = "1"
+VERSION = "2"
 """Of the settings below: a document is converted again when it changes."""
 
 
@@ -98,13 +106,34 @@ def as_printed(stored: StoredFile, kind: OfficeKind, cache: Cache) -> tuple[Stor
     if check(stored.path, kind) > MAX_SHEET_BYTES and kind == "xlsx":
         return None, "its sheets are too large to be printed"
     if program() is None:
-        return None, "LibreOffice is not installed (apt-get install libreoffice-nogui, or https://www.libreoffice.org)"
+        return None, f"LibreOffice is not installed ({HOW_TO_INSTALL})"
     try:
         return as_pdf(stored, kind, cache), ""
     except DocumentError as error:
         if kind not in TEXT_KINDS:
             raise
         return None, str(error)
+
+
+def printed_notes(stored: StoredFile, kind: OfficeKind, cache: Cache) -> tuple[list[str], str]:
+    """The speaker notes of each printed slide, which LibreOffice leaves out, kept by content; and why they were not read.
+
+    Both are empty where there are none.
+    """
+    if kind != "pptx":
+        return [], ""
+    with zipfile.ZipFile(stored.path) as archive:
+        if not any(name.startswith("ppt/notesSlides/notesSlide") for name in archive.namelist()):
+            return [], ""
+    target = cache.directory(NAMESPACE) / f"{stored.digest}-{VERSION}.notes.json"
+    if not target.is_file():
+        try:
+            found, _ = _read_by_libraries("notes", stored.path, kind)
+        except (DocumentError, MissingExtraError) as error:
+            return [], f"its speaker notes were not read: {error}"
+        write_bytes(target, json.dumps(found).encode())
+    notes: list[str] = json.loads(target.read_bytes())
+    return notes, ""
 
 
 def _convert(stored: StoredFile, kind: OfficeKind, target: Path) -> None:
@@ -134,13 +163,23 @@ def as_texts(file: Path, kind: OfficeKind) -> tuple[list[str], list[str]]:
     """
     if kind not in TEXT_KINDS:
         raise DocumentError("is read by LibreOffice alone, which is not installed: install it, or save the document as a PDF")
+    return _read_by_libraries("text", file, kind)
+
+
+def _read_by_libraries(task: str, file: Path, kind: OfficeKind) -> tuple[list[str], list[str]]:
+    """What the worker finds for a task, a text a page, and what it left out.
+
+    Raises:
+        DocumentError: the document cannot be read, in time or at all.
+        MissingExtraError: the extra ``office`` is not installed.
+    """
     with tempfile.TemporaryDirectory(prefix="mmr5-office-") as folder:
         work = Path(folder)
-        said = _run(["text", kind, str(file.absolute()), str(work)], work)
+        said = _run([task, kind, str(file.absolute()), str(work)], work)
         found = work / "pages.json"
         if not found.is_file():
             if said.startswith("missing "):
-                raise missing_extra(said.removeprefix("missing "), "office", "read it without LibreOffice")
+                raise missing_extra(said.removeprefix("missing "), "office", _PURPOSES[task])
             raise DocumentError(f"its text cannot be read ({said or 'the process that reads it died'}): save it as a PDF")
         report = json.loads(found.read_text(encoding="utf-8"))
     return report["pages"], report["notes"]

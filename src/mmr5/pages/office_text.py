@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
-from mmr5.pages.prose import decoded
+from mmr5.pages.office_words import drawn_words, markdown_table, open_blocks, texts_of, word_blocks
 from mmr5.pages.prose import pages_of as prose_pages
+from mmr5.pages.references import without_references
 
 SHEET_ROWS = 40
 """Rows of a sheet on a page; the sheet's name and first row stand on each."""
 MAX_ROWS = 20_000
 """Most rows of a sheet that are read."""
 MAX_COLUMNS = 200
-_ODF = "{urn:oasis:names:tc:opendocument:xmlns:%s:1.0}"
-_TEXT, _TABLE = _ODF % "text", _ODF % "table"
+_CHOICE = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Choice"
 
 
 def pages_of(file: Path, kind: str) -> tuple[list[str], list[str]]:
@@ -34,49 +33,59 @@ def pages_of(file: Path, kind: str) -> tuple[list[str], list[str]]:
         return _workbook(file)
     if kind == "pptx":
         return list(_slides(file)), []
-    markdown = {"docx": _word, "odt": _open_text, "html": _web}[kind](file)
+    markdown = {"docx": _word, "odt": _open, "html": _web}[kind](file)
     return prose_pages(markdown), []
 
 
 def _word(file: Path) -> str:
-    import docx
-    from docx.table import Table
-    from docx.text.paragraph import Paragraph
-
-    blocks: list[str] = []
-    document = docx.Document(str(file))
-    for item in document.iter_inner_content():
-        if isinstance(item, Table):
-            blocks.append(_table([cell.text for cell in row.cells] for row in item.rows))
-        elif isinstance(item, Paragraph) and item.text.strip():
-            blocks.append(_headed(item.text.strip(), str(getattr(item.style, "name", "") or "")))
-    return "\n\n".join(blocks)
-
-
-def _headed(text: str, style: str) -> str:
-    """A paragraph, marked as a heading where its style says so."""
-    if style == "Title":
-        return f"# {text}"
-    name, _, level = style.rpartition(" ")
-    return f"{'#' * min(6, int(level))} {text}" if name == "Heading" and level.isdigit() and int(level) else text
+    return "\n\n".join(word_blocks(file))
 
 
 def _slides(file: Path) -> Iterator[str]:
     """A page a slide: title, texts and tables from top to bottom, notes."""
     from pptx import Presentation
 
-    for number, slide in enumerate(Presentation(str(file)).slides, 1):
+    for number, slide in enumerate(_shown_slides(Presentation(str(file))), 1):
         title = slide.shapes.title.text.strip() if slide.shapes.title is not None else ""
         blocks = [f"# {title}" if title else f"Slide {number}"]
         shapes = [shape for shape in _shapes(slide.shapes) if shape != slide.shapes.title]
         for shape in sorted(shapes, key=lambda s: (s.top or 0, s.left or 0)):
             if getattr(shape, "has_table", False):
-                blocks.append(_table([cell.text for cell in row.cells] for row in shape.table.rows))
+                blocks.append(markdown_table([cell.text for cell in row.cells] for row in shape.table.rows))
             elif getattr(shape, "has_text_frame", False) and shape.text_frame.text.strip():
                 blocks.append(shape.text_frame.text.strip())
-        if slide.has_notes_slide and (said := slide.notes_slide.notes_text_frame) is not None and said.text.strip():
-            blocks.append(f"Notes: {said.text.strip()}")
+        blocks += _drawn_on(slide)
+        if said := _notes(slide):
+            blocks.append(said)
         yield "\n\n".join(blocks)
+
+
+def speaker_notes(file: Path) -> list[str]:
+    """What is said beside each slide that is shown; empty where nothing is. A presentation's hidden slides are not printed."""
+    from pptx import Presentation
+
+    return [_notes(slide) for slide in _shown_slides(Presentation(str(file)))]
+
+
+def _shown_slides(presentation: Any) -> list[Any]:
+    return [slide for slide in presentation.slides if slide.element.get("show") not in ("0", "false")]
+
+
+def _drawn_on(slide: Any) -> list[str]:
+    """The words of a slide's charts and diagrams, and of shapes that stand in several forms, of which the first counts."""
+    found = [
+        list(dict.fromkeys(texts_of(relation.target_part.blob)))
+        for relation in slide.part.rels.values()
+        if not relation.is_external and relation.reltype.endswith(("/chart", "/diagramData"))
+    ]
+    found += [list(choice.itertext("{*}t")) for choice in slide.element.iter(_CHOICE)]
+    return [" ".join(words) for words in found if words]
+
+
+def _notes(slide: Any) -> str:
+    if not slide.has_notes_slide or (said := slide.notes_slide.notes_text_frame) is None or not said.text.strip():
+        return ""
+    return f"Notes: {said.text.strip()}"
 
 
 def _shapes(shapes: Any) -> Iterator[Any]:
@@ -96,6 +105,8 @@ def _workbook(file: Path) -> tuple[list[str], list[str]]:
     notes: list[str] = []
     book = openpyxl.load_workbook(file, read_only=True, data_only=True)
     for sheet in book.worksheets:
+        if sheet.sheet_state != "visible":
+            continue
         rows = _rows(sheet)
         first = next(rows, None)
         if first is None:
@@ -115,7 +126,9 @@ def _workbook(file: Path) -> tuple[list[str], list[str]]:
                 held = []
         if held or count == 1:
             pages.append(_sheet_page(sheet.title, first, held))
-    return pages, notes
+    with zipfile.ZipFile(file) as archive:
+        drawn = list(drawn_words(archive, ("xl/drawings/drawing", "xl/charts/chart", "xl/diagrams/data")))
+    return [*pages, *prose_pages("\n\n".join(drawn))], notes
 
 
 def _rows(sheet: Any) -> Iterator[list[str]]:
@@ -129,48 +142,18 @@ def _rows(sheet: Any) -> Iterator[list[str]]:
 
 
 def _sheet_page(title: str, first: list[str], rows: list[list[str]]) -> str:
-    return f"# {title}\n\n{_table([first, *rows])}"
+    return f"# {title}\n\n{markdown_table([first, *rows])}"
 
 
-def _table(rows: Iterable[Iterable[str]]) -> str:
-    """A table as Markdown."""
-    cells = [[" ".join(cell.split()).replace("|", "/") for cell in row] for row in rows]
-    if not cells:
-        return ""
-    width = max(map(len, cells))
-    lines = ["| " + " | ".join([*row, *[""] * (width - len(row))]) + " |" for row in cells]
-    return "\n".join([lines[0], "|" + "---|" * width, *lines[1:]])
-
-
-def _open_text(file: Path) -> str:
-    with zipfile.ZipFile(file) as archive:
-        root = ElementTree.fromstring(archive.read("content.xml"))  # noqa: S314 - in a process with bounded memory, no network
-    blocks: list[str] = []
-
-    def walk(node: ElementTree.Element) -> None:
-        if node.tag == f"{_TABLE}table":
-            rows = (
-                ["".join(cell.itertext()) for cell in row.iter(f"{_TABLE}table-cell")] for row in node.iter(f"{_TABLE}table-row")
-            )
-            blocks.append(_table(rows))
-        elif node.tag in (f"{_TEXT}h", f"{_TEXT}p"):
-            text = " ".join("".join(node.itertext()).split())
-            level = int(node.get(f"{_TEXT}outline-level", "1")) if node.tag == f"{_TEXT}h" else 0
-            if text:
-                blocks.append(f"{'#' * min(6, level)} {text}" if level else text)
-        else:
-            for child in node:
-                walk(child)
-
-    walk(root)
-    return "\n\n".join(blocks)
+def _open(file: Path) -> str:
+    return "\n\n".join(open_blocks(file))
 
 
 def _web(file: Path) -> str:
     from bs4 import BeautifulSoup
     from markdownify import MarkdownConverter
 
-    soup = BeautifulSoup(decoded(file.read_bytes()), "html.parser")
-    for tag in soup(["script", "style", "noscript", "template", "img"]):
+    soup = BeautifulSoup(without_references(file.read_bytes(), "html"), "html.parser", from_encoding="utf-8")
+    for tag in soup(["style", "img", "meta"]):
         tag.decompose()
     return str(MarkdownConverter(heading_style="ATX").convert_soup(soup))

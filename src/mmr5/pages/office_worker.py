@@ -1,14 +1,15 @@
 """The process that opens office documents.
 
-``python -m mmr5.pages.office_worker PARENT MEMORY SECONDS pdf|text KIND FILE FOLDER [PROGRAM]`` gives up network, memory and time
-(:mod:`mmr5.sandbox`). For ``pdf`` it runs LibreOffice, which leaves ``document.pdf`` in FOLDER; it leads a process group of its
-own, and takes it along when its parent ends. For ``text`` it writes ``pages.json`` there,
-``{"pages": [texts], "notes": [what was left out]}``. The last line on stderr is the reason of a failure; ``missing NAME`` is a
-library that is not installed.
+``python -m mmr5.pages.office_worker PARENT MEMORY SECONDS TASK KIND FILE FOLDER [PROGRAM]`` gives up network, memory and time
+(:mod:`mmr5.sandbox`). For the task ``pdf`` it runs LibreOffice, which leaves ``document.pdf`` in FOLDER; it leads a process group
+of its own, and takes it along when its parent ends. For ``text``, and for ``notes`` (what is said beside slides), it writes
+``pages.json`` there, ``{"pages": [texts], "notes": [what was left out]}``. The last line on stderr is the reason of a failure;
+``missing NAME`` is a library that is not installed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -36,9 +37,9 @@ def main(arguments: Sequence[str]) -> int:
     if task == "pdf":
         return _run_libreoffice(int(parent), program[0], kind, file, folder)
     try:
-        from mmr5.pages.office_text import pages_of
+        from mmr5.pages.office_text import pages_of, speaker_notes
 
-        pages, notes = pages_of(Path(file), kind)
+        pages, notes = (speaker_notes(Path(file)), []) if task == "notes" else pages_of(Path(file), kind)
     except ImportError as error:
         sys.stderr.write(f"missing {error.name or error}\n")
         return 1
@@ -58,6 +59,8 @@ def _run_libreoffice(parent: int, program: str, kind: str, file: str, folder: st
 
     signal.signal(signal.SIGTERM, end_all)
     sandbox.die_with(parent, signal.SIGTERM)
+    if kind == "xlsx":
+        _prepare_workbook(Path(file))
     target = f"pdf:{FILTERS[kind]}" if kind in FILTERS else "pdf"
     options = [
         "--headless", "--norestore", "--nolockcheck", "--nodefault", "--nofirststartwizard",
@@ -66,6 +69,14 @@ def _run_libreoffice(parent: int, program: str, kind: str, file: str, folder: st
         "--convert-to", target, "--outdir", folder, file,
     ]  # fmt: skip
     return subprocess.run([program, *options], check=False).returncode
+
+
+def _prepare_workbook(file: Path) -> None:
+    """Widen its columns; one that cannot be changed is printed as it is."""
+    from mmr5.pages.sheets import prepare
+
+    with contextlib.suppress(Exception):
+        prepare(file)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +22,13 @@ from mmr5.pages.layer import (
     character_box,
     character_indices,
     characters_by_font,
+    hide_text,
     read_layer,
     text_page,
     union,
 )
 from mmr5.pages.plausible import is_unlikely, unlikely_lines
+from mmr5.pages.regions import Region, line_before, regions
 from mmr5.pages.text import clean, clean_places, layer_problem
 from mmr5.storage.cache import Cache, digest
 from mmr5.types import Box
@@ -41,7 +44,7 @@ MAX_DPI = 300
 """Highest resolution at which a small page fills its budget."""
 
 _POINTS_PER_INCH = 72
-_VERSION = "5"
+_VERSION = "6"
 """Of what is kept of a document in the cache; it changes with the rules by which text is read."""
 
 
@@ -58,6 +61,7 @@ class PdfPage:
         hidden: how many visible characters were left out because no reader sees them.
         label: the page's own number, e.g. ``"iv"``, or None where the document has none.
         size: width and height as shown, in points.
+        regions: where pictures lie on it that may hold words, as :func:`mmr5.pages.regions.regions` finds them.
     """
 
     text: str
@@ -68,6 +72,7 @@ class PdfPage:
     hidden: int
     label: str | None
     size: Sequence[float]
+    regions: Sequence[Region] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,38 @@ class PdfPageImage:
 
 
 @dataclass(frozen=True, slots=True)
+class PdfRegionImage:
+    """What pictures show in a part of a page, without the page's own text; rendered when asked for.
+
+    Attributes:
+        file: the document and the content that it had.
+        index: zero-based page.
+        box: the part, in [0, 1] of the page as shown.
+        density: pixels a point.
+    """
+
+    file: StoredFile
+    index: int
+    box: Box
+    density: float
+
+    @property
+    def key(self) -> str:
+        """Digest of the document's content, the page's index and the part."""
+        return digest("pdf-region", self.file.digest, str(self.index), repr(self.box), repr(self.density))
+
+    def load(self, max_pixels: int | None = None) -> Image:
+        """Render to RGB of at most ``max_pixels`` pixels.
+
+        Raises:
+            DocumentError: the file is gone, was changed, or cannot be opened.
+            PageError: the page cannot be rendered.
+        """
+        self.file.check()
+        return _render_region(self.file.path, self.index, self.box, self.density, max_pixels or DEFAULT_RENDER_PIXELS)
+
+
+@dataclass(frozen=True, slots=True)
 class PdfBoxes:
     """Where the text of a page's layer stands; the page is opened when asked for.
 
@@ -141,16 +178,25 @@ class PdfBoxes:
         with pdfium.open_document(self.file.path) as document, pdfium.open_page(document, self.index) as page:
             with text_page(page) as layer:
                 raw = read_layer(page, layer, document.formenv)
-                text, places = clean_places(raw.text)
-                indices = character_indices(layer, layer.get_text_range())
-                # The page may be turned for the time of reading: its lines run from left to right in this frame.
-                along = PageFrame.of(page)
-                rects = [
-                    None if text[i] == "\n" else _place(layer, indices, raw.origins[places[i]])
-                    for i in range(max(0, start), min(end, len(text)))
-                ]
+                lines = _line_boxes(page, layer, raw, [(start, end)])[0]
             shown = PageFrame.of(page)
-        return [shown(line) for line in lines_of(rects, along)]
+        return [shown(line) for line in lines]
+
+
+def _line_boxes(page: Any, layer: Any, raw: RawLayer, spans: Sequence[tuple[int, int]]) -> list[list[Rect]]:
+    """Boxes of the characters between each start and end of the text in normal form, one a line, in points of the page.
+
+    The page may be turned for the time of reading, so that its lines run from left to right.
+    """
+    text, places = clean_places(raw.text)
+    indices = character_indices(layer, layer.get_text_range())
+    along = PageFrame.of(page)
+    found = []
+    for start, end in spans:
+        wanted = range(max(0, start), min(end, len(text)))
+        rects = [None if text[i] == "\n" else _place(layer, indices, raw.origins[places[i]]) for i in wanted]
+        found.append(lines_of(rects, along))
+    return found
 
 
 def _place(layer: Any, indices: Sequence[int], origin: int | Rect) -> Rect | None:
@@ -211,6 +257,8 @@ def render_page(path: Path, index: int, max_pixels: int | None = None) -> Image:
         PageError: the page cannot be rendered.
         ConfigError: ``max_pixels`` is below 1.
     """
+    from pypdfium2 import raw
+
     if max_pixels is not None and max_pixels < 1:
         raise ConfigError(f"max_pixels is {max_pixels}: a picture needs at least 1 pixel")
     with pdfium.open_document(path) as document, pdfium.open_page(document, index) as page:
@@ -222,24 +270,49 @@ def render_page(path: Path, index: int, max_pixels: int | None = None) -> Image:
         scale = min(render_scale(width, height, max_pixels), budget / max(width, height))
         size = fit_size(max(1, round(width * scale)), max(1, round(height * scale)), budget)
         try:
-            return _draw(document, page, size)
+            return _draw(page, size, size, flags=raw.FPDF_ANNOT, form=document.formenv)
         except Exception as error:
             raise PageError(f"the page cannot be rendered ({error})") from error
 
 
-def _draw(document: Any, page: Any, size: tuple[int, int]) -> Image:
-    """A page drawn on white at a size in pixels, with annotations and what was filled into forms."""
+def _render_region(path: Path, index: int, box: Box, density: float, max_pixels: int) -> Image:
+    """Render a part of a page without the page's own text, at its pictures' own size where ``max_pixels`` allow it."""
+    with pdfium.open_document(path) as document, pdfium.open_page(document, index) as page:
+        width, height = page.get_size()
+        across, down = width * (box[2] - box[0]), height * (box[3] - box[1])
+        scale = min(MAX_DPI / _POINTS_PER_INCH, max(1.0, density), (max_pixels / max(1e-9, across * down)) ** 0.5)
+        size = fit_size(max(1, round(across * scale)), max(1, round(down * scale)), max_pixels)
+        whole = max(1, round(size[0] * width / across)), max(1, round(size[1] * height / down))
+        hide_text(page)
+        try:
+            return _draw(page, size, whole, (-round(box[0] * whole[0]), -round(box[1] * whole[1])))
+        except Exception as error:
+            raise PageError(f"a picture on it cannot be rendered ({error})") from error
+
+
+def _draw(
+    page: Any, size: tuple[int, int], whole: tuple[int, int], start: tuple[int, int] = (0, 0), *, flags: int = 0, form: Any = None
+) -> Image:
+    """A part of a page drawn on white.
+
+    Args:
+        page: of pypdfium2.
+        size: width and height of the part in pixels.
+        whole: those of the page.
+        start: where the page's upper left corner lies in the part.
+        flags: of pdfium.
+        form: the document's forms, of which is drawn what was filled in; None draws none.
+    """
     import PIL.Image
     import pypdfium2
     from pypdfium2 import raw
 
-    width, height = size
-    bitmap = pypdfium2.PdfBitmap.new_native(width, height, raw.FPDFBitmap_BGR)
+    bitmap = pypdfium2.PdfBitmap.new_native(*size, raw.FPDFBitmap_BGR)
     with contextlib.closing(bitmap):
-        bitmap.fill_rect((255, 255, 255, 255), 0, 0, width, height)
-        raw.FPDF_RenderPageBitmap(bitmap, page, 0, 0, width, height, 0, raw.FPDF_ANNOT)
-        if document.formenv:
-            raw.FPDF_FFLDraw(document.formenv, bitmap, page, 0, 0, width, height, 0, raw.FPDF_ANNOT)
+        bitmap.fill_rect((255, 255, 255, 255), 0, 0, *size)
+        raw.FPDF_RenderPageBitmap(bitmap, page, *start, *whole, 0, flags)
+        if form:
+            raw.FPDF_FFLDraw(form, bitmap, page, *start, *whole, 0, flags)
         return PIL.Image.frombytes("RGB", size, bitmap.buffer, "raw", "BGR", bitmap.stride)
 
 
@@ -276,7 +349,14 @@ def _packed(content: PdfContent) -> bytes:
 def _unpacked(stored: bytes) -> PdfContent:
     first, *lines = zlib.decompress(stored).split(b"\n")
     attachments, makes_pages = json.loads(first)
-    return PdfContent([None if line == b"null" else PdfPage(*json.loads(line)) for line in lines], attachments, makes_pages)
+    return PdfContent([_unpacked_page(json.loads(line)) for line in lines], attachments, makes_pages)
+
+
+def _unpacked_page(values: list[Any] | None) -> PdfPage | None:
+    if values is None:
+        return None
+    values[-1] = [Region(*region) for region in values[-1]]
+    return PdfPage(*values)
 
 
 def _extract(path: Path) -> PdfContent:
@@ -300,12 +380,16 @@ def _read_page(document: Any, index: int, label: str | None) -> PdfPage | None:
     try:
         with pdfium.open_page(document, index) as page:
             size = page.get_size()
+            shown = PageFrame.of(page)
             with text_page(page) as layer:
                 raw = read_layer(page, layer, document.formenv)
                 text, problem = clean(raw.text), layer_problem(raw.text)
                 unlikely = [] if problem else unlikely_lines(text)
                 if unlikely:
                     unlikely = sorted({*unlikely, *_lines_in_bad_fonts(layer, raw)})
+                found = regions(raw.pictures, shown, page.get_bbox()) if raw.pictures and not problem else []
+                if found:
+                    found = _placed(found, text, _line_boxes(page, layer, raw, _spans(text)), shown)
     except (PageError, PdfiumError):
         return None
     return PdfPage(
@@ -317,7 +401,21 @@ def _read_page(document: Any, index: int, label: str | None) -> PdfPage | None:
         raw.hidden,
         label or None,
         size,
+        found,
     )
+
+
+def _spans(text: str) -> list[tuple[int, int]]:
+    """Start and end of each line of a text."""
+    ends = list(accumulate(len(line) + 1 for line in text.split("\n")))
+    return list(zip([0, *ends[:-1]], (end - 1 for end in ends), strict=True))
+
+
+def _placed(found: Sequence[Region], text: str, boxes: Sequence[Sequence[Rect]], shown: PageFrame) -> list[Region]:
+    """Regions with their places among the lines of the page's text."""
+    lines = text.split("\n")
+    seen = [[shown(rect) for rect in rects] for rects in boxes]
+    return [region._replace(line=line_before(region.box, lines, seen)) for region in found]
 
 
 def _lines_in_bad_fonts(layer: Any, raw: RawLayer) -> set[int]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from mmr5.errors import DocumentError
+from mmr5.pages import encodings
 
 PAGE_WORDS = 500
 """Words of a page, about: a page of print."""
@@ -23,21 +24,15 @@ _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _MAX_CONTROL = 0.01
 
 
-def decoded(data: bytes) -> str:
-    """The text of a file: UTF-8, UTF-16 with a mark, or else Windows-1252.
+def decoded(data: bytes, *, declared: bool = False) -> str:
+    """The text of a file in whatever encoding, as :func:`mmr5.pages.encodings.decoded` finds it.
 
     Raises:
         DocumentError: it is no text, or too long.
     """
     if len(data) > MAX_BYTES:
         raise DocumentError(f"has {len(data):,} bytes of text, and at most {MAX_BYTES:,} are read: split it")
-    for mark, name in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
-        if data.startswith(mark):
-            return _checked(data.decode(name, "replace"))
-    try:
-        return _checked(data.decode("utf-8"))
-    except UnicodeDecodeError:
-        return _checked(data.decode("cp1252", "replace"))
+    return _checked(encodings.decoded(data, declared=declared))
 
 
 def _checked(text: str) -> str:
@@ -80,15 +75,16 @@ def _pages(text: str, words: int) -> Iterator[str]:
 def _blocks(text: str) -> Iterator[str]:
     """Paragraphs, headings, tables and fenced code, each as it stands."""
     block: list[str] = []
-    fenced = False
+    fence = ""
     for line in text.split("\n"):
-        if _FENCE.match(line):
-            fenced = not fenced
+        if (mark := _FENCE.match(line)) and (not fence or mark[1] == fence):
+            fence = "" if fence else mark[1]
+        fenced = bool(fence)
         starts = not fenced and (not line.strip() or _HEADING.match(line) is not None)
         if starts and block:
             yield "\n".join(block)
             block = []
-        if line.strip():
+        if line.strip() or (fenced and block):
             block.append(line.rstrip())
             if not fenced and _HEADING.match(line):
                 yield "\n".join(block)

@@ -60,6 +60,19 @@ class _Joined:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A text some of whose parts were recognised in pictures.
+
+    Attributes:
+        pieces: the text with its places.
+        spans: start and end of each part that was recognised.
+    """
+
+    pieces: Pieces
+    spans: tuple[tuple[int, int], ...]
+
+
 def _join(parts: Sequence[tuple[Pieces, int, int]]) -> Pieces:
     """Lines of several texts as one text."""
     texts: list[str] = []
@@ -71,6 +84,11 @@ def _join(parts: Sequence[tuple[Pieces, int, int]]) -> Pieces:
             places.append((at, at + end - start, pieces.boxes, start))
         at += end - start + 1
     return Pieces("\n".join(texts), _Joined(tuple(places)))
+
+
+def with_notes(layer: Pieces, notes: str) -> Pieces:
+    """A text with a further one behind it that stands nowhere on the page."""
+    return _join([*([(layer, 0, len(layer.text))] if layer.text else []), (Pieces(notes, None), 0, len(notes))])
 
 
 def with_stamps(layer: Pieces, recognised: Pieces) -> Pieces:
@@ -87,6 +105,37 @@ def with_stamps(layer: Pieces, recognised: Pieces) -> Pieces:
         elif line.strip() and not any(_is_similar(layer.text[a:b], line) for a, b in ours):
             parts.append((recognised, start, end))
     return _join([*parts, *((layer, *span) for span in left)])
+
+
+def with_pictures(layer: Pieces, found: Sequence[tuple[int, Recognition]]) -> Marked:
+    """The layer with the words of the page's pictures, each at its place; lines that the layer holds already are left out.
+
+    Args:
+        layer: the page's own text.
+        found: how many of its lines come before each picture, and what was recognised in that.
+    """
+    spans = layer.lines()
+    known = {"", *(_plain(layer.text[start:end]) for start, end in spans)}
+    parts: list[tuple[Pieces, int, int]] = []
+    marks: list[tuple[int, int]] = []
+    start = length = 0
+    for before, recognised in sorted(found, key=lambda pair: pair[0]):
+        words = Pieces(recognised.text, recognised)
+        fresh = [span for span in words.lines() if _plain(words.text[slice(*span)]) not in known]
+        if not fresh:
+            continue
+        end = spans[before - 1][1] if before else -1
+        if end >= start:
+            parts.append((layer, start, end))
+            length += end - start + 1
+            start = end + 1
+        parts += [(words, *span) for span in fresh]
+        size = sum(b - a + 1 for a, b in fresh)
+        marks.append((length, length + size - 1))
+        length += size
+    if start <= len(layer.text):
+        parts.append((layer, start, len(layer.text)))
+    return Marked(_join(parts), tuple(marks))
 
 
 def is_false_alarm(layer: Pieces, doubted: Sequence[int], recognised: str) -> bool:
@@ -127,9 +176,14 @@ def _lies_on(line: Box, box: Box) -> bool:
     return box[1] <= middle <= box[3] and line[0] < box[2] and line[2] > box[0]
 
 
+def _plain(line: str) -> str:
+    """A line's letters and digits."""
+    return _PLAIN.sub("", line).casefold()
+
+
 def _is_similar(first: str, second: str) -> bool:
     """Whether two lines say the same, but for white space, punctuation and a few letters."""
-    a, b = _PLAIN.sub("", first).casefold(), _PLAIN.sub("", second).casefold()
+    a, b = _plain(first), _plain(second)
     if not a or not b or max(len(a), len(b)) > 2 * min(len(a), len(b)):
         return False
     from difflib import SequenceMatcher

@@ -20,9 +20,16 @@ _HYPERLINK = re.compile(rb"""Type\s*=\s*["'][^"']*/hyperlink["']""")
 _ODF_TAG = re.compile(rb"<(?!text:a\b)[\w:.-]+\s[^>]*>")
 _ODF_OUTSIDE = re.compile(rb"""(xlink:href\s*=\s*)(["'])\s*(?:[a-zA-Z][a-zA-Z0-9+.-]*:|//|/|\.\./)[^"']*\2""")
 _ODF_PARTS = ("content.xml", "styles.xml", "settings.xml", "meta.xml")
-_DROPPED = frozenset(
-    {"script", "iframe", "frame", "frameset", "object", "embed", "applet", "base", "link", "meta", "noscript", "template"}
-)
+_ODF_DELETED = re.compile(rb"<text:tracked-changes\b.*?</text:tracked-changes>|<text:change(?:-start|-end)?\b[^>]*/>", re.DOTALL)
+"""What was deleted stands in one place, and marks in the text say where it stood."""
+_WORD_PART = re.compile(r"word/(?:document\d*|header\d*|footer\d*|footnotes|endnotes)\.xml")
+_WORD_DELETED = re.compile(rb"<w:(del|moveFrom)\s(?:[^>]*[^/>])?>.*?</w:\1>", re.DOTALL)
+_DROPPED = frozenset({"script", "iframe", "frame", "object", "embed", "applet", "base", "link", "meta", "noscript", "template"})
+_ENDS_PARAGRAPH = frozenset("p div ul ol dl table section article header footer main nav h1 h2 h3 h4 h5 h6 pre hr form".split())
+"""Before these a paragraph ends that was not closed."""
+_TRANSPARENT = frozenset({"frameset", "noframes"})
+"""Of these the content stays."""
+_NOT_SHOWN = re.compile(r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*hidden)\b", re.IGNORECASE)
 _VOID = frozenset({"area", "br", "col", "hr", "img", "input", "source", "track", "wbr", "base", "link", "meta", "embed", "frame"})
 _FETCHED = frozenset(
     {"src", "srcset", "background", "data", "poster", "action", "formaction", "longdesc", "xlink:href", "usemap"}
@@ -41,18 +48,30 @@ def without_references(data: bytes, kind: str) -> bytes:
     if kind == "html":
         return _web_page(data)
     if kind in ("docx", "pptx", "xlsx"):
-        return _repacked(data, lambda name: name.endswith(".rels"), _without_external)
+        return _repacked(data, _change_of_office)
     if kind in ("odt", "ods", "odp"):
-        return _repacked(data, lambda name: name.rsplit("/", 1)[-1] in _ODF_PARTS, _without_outside)
+        return _repacked(data, lambda name: _without_outside if name.rsplit("/", 1)[-1] in _ODF_PARTS else None)
     return data
 
 
-def _repacked(data: bytes, wanted: Callable[[str], bool], change: Callable[[bytes], bytes]) -> bytes:
-    """An archive with some of its parts changed; an archive that needs no change is given back as it is."""
+def _change_of_office(part: str) -> Callable[[bytes], bytes] | None:
+    if part.endswith(".rels"):
+        return _without_external
+    return _without_deleted if _WORD_PART.match(part) else None
+
+
+def _repacked(data: bytes, change_of: Callable[[str], Callable[[bytes], bytes] | None]) -> bytes:
+    """An archive with some of its parts changed; an archive that needs no change is given back as it is.
+
+    Args:
+        data: the archive.
+        change_of: from a part's name to what is done with it, or None.
+    """
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         changed = {}
         for part in archive.infolist():
-            if wanted(part.filename):
+            change = change_of(part.filename)
+            if change is not None:
                 before = archive.read(part)
                 after = change(before)
                 if after != before:
@@ -75,15 +94,21 @@ def _without_external(relationships: bytes) -> bytes:
 
 
 def _without_outside(content: bytes) -> bytes:
-    return _ODF_TAG.sub(lambda tag: _ODF_OUTSIDE.sub(rb"\1\2\2", tag[0]), content)
+    inside = _ODF_TAG.sub(lambda tag: _ODF_OUTSIDE.sub(rb"\1\2\2", tag[0]), content)
+    return _ODF_DELETED.sub(b"", inside)
+
+
+def _without_deleted(content: bytes) -> bytes:
+    """A part of a Word document without what was deleted or moved away, which LibreOffice prints struck through."""
+    return _WORD_DELETED.sub(b"", content)
 
 
 def _web_page(data: bytes) -> bytes:
-    """A web page without scripts, frames and anything that would be fetched; pictures inside it stay."""
+    """A web page in UTF-8 without scripts, frames, what is not shown and what would be fetched; pictures inside it stay."""
     from mmr5.pages.prose import decoded
 
     parser = _Inert()
-    parser.feed(decoded(data))
+    parser.feed(decoded(data, declared=True))
     parser.close()
     return ('<meta charset="utf-8">' + "".join(parser.out)).encode("utf-8")
 
@@ -98,11 +123,13 @@ class _Inert(HTMLParser):
         self._style = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in _DROPPED:
-            if tag not in _VOID:
+        if tag in _ENDS_PARAGRAPH and self._hidden and self._hidden[-1] == "p":
+            self._hidden.pop()
+        if self._hidden or tag in _DROPPED or _is_not_shown(attrs):
+            if tag not in _VOID and (not self._hidden or tag in self._hidden):
                 self._hidden.append(tag)
             return
-        if self._hidden:
+        if tag in _TRANSPARENT:
             return
         self._style = tag == "style"
         kept = "".join(f' {name}="{escape(value or "")}"' for name, value in attrs if _keeps(name, value or ""))
@@ -110,8 +137,10 @@ class _Inert(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         if tag in self._hidden:
-            del self._hidden[self._hidden.index(tag) :]
-        elif not self._hidden and tag not in _DROPPED:
+            self._hidden.reverse()
+            del self._hidden[: self._hidden.index(tag) + 1]
+            self._hidden.reverse()
+        elif not self._hidden and tag not in _DROPPED | _TRANSPARENT:
             self._style = False
             self.out.append(f"</{tag}>")
 
@@ -128,6 +157,10 @@ class _Inert(HTMLParser):
     def _plain(self, text: str) -> None:
         if not self._hidden:
             self.out.append(text)
+
+
+def _is_not_shown(attrs: list[tuple[str, str | None]]) -> bool:
+    return any(name == "hidden" or (name == "style" and _NOT_SHOWN.search(value or "")) for name, value in attrs)
 
 
 def _keeps(name: str, value: str) -> bool:

@@ -303,5 +303,6 @@ def _load(report: dict[str, Any], folder: Path, source: str) -> tuple[list[Page]
         image = ImageFile(StoredFile.of(picture)) if picture.exists() else None
         size = tuple(record["size"]) if record.get("size") else None
         kind, label, spoken = (record.get(name) for name in ("text_kind", "label", "language"))
-        pages.append(Page(source, record["number"], record["text"], image, kind, label, spoken, size))
+        spans = tuple((start, end) for start, end in record.get("ocr_spans", ()))
+        pages.append(Page(source, record["number"], record["text"], image, kind, label, spoken, size, ocr_spans=spans))
     return pages, [Problem(source, p["page"], p["message"]) for p in report["problems"]]

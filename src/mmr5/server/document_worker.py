@@ -80,7 +80,7 @@ def parse(file: Path, folder: Path, *, max_pages: int, page_pixels: int, ocr: st
             _write_cards(page.text or "", folder, page.number - 1)
     problems += [Problem(page.source, page.number, failed[page.number]) for page in pages if page.number in failed]
     records = [
-        {name: getattr(page, name) for name in ("number", "text", "text_kind", "label", "language", "size")}
+        {name: getattr(page, name) for name in ("number", "text", "text_kind", "label", "language", "size", "ocr_spans")}
         for page in pages
         if page.number not in failed
     ]
