@@ -205,6 +205,7 @@ def words_in_pictures(path: Path) -> dict[str, float]:
     from mmr5.pages import rapid, read_pages
     from mmr5.pages.files import StoredFile
     from mmr5.pages.pdf import read_content
+    from mmr5.storage.cache import Cache
 
     def read(cache: Cache, pages: int | None) -> tuple[float, list[Page]]:
         start = time.perf_counter()

@@ -5,7 +5,7 @@
 
 Writes one line a question and first stage to ``--out``, and prints micro and macro Recall@1/3/5, and micro Recall@1 and @3 by
 evidence, by fold of documents, by language of the document, and by whether the question is of that language. With ``--before``
-each row has the earlier value first, and averages and kinds of evidence have 95 % intervals of the difference (whole documents are
+each row has the earlier value first, and averages and types of evidence have 95 % intervals of the difference (documents are
 drawn). Nothing is trained: a fold is every fifth document (those of one project share a fold).
 """
 
