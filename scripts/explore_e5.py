@@ -6,8 +6,8 @@
     python scripts/explore_e5.py report runs/e5/a/scores.jsonl
 
 A group is one relevant page of a question and others out of the first stage's first 24; of an unanswerable question all pages are
-irrelevant. The input is the question and an excerpt of the page as one pair; the score is a two-layer head on the mean of the last
-states. The loss is the softmax of the relevant page in its group (the score alone, or with the first stage's log-odds added) + a
+irrelevant. The input is the question and an excerpt of the page as one pair; the score is a two-layer head on the mean of the
+last states. The loss is the softmax of the relevant page in its group (the score alone, or with the first stage's log-odds added) + a
 share of the binary cross-entropy. Embeddings are frozen. A killed training goes on from its last checkpoint. ``report`` gives
 Recall of the first stage, of the score alone, and of sums of both, by kind, type of evidence and language.
 """
@@ -69,6 +69,7 @@ class Scorer(torch.nn.Module):
         return f"query: {question}", f"passage: {excerpt(question, text, page_tokens, self.count)}"
 
     def forward(self, pairs: Sequence[tuple[str, str]]) -> torch.Tensor:
+        """Log-odds of pairs, (pairs,)."""
         coded = self.tokenizer(
             [a for a, _ in pairs],
             [b for _, b in pairs],
@@ -121,6 +122,7 @@ class Texts:
         self._held: dict[str, list[str]] = {}
 
     def __call__(self, line: Line, page: int) -> str:
+        """The text of a page of a question's document."""
         name = line["doc_name"]
         if name not in self._held:
             pages: Sequence[Page] = self._corpora[line["corpus"]].document_pages(name)

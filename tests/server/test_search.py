@@ -202,3 +202,28 @@ def test_the_worker_says_why_it_refuses(tmp_path, capsys):
     report = json.loads((tmp_path / "pages.json").read_text())
     assert len(report["pages"]) == 3 and "1931" in report["pages"][1]["text"]
     assert (tmp_path / "thumb-1.jpg").exists() and not (tmp_path / "page-1.jpg").exists()
+
+
+def test_words_in_pictures_come_back_from_the_worker(tmp_path):
+    from PIL import Image, ImageDraw, ImageFont
+
+    from mmr5.server.document_reader import _load
+    from pages.documents import FACTS, lines, write
+
+    picture = Image.new("RGB", (900, 300), "white")
+    ImageDraw.Draw(picture).text((50, 100), "Harbour fee 431 crowns", fill="black", font=ImageFont.load_default(48))
+    file = tmp_path / "original"
+    file.write_bytes(write(["q 400 0 0 133 100 490 cm /Im Do Q\n" + lines(FACTS)], picture=picture))
+    options = {
+        "max_pages": 3,
+        "page_pixels": 0,
+        "ocr": "auto",
+        "memory_bytes": 2**32,
+        "seconds": 60,
+        "page_seconds": 60,
+        "parent": 0,
+    }
+    assert main([str(file), str(tmp_path), json.dumps(options)], confined=False) == 0
+    (page,), problems = _load(json.loads((tmp_path / "pages.json").read_text()), tmp_path, "a.pdf")
+    assert [page.text[start:end] for start, end in page.ocr_spans] == ["Harbour fee 431 crowns"]
+    assert problems == []
