@@ -5,11 +5,11 @@
     python scripts/explore_e5.py scores --out runs/e5/a --lists runs/e5/lists.jsonl --fold 0 --questions 4
     python scripts/explore_e5.py report runs/e5/a/scores.jsonl
 
-A group is one relevant page of a question and others out of the first stage's first 24; of an unanswerable question all pages are
-irrelevant. The input is the question and an excerpt of the page as one pair; the score is a two-layer head on the mean of the
-last states. The loss is the softmax of the relevant page in its group (the score alone, or with the first stage's log-odds added) + a
-share of the binary cross-entropy. Embeddings are frozen. A killed training goes on from its last checkpoint. ``report`` gives
-Recall of the first stage, of the score alone, and of sums of both, by kind, type of evidence and language.
+A group is one relevant page of a question and others out of the first stage's first 24; of an unanswerable question all pages
+are irrelevant. The input is the question and an excerpt of the page as one pair; the score is a two-layer head on the mean of the
+last states. The loss is the softmax of the relevant page in its group (of the score alone, or with a share of the first stage's
+log-odds added) + a share of the binary cross-entropy. Embeddings are frozen. A killed training goes on from its last checkpoint.
+``report`` gives Recall of the first stage, of the score alone, and of sums of both, by kind, type of evidence and language.
 """
 
 from __future__ import annotations
