@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,11 @@ from mmr5.engines.protocol import Engine
 from mmr5.errors import ConfigError
 from mmr5.models.resolve import HUB_RECIPES, Checkpoint, check_name, resolve
 from mmr5.settings import ENGINES
-from mmr5.storage.cache import Cache
+from mmr5.storage.cache import Cache, digest
 from mmr5.types import Progress
+
+MAX_MERGED_BYTES = 1_000_000_000
+"""Largest base that is kept in the cache a second time, with an adapter merged into it."""
 
 
 def open_engine(
@@ -75,6 +79,8 @@ def open_engine(
         return VLLMEngine.from_pretrained(checkpoint.path, **given), checkpoint
     from mmr5.engines.transformers import TransformersEngine
 
+    if quantize == "none":
+        checkpoint = _merged(checkpoint, device, dtype, cache)
     given = {"device": device, "quantize": quantize, **given}
     return TransformersEngine.from_pretrained(checkpoint.path, adapter=checkpoint.adapter, **given), checkpoint
 
@@ -88,6 +94,25 @@ def _prepared(model: str, cache: Cache | None, progress: Progress | None) -> Che
         dequantise(checkpoint.gguf, checkpoint.path, lock=(cache or Cache()).lock("mini-base"))
     _loading(progress, checkpoint.name)
     return checkpoint
+
+
+def _merged(checkpoint: Checkpoint, device: str, dtype: str, cache: Cache | None) -> Checkpoint:
+    """A small checkpoint with its adapter merged, which is kept in the cache; a larger one is merged when it is loaded."""
+    from mmr5.engines.encoders import checkpoint_identity
+    from mmr5.engines.loading import dtype_name, pick_device, pick_dtype, store_merged
+
+    base = Path(checkpoint.path)
+    if checkpoint.adapter is None or not base.is_dir() or not Path(checkpoint.adapter).is_dir():
+        return checkpoint
+    if sum(file.stat().st_size for file in base.glob("*.safetensors")) > MAX_MERGED_BYTES:
+        return checkpoint
+    kind = pick_dtype(dtype, pick_device(device))
+    store = cache or Cache()
+    key = digest(checkpoint_identity(checkpoint.path), checkpoint_identity(checkpoint.adapter), dtype_name(kind))
+    target = store.directory("models") / f"{checkpoint.name}-{key[:12]}"
+    if not (target / "config.json").is_file():
+        store_merged(checkpoint.path, checkpoint.adapter, target, dtype=kind, lock=store.lock(target.name))
+    return replace(checkpoint, path=str(target), adapter=None)
 
 
 def _served(model: str, base_url: str | None, options: dict[str, Any]) -> tuple[Engine, Checkpoint]:
