@@ -71,6 +71,18 @@ def test_unanswerable_questions_count_in_no_recall():
     assert summarise(layouts, resamples=20)["by_gold_count"].keys() == {"0"}
 
 
+def test_questions_with_several_relevant_pages_are_counted_by_all_of_them():
+    lines = [
+        RunLine("d#0", "d", "x", "q", relevant=(1, 2), candidates=(0, 1, 3, 4, 5, 2), ranking=(1, 2, 0, 3, 4, 5)),
+        RunLine("d#1", "d", "x", "q", relevant=(1, 2), candidates=(1, 2, 3, 4, 5, 0), ranking=(1, 0, 3, 4, 5, 2)),
+        RunLine("d#2", "d", "x", "q", relevant=(1, 7), candidates=(1, 2, 3, 4, 5, 0), ranking=(1, 0, 3, 4, 5, 2)),
+        RunLine("d#3", "d", "x", "q", relevant=(1,), candidates=(1, 2, 3, 4, 5, 0), ranking=(1, 2, 3, 4, 5, 0)),
+    ]
+    found = summarise(lines, resamples=20)["all_within_5"]
+    assert found == {"n": 3, "retriever": pytest.approx(1 / 3), "reranked": pytest.approx(1 / 3)}
+    assert summarise(lines[3:], resamples=20)["all_within_5"] is None
+
+
 def test_quotes_are_looked_for_in_the_evidence():
     quotes = {1: "the pump moves 312 litres", 2: "", 3: "green"}
     shown = {1: "It moves 312 litres a minute, the pump.", 2: "x", 3: None}

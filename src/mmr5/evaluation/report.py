@@ -42,6 +42,13 @@ def report_markdown(scores: Mapping[str, Any], provenance: Mapping[str, Any]) ->
         out += ["", few_documents(scores["n_documents"])]
     recall = scores["candidate_recall"]
     out += ["", f"Recall of the candidate lists: macro {recall['macro']:.3f}, micro {recall['micro']:.3f}.", ""]
+    several = scores.get("all_within_5")
+    if several is not None:
+        out += [
+            f"All relevant pages among the first five, on the {several['n']} questions with several: "
+            f"{several['retriever']:.1%} before, {several['reranked']:.1%} after.",
+            "",
+        ]
     for title, key in BREAKDOWNS:
         out += _breakdown(title, scores[key])
     out += signals_markdown(scores)

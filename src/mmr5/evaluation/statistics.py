@@ -68,12 +68,29 @@ def summarise(
         "by_language": breakdown(lines, before, after, language_group),
         "by_gold_count": breakdown(lines, before, after, lambda x: str(len(set(x.relevant)))),
         "by_gold_position": breakdown(lines, before, after, gold_position),
+        "all_within_5": all_within(lines, 5),
         "answerability": answerability(asked),
         "evidence": evidence_scores(lines),
         "parse": parse_shares(asked),
         "latency_ms": latencies(asked),
         "tokens": tokens(asked),
     }
+
+
+def all_within(lines: Sequence[RunLine], depth: int) -> dict[str, Any] | None:
+    """Share of the questions with several relevant pages that have all of them among the first ``depth``, before and after.
+
+    None where no question has several, or layouts are ranked.
+    """
+    several = [x for x in lines if len(set(x.relevant)) > 1 and x.areas is None]
+    if not several:
+        return None
+    orders = {"retriever": [x.candidates for x in several], "reranked": [x.ranking for x in several]}
+    held = {
+        name: micro(float(set(x.relevant) <= set(order[:depth])) for x, order in zip(several, found, strict=True))
+        for name, found in orders.items()
+    }
+    return {"n": len(several), **held}
 
 
 def metric_names(values: Sequence[Mapping[str, float]]) -> list[str]:
