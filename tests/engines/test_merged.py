@@ -10,7 +10,6 @@ from mmr5.engines.opening import _merged
 from mmr5.models.resolve import Checkpoint
 from mmr5.storage.cache import Cache
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
 
