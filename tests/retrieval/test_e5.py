@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from mmr5.engines.runtime import text_encoder
 from mmr5.engines.runtime.text_encoder import TextEncoder
-from mmr5.errors import IntegrityError
+from mmr5.errors import IntegrityError, ModelNotFoundError
 from mmr5.models import e5
 from mmr5.models.weights import MINILM, obtain
 from mmr5.storage.cache import Cache
@@ -145,3 +146,27 @@ def test_minilm_in_bfloat16_is_near_the_exact_one(real_cache):
     texts = [f"The pump of station {i} was replaced in {1900 + i}. " * (i % 7 + 1) for i in range(40)]
     exact, fast = (TextEncoder(folder, dtype=dtype).encode(texts) for dtype in ("float32", "bfloat16"))
     assert (exact * fast).sum(1).min() > 0.999
+
+
+def test_encoders_load_without_transformers():
+    """They are what a first stage without a model waits for."""
+    import subprocess
+
+    code = (
+        "import sys; from mmr5.models import e5; from mmr5.engines.runtime.text_encoder import TextEncoder; "
+        "TextEncoder(e5.checkpoint()).encode(['a']); sys.exit('transformers' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("tokenizer.json", "{"), ("tokenizer.json", None), ("config.json", "{}"), ("model.safetensors", "x")]
+)
+def test_a_damaged_encoder_is_named(name, content, tmp_path):
+    for file in e5.checkpoint().iterdir():
+        if file.is_file() and file.name != name:
+            (tmp_path / file.name).symlink_to(file)
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(ModelNotFoundError, match="cannot be loaded as a BERT encoder"):
+        TextEncoder(tmp_path)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mmr5.engines.loading import import_torch, import_transformers, load_errors, pick_device, pick_dtype
+from mmr5.engines.loading import import_torch, load_errors, pick_device, pick_dtype
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,22 +38,29 @@ class TextEncoder:
 
     Raises:
         ModelNotFoundError: it is no such checkpoint.
-        MissingExtraError: transformers is not installed.
+        MissingExtraError: torch is not installed.
     """
 
     def __init__(self, folder: Path, *, device: str = "auto", dtype: str = "auto") -> None:
-        torch, transformers = import_torch(), import_transformers()
+        torch = import_torch()
         self._device = pick_device(device)
         self._dtype = pick_dtype(dtype, self._device)
         with load_errors(str(folder), "BERT encoder"):
-            options = {"dtype": self._dtype, "add_pooling_layer": False}
-            model = transformers.BertModel.from_pretrained(folder, **options).to(self._device).eval()
-            self._tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+            from safetensors.torch import load_file
+
+            config = _read(folder / "config.json")
+            weights = load_file(folder / "model.safetensors")
+            self._tokenizer = _load_tokenizer(folder / "tokenizer.json")
+            self._pad, self._heads = int(config["pad_token_id"]), int(config["num_attention_heads"])
+            norm = float(config["layer_norm_eps"])
+            held = {name.removeprefix("bert."): tensor.to(self._device, self._dtype) for name, tensor in weights.items()}
+            self._embeddings = _Embeddings(torch, held, norm)
+            self._layers = [_Layer(torch, held, f"encoder.layer.{i}.", norm) for i in range(config["num_hidden_layers"])]
         self._prompts: dict[str, str] = _read(folder / "config_sentence_transformers.json").get("prompts", {})
-        self._longest = _read(folder / "sentence_bert_config.json").get("max_seq_length") or model.config.max_position_embeddings
-        self._embeddings, self._heads = model.embeddings, model.config.num_attention_heads
-        self._layers = [_Layer(torch, layer) for layer in model.encoder.layer]
-        self.dimension = int(model.config.hidden_size)
+        longest = _read(folder / "sentence_bert_config.json").get("max_seq_length") or config["max_position_embeddings"]
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(longest)
+        self.dimension = int(config["hidden_size"])
         self._lock = threading.Lock()
 
     def encode(self, texts: Sequence[str], kind: Kind = "document", on_done: Callable[[int], None] | None = None) -> Vectors:
@@ -70,7 +77,7 @@ class TextEncoder:
             return found.numpy()  # type: ignore[no-any-return]
         prompt = self._prompts.get(kind, "")
         with self._lock, torch.inference_mode():
-            ids = self._tokenizer([prompt + text for text in texts], truncation=True, max_length=self._longest)["input_ids"]
+            ids = [coded.ids for coded in self._tokenizer.encode_batch([prompt + text for text in texts])]
             order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
             most = CPU_TOKENS if self._device.type == "cpu" else GPU_TOKENS
             start = 0
@@ -86,7 +93,7 @@ class TextEncoder:
         """Unit vectors of token lists, the longest first."""
         torch = import_torch()
         lengths, longest = [len(ids) for ids in batch], len(batch[0])
-        tokens = torch.full((len(batch), longest), self._tokenizer.pad_token_id)
+        tokens = torch.full((len(batch), longest), self._pad)
         for row, ids in enumerate(batch):
             tokens[row, : len(ids)] = torch.tensor(ids)
         held = torch.arange(longest) < torch.tensor(lengths)[:, None]
@@ -94,7 +101,7 @@ class TextEncoder:
         mask = None
         if not bool(seen.all()):
             mask = torch.zeros(seen.shape, dtype=self._dtype).masked_fill_(~seen, float("-inf"))[:, None, None].to(self._device)
-        states = self._embeddings(input_ids=tokens.to(self._device))
+        states = self._embeddings(tokens.to(self._device))
         shape = states.shape
         states = states.reshape(-1, shape[-1])
         for layer in self._layers:
@@ -104,19 +111,39 @@ class TextEncoder:
         return torch.nn.functional.normalize(pooled, dim=-1)
 
 
+class _Embeddings:
+    """What a token is before the first layer: the sum of its word, its place and a single segment."""
+
+    def __init__(self, torch: Any, weights: dict[str, Any], norm: float) -> None:
+        self._words = weights["embeddings.word_embeddings.weight"]
+        self._places = weights["embeddings.position_embeddings.weight"]
+        self._segment = weights["embeddings.token_type_embeddings.weight"][0]
+        self._norm = _norm(torch, weights, "embeddings.LayerNorm", norm)
+        self._look_up = torch.nn.functional.embedding
+
+    def __call__(self, tokens: Any) -> Any:
+        return self._norm(self._look_up(tokens, self._words) + self._segment + self._places[: tokens.shape[1]])
+
+
+def _norm(torch: Any, weights: dict[str, Any], name: str, epsilon: float) -> Callable[[Any], Any]:
+    weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+    return lambda states: torch.nn.functional.layer_norm(states, (len(weight),), weight, bias, epsilon)
+
+
 class _Layer:
     """One layer of a BERT encoder; queries, keys and values come from one matrix."""
 
-    def __init__(self, torch: Any, layer: Any) -> None:
+    def __init__(self, torch: Any, weights: dict[str, Any], name: str, norm: float) -> None:
         self._torch = torch
-        own = layer.attention.self
-        parts = (own.query, own.key, own.value)
-        self._qkv = _Linear(torch, torch.cat([p.weight for p in parts]), torch.cat([p.bias for p in parts]))
+        parts = [f"{name}attention.self.{part}" for part in ("query", "key", "value")]
+        stacked = [torch.cat([weights[f"{part}.{kind}"] for part in parts]) for kind in ("weight", "bias")]
+        self._qkv = _Linear(torch, *stacked)
         self._out, self._up, self._down = (
-            _Linear(torch, part.dense.weight, part.dense.bias)
-            for part in (layer.attention.output, layer.intermediate, layer.output)
+            _Linear(torch, weights[f"{name}{part}.dense.weight"], weights[f"{name}{part}.dense.bias"])
+            for part in ("attention.output", "intermediate", "output")
         )
-        self._attended, self._done = layer.attention.output.LayerNorm, layer.output.LayerNorm
+        self._attended = _norm(torch, weights, f"{name}attention.output.LayerNorm", norm)
+        self._done = _norm(torch, weights, f"{name}output.LayerNorm", norm)
 
     def __call__(self, states: Any, shape: Sequence[int], heads: int, mask: Any) -> Any:
         """(batch x tokens, hidden) → the same; ``mask`` is added to the attention scores, whose keys are padded."""
@@ -155,6 +182,16 @@ class _Linear:
         if add is not None:
             return found.add_(add)
         return self._functional.gelu(found) if gelu else found
+
+
+def _load_tokenizer(file: Path) -> Any:
+    from tokenizers import Tokenizer
+
+    text = file.read_text(encoding="utf-8")
+    try:
+        return Tokenizer.from_str(text)
+    except Exception as error:  # the library raises nothing narrower
+        raise ValueError(f"{file} is no tokenizer ({error})") from error
 
 
 def _read(path: Path) -> dict[str, Any]:
