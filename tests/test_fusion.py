@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from mmr5 import Recipe, Reranker, Searcher
 from mmr5.engines.scripted import ScriptedEngine
-from mmr5.errors import ConfigError
+from mmr5.errors import ConfigError, InputError
 from mmr5.fusion import SPREAD, fuse, log_odds
 from mmr5.models.recipes import parse_recipe
 from mmr5.types import Candidates, Issue, Page, Ranking
@@ -123,3 +124,32 @@ def test_languages_are_read_from_a_recipe():
     for wrong in ('"en"', "[1]"):
         with pytest.raises(ConfigError, match=r"languages is .* give a list of ISO 639-1 codes"):
             parse_recipe(f'{{"languages": {wrong}}}', "recipe.json")
+
+
+class Counting(ScriptedEngine):
+    """Counts the prompts that it is asked about."""
+
+    asked = 0
+
+    def score_choices(self, requests, *arguments, **named):
+        self.asked += len(requests)
+        return super().score_choices(requests, *arguments, **named)
+
+
+@pytest.mark.parametrize("verb", ["rank", "rank_each"])
+def test_a_list_that_the_model_counts_nothing_in_is_not_read_by_it(verb):
+    engine = Counting()
+    made = Recipe(method="pointwise", view="text", page_tokens=50, fusion=1.0, languages=("en",), notes=0)
+    german = asked("Wann schreibt der Wärter auf, wie das Wetter an dem Tag gewesen ist?")
+    batch = [german, asked(QUESTION), german]
+    rankings = getattr(Searcher(Reranker(engine, recipe=made), "bm25"), verb)(batch)
+    assert engine.asked == 2
+    assert [ranking.scores[0] == 0.5 for ranking in rankings] == [True, False, True]
+    assert all(Issue.LANGUAGE in ranking.issues for ranking in rankings)
+    assert rankings[0].order == (0, 1)
+    for more in ({"notes": 2}, {"other_fusion": 0.5}):
+        Searcher(Reranker(engine, recipe=replace(made, **more)), "bm25").rank([german])
+    Searcher(Reranker(engine, recipe=made), "none").rank([replace(german, scores=None)])
+    assert engine.asked == 8
+    with pytest.raises(InputError, match="question is empty"):
+        Searcher(Reranker(engine, recipe=made), "bm25").rank([replace(german, query=" ")])

@@ -13,14 +13,16 @@ from collections.abc import Callable, Iterable, Sequence
 from mmr5 import documents
 from mmr5.errors import InputError, MMR5Error
 from mmr5.fusion import fuse
-from mmr5.methods.streaming import TextCallback, for_one_list
+from mmr5.methods.streaming import TextCallback, at_places, for_one_list
 from mmr5.reranker import Reranker, build_result
 from mmr5.retrieval import Retriever, find_candidates, open_retriever
 from mmr5.settings import SearchSettings
 from mmr5.storage.cache import Cache
-from mmr5.types import Candidates, Page, Progress, Ranking, RerankResult, View
+from mmr5.types import Candidates, Issue, Page, Progress, Ranking, RerankResult, View
 
 DEFAULT_CANDIDATES = 10
+_SCORING = frozenset({"pointwise", "logits", "likelihood"})
+"""Methods that give scores, and no words but notes."""
 
 
 class Searcher:
@@ -120,13 +122,42 @@ class Searcher:
     def rank(self, batch: Sequence[Candidates], *, on_text: TextCallback | None = None) -> list[Ranking]:
         """Rank candidate lists by the model and, where they have first-stage scores, fuse both (see :func:`mmr5.fusion.fuse`).
 
-        Notes are written on the pages on top of the fused order; ``on_text`` as for :meth:`mmr5.Reranker.rank_many`.
+        Notes are written on the pages on top of the fused order; ``on_text`` as for :meth:`mmr5.Reranker.rank_many`. A list in
+        languages that the model counts nothing in is put in the first stage's order without it.
         """
-        return self.reranker.rank_many(batch, on_text=on_text, adjust=self._fused)
+        read, rankings = self._read_and_others(batch)
+        found = self.reranker.rank_many([batch[i] for i in read], on_text=at_places(on_text, read), adjust=self._fused)
+        rankings.update(zip(read, found, strict=True))
+        return [rankings[i] for i in range(len(batch))]
 
     def rank_each(self, batch: Sequence[Candidates], *, on_text: TextCallback | None = None) -> list[Ranking | MMR5Error]:
         """:meth:`rank`, but a list that cannot be ranked is an error in its place (:meth:`mmr5.Reranker.rank_each`)."""
-        return self.reranker.rank_each(batch, on_text=on_text, adjust=self._fused)
+        read, others = self._read_and_others(batch)
+        found = self.reranker.rank_each([batch[i] for i in read], on_text=at_places(on_text, read), adjust=self._fused)
+        rankings: dict[int, Ranking | MMR5Error] = {**others, **dict(zip(read, found, strict=True))}
+        return [rankings[i] for i in range(len(batch))]
+
+    def _read_and_others(self, batch: Sequence[Candidates]) -> tuple[list[int], dict[int, Ranking]]:
+        """Positions of the lists that the model reads, and the rankings of those that need none of it."""
+        others = {
+            i: self._fused(candidates, Ranking(tuple(range(len(candidates))), issues=(Issue.LANGUAGE,)))
+            for i, candidates in enumerate(batch)
+            if self._goes_without_model(candidates)
+        }
+        return [i for i in range(len(batch)) if i not in others], others
+
+    def _goes_without_model(self, candidates: Candidates) -> bool:
+        """Whether the model counts nothing for any page, since it knows none of the languages, and is to write nothing."""
+        recipe, method = self.reranker.recipe, self.reranker.method
+        return (
+            self.fusion is not None
+            and candidates.scores is not None
+            and recipe.other_fusion == 0
+            and method in _SCORING
+            and (method != "pointwise" or self.reranker.settings.notes == 0)
+            and bool(candidates.query.strip())
+            and not any(self.reranker.knows_pages(candidates))
+        )
 
     def result(
         self,
