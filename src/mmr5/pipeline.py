@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from mmr5 import documents
 from mmr5.errors import InputError, MMR5Error
@@ -110,6 +110,31 @@ class Searcher:
         timings = {"retrieve": (retrieved - start) * share, "model": (time.perf_counter() - retrieved) * share}
         rows = zip(batch, rankings, strict=True)
         return [searcher.result(c, r, len(pages), top_n=top_n, timings_ms=timings) for c, r in rows]
+
+    def search_each(
+        self, queries: Sequence[str], pages: Iterable[object], *, top_n: int | None = None
+    ) -> Iterator[RerankResult | MMR5Error]:
+        """:meth:`search` for many questions about the same pages, one after the other; what fails is an error in its place.
+
+        Raises:
+            InputError: there are no pages.
+        """
+        own = self.reranker.view
+        found, _ = documents.to_pages(pages, "both" if own == "image" and self.retriever != "none" else own, cache=self._cache)
+        if not found:
+            raise InputError("there are no pages to look through")
+        searcher = self.with_view(documents.common_view(own, found))
+        index = self.index(found)
+        for query in queries:
+            try:
+                start = time.perf_counter()
+                candidates = searcher.candidates(documents.clean_question(query), found, index)
+                retrieved = time.perf_counter()
+                [ranking] = searcher.rank([candidates])
+                timings = {"retrieve": (retrieved - start) * 1000, "model": (time.perf_counter() - retrieved) * 1000}
+                yield searcher.result(candidates, ranking, len(found), top_n=top_n, timings_ms=timings)
+            except MMR5Error as error:
+                yield error
 
     def index(self, pages: Sequence[Page]) -> Retriever:
         """The first stage over these pages."""

@@ -20,6 +20,7 @@ from mmr5.methods import Adjust
 from mmr5.methods import method as find_method
 from mmr5.methods.streaming import Once, TextCallback, at_places, for_one_list
 from mmr5.models import Recipe
+from mmr5.models.resolve import NONE
 from mmr5.settings import MethodSettings, ModelSettings, check_names
 from mmr5.storage.cache import Cache
 from mmr5.types import Candidates, Issue, Progress, RankedPage, Ranking, RerankResult, View
@@ -53,7 +54,7 @@ class Reranker:
     ) -> None:
         self.engine = engine
         self.recipe = recipe or Recipe(view="image" if engine.capabilities.images else "text")
-        default = "cross-encoder" if engine.capabilities.score_pairs else self.recipe.method
+        default = "cross-encoder" if engine.capabilities.score_pairs else NONE if engine.name == NONE else self.recipe.method
         self.method = default if method == "auto" else method
         self.view: View = self.recipe.view if view == "auto" else view
         self._method = find_method(self.method)
@@ -82,7 +83,8 @@ class Reranker:
         """Load a model by name.
 
         Args:
-            model: ``mini`` (the embedded default), a folder with a checkpoint, or a hub name such as ``i2vec/MM-R5``.
+            model: ``mini`` (the embedded default), a folder with a checkpoint, a hub name such as ``i2vec/MM-R5``, or ``none``:
+                no model, which leaves the first stage's order.
             engine: ``transformers`` (this process), ``openai`` (a server; where ``model`` is the served checkpoint's folder, it
                 is made to read the very tokens that ``transformers`` would), ``vllm`` (this process, on a GPU), ``scripted`` (a
                 dry run without a model).

@@ -177,6 +177,7 @@ class ScoreKind(StrEnum):
     """What a score is. ``label`` is its short name for people, ``meaning`` a line about it, :meth:`to_unit` its way to [0, 1]."""
 
     FUSED = "fused"
+    FIRST_STAGE = "first_stage"
     MEAN_LOG_LIKELIHOOD = "mean_log_likelihood"
     CHOICE_PROBABILITY = "choice_probability"
     RELEVANCE_PROBABILITY = "relevance_probability"
@@ -218,6 +219,7 @@ class ScoreKind(StrEnum):
 
 
 _SCORE_WORDS = {
+    ScoreKind.FIRST_STAGE: ("first-stage score", "the first stage's own score; no model read the page"),
     ScoreKind.FUSED: ("fused score", "fused: log-odds of the first stage plus weighted log-odds of the model"),
     ScoreKind.MEAN_LOG_LIKELIHOOD: ("log-likelihood", "mean log-likelihood of the question given the page"),
     ScoreKind.CHOICE_PROBABILITY: ("probability", "probability that the model names this page first"),

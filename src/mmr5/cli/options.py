@@ -11,6 +11,9 @@ Query = Annotated[str, typer.Argument(help="The question.", show_default=False)]
 Sources = Annotated[
     list[str], typer.Argument(help="PDFs, images, office documents, texts, or folders of any.", show_default=False)
 ]
+MoreSources = Annotated[
+    list[str] | None, typer.Argument(help="PDFs, images, office documents, texts, or folders of any.", show_default=False)
+]
 Seed = Annotated[int, typer.Option(help="Of shuffles and sampling.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]

@@ -55,10 +55,14 @@ def serve(
         from mmr5.server.logs import log_to_stderr
     except ImportError as error:
         raise missing_extra(error.name or "fastapi", "server", "serve over HTTP") from error
+    from mmr5.errors import ConfigError
+    from mmr5.models.resolve import NONE
     from mmr5.reranker import Reranker
     from mmr5.retrieval import check_retriever
 
     check_retriever(server.retriever)
+    if model.model == NONE:
+        raise ConfigError("model 'none' is the first stage alone, and a server ranks what it is sent: name a model")
     keys = read_keys(api_key_file, os.environ.get(KEYS_VARIABLE, ""))
     check_exposure(host, keys=bool(keys), insecure=insecure)
     hosts = () if not is_loopback(host) else LOOPBACK_NAMES if host in LOOPBACK_NAMES else (*LOOPBACK_NAMES, host)

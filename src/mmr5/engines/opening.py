@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mmr5.engines.absent import AbsentEngine
 from mmr5.engines.protocol import Engine
 from mmr5.errors import ConfigError
-from mmr5.models.resolve import HUB_RECIPES, Checkpoint, check_name, resolve
+from mmr5.models.recipes import Recipe
+from mmr5.models.resolve import HUB_RECIPES, NONE, Checkpoint, check_name, resolve
 from mmr5.settings import ENGINES
 from mmr5.storage.cache import Cache, digest
 from mmr5.types import Progress
@@ -42,6 +44,8 @@ def open_engine(
         progress: told of downloads and of the loading.
         options: further arguments of the engine's own loader; one that is None is left out.
 
+    The model ``none`` is no model: an engine that can do nothing, for the first stage alone.
+
     Returns:
         The engine; and the checkpoint, None for ``scripted`` and ``cross-encoder``.
 
@@ -57,6 +61,8 @@ def open_engine(
     if quantize != "none" and engine != "transformers":
         raise ConfigError(f"quantize is {quantize!r} with engine {engine!r}: it goes with engine 'transformers'")
     given = {name: value for name, value in options.items() if value is not None}
+    if model == NONE:
+        return AbsentEngine(), Checkpoint(NONE, NONE, recipe=Recipe(view="text"))
     if engine == "scripted":
         from mmr5.engines.scripted import ScriptedEngine
 

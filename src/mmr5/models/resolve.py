@@ -15,6 +15,8 @@ from mmr5.types import Progress
 
 MINI = "mini"
 BASE = "mini-base"
+NONE = "none"
+"""No model: the first stage alone."""
 BASE_RECIPE = Recipe(method="likelihood", view="text", page_tokens=300, fusion=0.5, notes=0)
 """How the untrained base is best used, chosen on training documents (results/README.md)."""
 NAMED = {MINI: "SmolLM2-135M-Instruct (Apache-2.0) with this project's recipe: no GPU, no account, no hub"}
@@ -83,7 +85,7 @@ def check_name(name: str) -> None:
         ModelNotFoundError: the name looks like a path and there is nothing, or a folder that holds no checkpoint.
     """
     folder = Path(name).expanduser()
-    if name in (MINI, BASE):
+    if name in (MINI, BASE, NONE):
         return
     if folder.is_dir():
         if not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
