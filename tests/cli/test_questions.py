@@ -121,5 +121,5 @@ def test_what_fails_comes_in_its_place():
 
 def test_a_server_needs_a_model(run):
     code, _, err = run("serve", "--model", "none", "--port", "0")
-    assert code == 1
+    assert code == 2
     assert "name a model" in err
