@@ -9,6 +9,7 @@ from typing import Any
 from mmr5.engines.absent import AbsentEngine
 from mmr5.engines.protocol import Engine
 from mmr5.errors import ConfigError
+from mmr5.models.hub import check_hub
 from mmr5.models.recipes import Recipe
 from mmr5.models.resolve import HUB_RECIPES, NONE, Checkpoint, check_name, resolve
 from mmr5.settings import ENGINES
@@ -73,6 +74,7 @@ def open_engine(
         from mmr5.engines.cross_encoder import CrossEncoderEngine
 
         check_name(model)
+        check_hub(model)
         _loading(progress, model)
         return CrossEncoderEngine(model, device=device, dtype=dtype, **given), None
     checkpoint = _prepared(model, cache, progress)
@@ -96,7 +98,9 @@ def _prepared(model: str, cache: Cache | None, progress: Progress | None) -> Che
     from mmr5.engines.loading import dequantise
 
     checkpoint = resolve(model, cache=cache, progress=progress)
-    if checkpoint.gguf is not None:
+    if checkpoint.gguf is None:
+        check_hub(checkpoint.path)
+    else:
         dequantise(checkpoint.gguf, checkpoint.path, lock=(cache or Cache()).lock("mini-base"))
     _loading(progress, checkpoint.name)
     return checkpoint
