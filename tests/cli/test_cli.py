@@ -196,6 +196,17 @@ def test_prompt_shows_messages_with_placeholders(run):
     assert len(json.loads(out)) == 12
 
 
+def test_doctor_says_the_most_in_ten_lines(run):
+    lines = run("doctor")[1].splitlines()
+    assert 8 <= len(lines) <= 12
+    found = {line[:18].strip(): line[19:] for line in lines}
+    assert found["machine"].startswith("Python 3.")
+    assert found["packages"] == "all there"
+    assert found["engine scripted"] == "reason, direct, logits, pointwise, likelihood"
+    assert found["engine openai"] == "reason, direct (with --base-url; pictures with --base-url of a server whose model sees)"
+    assert found["more"] == "mmr5 doctor --all"
+
+
 def test_models_doctor_and_cache(run):
     code, out, _ = run("models", "--json")
     assert code == 0
@@ -210,7 +221,7 @@ def test_models_doctor_and_cache(run):
     assert code == 0
     assert len(report["can_run"]) == 4 * 5 * 3
     assert all(row["ok"] or row["why"] for row in report["can_run"])
-    assert "can run" in run("doctor")[1]
+    assert "can run" in run("doctor", "--all")[1]
     run("rerank", "fees", REPORT, *dry("--method", "likelihood", "--view", "text", "--json"))
     code, out, _ = run("cache", "--json")
     assert any(row["namespace"] == "text" for row in json.loads(out)["namespaces"])

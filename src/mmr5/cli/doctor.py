@@ -33,10 +33,11 @@ _PARTS = {
 def doctor(
     server: Annotated[ModelSettings, Only("base_url")],
     model: Annotated[Path | None, typer.Option(help="Folder of a checkpoint: also show what a server of it must share.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every package, script, engine, method and view.")] = False,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Say what this machine can run: engine by method by view, and why not.
+    """Say what this machine can run, and what is missing for the rest.
 
     With --model FOLDER instead the fingerprint of its chat template, and with --base-url whether a server of it reads the tokens
     that the engine transformers would.
@@ -56,6 +57,10 @@ def doctor(
     if as_json:
         typer.echo(json.dumps(report, indent=2))
         return
+    if not everything:
+        for name, value in _summary(report).items():
+            typer.echo(f"{name:<18} {value}")
+        return
     for part in ("machine", "packages", "weights", "text recognition", "office documents"):
         typer.echo(part)
         for name, value in report[part].items():
@@ -64,6 +69,52 @@ def doctor(
     for row in report["can_run"]:
         verdict = "yes" if row["ok"] else "no"
         typer.echo(f"    {row['engine']:<13} {row['method']:<11} {row['view']:<6} {verdict:<4} {row['why']}")
+
+
+def _summary(report: dict[str, Any]) -> dict[str, str]:
+    """The report in some ten lines."""
+    machine = report["machine"]
+    packages = {name: said for name, said in report["packages"].items() if said.startswith("missing")}
+    weights = report["weights"]
+    waiting = [name for name, where in weights.items() if where.startswith("fetched when")]
+    found = {
+        "machine": ", ".join(
+            f"{label}{machine[key]}"
+            for key, label in (("python", "Python "), ("cores", "cores "), ("memory", ""), ("device", "device "), ("dtype", ""))
+            if key in machine
+        ),
+        "packages": _ways(packages) or "all there",
+        "weights": f"{len(weights) - len(waiting)} of {len(weights)} here"
+        + (f", the others are fetched when first used: {', '.join(waiting)}" if waiting else ""),
+        "text recognition": _parts(report["text recognition"]),
+        "office documents": _parts(report["office documents"]),
+    }
+    by_engine: dict[str, list[dict[str, Any]]] = {}
+    for row in report["can_run"]:
+        by_engine.setdefault(row["engine"], []).append(row)
+    for engine, rows in by_engine.items():
+        able = list(dict.fromkeys(row["method"] for row in rows if row["ok"]))
+        why = {row["view"]: row["why"] for row in rows if row["ok"] or not able}
+        notes = "; ".join(filter(None, (why["text"], "" if why["image"] == why["text"] else f"pictures {why['image']}")))
+        found[f"engine {engine}"] = f"{', '.join(able)}{f' ({notes})' if notes else ''}" if able else f"no: {notes}"
+    return found | {"more": "mmr5 doctor --all"}
+
+
+def _ways(missing: dict[str, str]) -> str:
+    """What is missing, by the way to get it."""
+    ways: dict[str, list[str]] = {}
+    for name, said in missing.items():
+        ways.setdefault(said.removeprefix("missing: "), []).append(name)
+    return "; ".join(f"missing {', '.join(names)}: {way}" for way, names in ways.items())
+
+
+def _parts(found: dict[str, str]) -> str:
+    """What is there by name, and how many others are missing."""
+    there = [name for name, said in found.items() if not said.startswith("missing")]
+    missing = {name: said for name, said in found.items() if said.startswith("missing")}
+    if len(missing) <= 2:
+        return "; ".join(filter(None, (", ".join(there), _ways(missing))))
+    return f"{', '.join(there) or 'nothing'}; missing: {', '.join(missing)}"
 
 
 def _served(folder: Path, base_url: str | None, as_json: bool) -> None:
@@ -142,7 +193,7 @@ def _office() -> dict[str, str]:
     missing = "missing: pip install 'mmr5[office]'"
     found = {"pages": f"LibreOffice: {program()}" if program() else f"missing, so that they are read as texts: {HOW_TO_INSTALL}"}
     if program() and (unseen := _scripts_without_fonts()):
-        found["fonts"] = f"missing, so that LibreOffice prints boxes: {', '.join(unseen)}, e.g.: apt-get install fonts-noto"
+        found["fonts"] = f"missing: for {', '.join(unseen)}, printed as boxes: apt-get install fonts-noto"
     return found | {f"text of {kind}": name if _has(module) else missing for kind, (name, module) in LIBRARIES.items()}
 
 
