@@ -2,6 +2,7 @@
 
 import io
 import re
+import time
 import zipfile
 
 import openpyxl
@@ -244,3 +245,16 @@ def test_printed_documents_hold_what_they_say(tmp_path, cache):
     assert pages[0].boxes.of(start, start + 5) == []
     assert len(pages[0].boxes.of(0, 5)) == 1
     assert problems == []
+
+
+def test_deleted_parts_are_taken_out_in_one_pass():
+    from mmr5.pages.references import _without_deleted, _without_outside
+
+    nested = b"<w:p>a<w:del w:id='1'>b<w:del w:id='2'>c</w:del>d</w:del>e<w:del w:id='3'/>f<w:delText>g</w:delText></w:p>"
+    assert _without_deleted(nested) == b"<w:p>ae<w:del w:id='3'/>f<w:delText>g</w:delText></w:p>"
+    assert _without_deleted(b"a</w:del>b<w:del x>c") == b"a</w:del>b<w:del x>c"
+    hostile = b"<w:del " * 300_000 + b"<w:del w:id='1'>" * 100_000 + b"<text:tracked-changes>" * 100_000
+    start = time.perf_counter()
+    assert _without_deleted(hostile) == hostile
+    assert _without_outside(hostile.replace(b"<w:del ", b"<text:change ")) is not None
+    assert time.perf_counter() - start < 20

@@ -21,7 +21,6 @@ from typing import get_args
 from mmr5 import sandbox
 from mmr5.errors import DocumentError, MissingExtraError, missing_extra
 from mmr5.pages.files import OfficeKind, StoredFile
-from mmr5.pages.references import without_references
 from mmr5.storage.atomic import write_bytes
 from mmr5.storage.cache import Cache
 
@@ -140,7 +139,7 @@ def _convert(stored: StoredFile, kind: OfficeKind, target: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="mmr5-office-") as folder:
         work = Path(folder)
         source = work / f"document.{'doc' if kind == 'ole' else kind}"
-        source.write_bytes(without_references(stored.path.read_bytes(), kind))
+        shutil.copyfile(stored.path, source)
         _write_profile(work / "profile" / "user")
         said = _run(["pdf", kind, str(source), str(work), program() or "soffice"], work)
         made = work / "document.pdf"

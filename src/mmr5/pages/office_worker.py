@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmr5 import sandbox
+from mmr5.pages.references import without_references
 
 FILTERS = {
     "html": "writer_pdf_Export",
@@ -47,8 +48,7 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write("it takes too much memory\n")
         return 1
     except Exception as error:  # the edge of the process: whatever a damaged file makes a library raise is its reason
-        sys.stderr.write(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}\n")
-        return 1
+        return _failed(error)
     Path(folder, "pages.json").write_text(json.dumps({"pages": pages, "notes": notes}), encoding="utf-8")
     return 0
 
@@ -59,8 +59,13 @@ def _run_libreoffice(parent: int, program: str, kind: str, file: str, folder: st
 
     signal.signal(signal.SIGTERM, end_all)
     sandbox.die_with(parent, signal.SIGTERM)
+    source = Path(file)
+    try:
+        source.write_bytes(without_references(source.read_bytes(), kind))
+    except Exception as error:  # the edge of the process: a document that cannot be cleaned is not opened
+        return _failed(error)
     if kind == "xlsx":
-        _prepare_workbook(Path(file))
+        _prepare_workbook(source)
     target = f"pdf:{FILTERS[kind]}" if kind in FILTERS else "pdf"
     options = [
         "--headless", "--norestore", "--nolockcheck", "--nodefault", "--nofirststartwizard",
@@ -69,6 +74,12 @@ def _run_libreoffice(parent: int, program: str, kind: str, file: str, folder: st
         "--convert-to", target, "--outdir", folder, file,
     ]  # fmt: skip
     return subprocess.run([program, *options], check=False).returncode
+
+
+def _failed(error: Exception) -> int:
+    """Say why, and give the exit status."""
+    sys.stderr.write(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}\n")
+    return 1
 
 
 def _prepare_workbook(file: Path) -> None:

@@ -20,10 +20,11 @@ _HYPERLINK = re.compile(rb"""Type\s*=\s*["'][^"']*/hyperlink["']""")
 _ODF_TAG = re.compile(rb"<(?!text:a\b)[\w:.-]+\s[^>]*>")
 _ODF_OUTSIDE = re.compile(rb"""(xlink:href\s*=\s*)(["'])\s*(?:[a-zA-Z][a-zA-Z0-9+.-]*:|//|/|\.\./)[^"']*\2""")
 _ODF_PARTS = ("content.xml", "styles.xml", "settings.xml", "meta.xml")
-_ODF_DELETED = re.compile(rb"<text:tracked-changes\b.*?</text:tracked-changes>|<text:change(?:-start|-end)?\b[^>]*/>", re.DOTALL)
+_ODF_DELETED = re.compile(rb"<(/?)text:tracked-changes\b[^<>]*>")
+_ODF_MARK = re.compile(rb"<text:change(?:-start|-end)?\b[^<>]*/>")
 """What was deleted stands in one place, and marks in the text say where it stood."""
 _WORD_PART = re.compile(r"word/(?:document\d*|header\d*|footer\d*|footnotes|endnotes)\.xml")
-_WORD_DELETED = re.compile(rb"<w:(del|moveFrom)\s(?:[^>]*[^/>])?>.*?</w:\1>", re.DOTALL)
+_WORD_DELETED = re.compile(rb"<(/?)w:(?:del|moveFrom)(?:\s[^<>]*)?>")
 _DROPPED = frozenset({"script", "iframe", "frame", "object", "embed", "applet", "base", "link", "meta", "noscript", "template"})
 _ENDS_PARAGRAPH = frozenset("p div ul ol dl table section article header footer main nav h1 h2 h3 h4 h5 h6 pre hr form".split())
 """Before these a paragraph ends that was not closed."""
@@ -95,12 +96,37 @@ def _without_external(relationships: bytes) -> bytes:
 
 def _without_outside(content: bytes) -> bytes:
     inside = _ODF_TAG.sub(lambda tag: _ODF_OUTSIDE.sub(rb"\1\2\2", tag[0]), content)
-    return _ODF_DELETED.sub(b"", inside)
+    return _ODF_MARK.sub(b"", _without_elements(inside, _ODF_DELETED))
 
 
 def _without_deleted(content: bytes) -> bytes:
     """A part of a Word document without what was deleted or moved away, which LibreOffice prints struck through."""
-    return _WORD_DELETED.sub(b"", content)
+    return _without_elements(content, _WORD_DELETED)
+
+
+def _without_elements(content: bytes, tags: re.Pattern[bytes]) -> bytes:
+    """Content without what stands between opening and closing tags, in one pass.
+
+    An empty element stays, and so does one that is not closed.
+
+    Args:
+        content: XML.
+        tags: finds both kinds of tags; the first group is a slash in closing ones.
+    """
+    kept: list[bytes] = []
+    done = start = depth = 0
+    for tag in tags.finditer(content):
+        if tag[0].endswith(b"/>"):
+            continue
+        if not tag[1]:
+            start = tag.start() if depth == 0 else start
+            depth += 1
+        elif depth:
+            depth -= 1
+            if depth == 0:
+                kept.append(content[done:start])
+                done = tag.end()
+    return b"".join([*kept, content[done:]])
 
 
 def _web_page(data: bytes) -> bytes:

@@ -3,6 +3,7 @@
 import { picture } from "/static/api.js";
 
 const KINDS = {
+  first_stage: "first-stage score",
   fused: "fused score",
   mean_log_likelihood: "log-likelihood",
   choice_probability: "probability",
