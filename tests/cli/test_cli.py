@@ -7,22 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
-from mmr5.cli.main import main
-
 REPORT = Path(__file__).parents[2] / "examples" / "harbour-report.pdf"
-
-
-@pytest.fixture
-def run(capsys):
-    """Run the command line in this process: (exit code, stdout, stderr)."""
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as caught:
-            main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        return caught.value.code, out, err
-
-    return call
 
 
 @pytest.fixture

@@ -6,23 +6,11 @@ from pathlib import Path
 import pytest
 
 from mmr5 import Reranker, Searcher, read_pages
-from mmr5.cli.main import main
 from mmr5.cli.questions import read_questions
 from mmr5.errors import CapabilityError, InputError
 
 REPORT = Path(__file__).parents[2] / "examples" / "harbour-report.pdf"
 ASKED = ["What are the berthing fees?", "How many crane drivers work in the port?"]
-
-
-@pytest.fixture
-def run(capsys):
-    def call(*arguments):
-        with pytest.raises(SystemExit) as caught:
-            main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        return caught.value.code, out, err
-
-    return call
 
 
 def first_stage(*rest):

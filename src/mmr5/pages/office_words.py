@@ -29,7 +29,9 @@ def word_blocks(file: Path) -> Iterator[str]:
     """Paragraphs, headings and tables of a Word document, in Markdown."""
     with zipfile.ZipFile(file) as archive:
         names = archive.namelist()
-        main = next(name for name in names if name.startswith("word/document") and name.endswith(".xml"))
+        main = next((name for name in names if name.startswith("word/document") and name.endswith(".xml")), None)
+        if main is None:
+            raise ValueError("it has no part word/document.xml")
         notes = {}
         for kind in ("footnote", "endnote"):
             if f"word/{kind}s.xml" in names:
