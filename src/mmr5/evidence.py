@@ -3,19 +3,54 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from mmr5.excerpts import best_passage
 from mmr5.languages import words
 
 EVIDENCE_WORDS = 45
-"""Words of the passage that is shown, about."""
+"""Words of the passage that is shown, about, where no model judged passages."""
+MOST_WORDS = 60
+"""Most words of all passages together that are shown of a page whose passages a model judged."""
+MOST_PASSAGES = 2
+JOIN = " … "
 COVERED = 0.8
 """Share of a quote's words from which a text counts as holding it."""
 
 
-def find_evidence(query: str, text: str | None) -> str | None:
-    """The passage of about :data:`EVIDENCE_WORDS` words that fits a question best; None where there is no text."""
+def find_evidence(query: str, text: str | None, judged: Sequence[tuple[str, float]] | None = None) -> str | None:
+    """The words of a page that answer a question best, or None where there is no text.
+
+    Args:
+        query: the question.
+        text: the page's text.
+        judged: its passages in reading order, each with how well a model finds that it fits; None takes the passage of about
+            :data:`EVIDENCE_WORDS` words that BM25 finds.
+
+    Returns:
+        One passage, or the model's best :data:`MOST_PASSAGES` of no more than :data:`MOST_WORDS` words together, in reading
+        order, joined by :data:`JOIN` (a space where one follows the other).
+    """
+    if judged:
+        chosen = best_passages(judged)
+        parts = [
+            judged[i][0] if k == 0 else (" " if i == chosen[k - 1] + 1 else JOIN) + judged[i][0] for k, i in enumerate(chosen)
+        ]
+        return "".join(parts)
     return best_passage(query, text, size=EVIDENCE_WORDS) if text else None
+
+
+def best_passages(judged: Sequence[tuple[str, float]]) -> list[int]:
+    """Places of the passages that fit best, in reading order: the best one, and others while they are few and short enough."""
+    lengths = [len(words(passage)) for passage, _ in judged]
+    ranked = sorted(range(len(judged)), key=lambda i: (-judged[i][1], i))
+    chosen = ranked[:1]
+    for i in ranked[1:]:
+        if len(chosen) == MOST_PASSAGES:
+            break
+        if sum(lengths[k] for k in chosen) + lengths[i] <= MOST_WORDS:
+            chosen.append(i)
+    return sorted(chosen)
 
 
 def share_held(quote: str, text: str) -> float:

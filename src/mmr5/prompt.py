@@ -28,6 +28,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 Method = Literal["reason", "direct", "logits", "pointwise", "likelihood"]
 LISTWISE = ("reason", "direct", "logits")
 METHODS = ("reason", "direct", "logits", "pointwise", "likelihood")
+"""Methods of language models; each has a prompt."""
 VIEWS = ("image", "text", "both")
 
 # --- the released prompt (i2vec/MM-R5, MIT), word for word -----------------------------------------------------------

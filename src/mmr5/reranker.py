@@ -34,7 +34,8 @@ class Reranker:
 
     Args:
         engine: what turns prompts into replies or scores.
-        method: one of ``reason``, ``direct``, ``logits``, ``pointwise``, ``likelihood``; ``auto`` takes the recipe's.
+        method: one of ``reason``, ``direct``, ``logits``, ``pointwise``, ``likelihood``, ``late-interaction``,
+            ``cross-encoder``; ``auto`` takes the recipe's.
         view: ``image``, ``text`` or ``both``; ``auto`` takes the recipe's.
         recipe: what the checkpoint was made for; None takes list-wise reasoning over what the engine can see.
         settings: fields of :class:`mmr5.settings.MethodSettings` that override the recipe's, by name; None leaves one as it is.
@@ -54,8 +55,7 @@ class Reranker:
     ) -> None:
         self.engine = engine
         self.recipe = recipe or Recipe(view="image" if engine.capabilities.images else "text")
-        default = "cross-encoder" if engine.capabilities.score_pairs else NONE if engine.name == NONE else self.recipe.method
-        self.method = default if method == "auto" else method
+        self.method = _own_method(engine, self.recipe) if method == "auto" else method
         self.view: View = self.recipe.view if view == "auto" else view
         self._method = find_method(self.method)
         if self.view not in prompt.VIEWS:
@@ -125,6 +125,8 @@ class Reranker:
             cache,
             progress,
             quantize=chosen.quantize,
+            method=chosen.method,
+            notes=int(chosen.given.get("notes") or 0),
         )
         recipe = checkpoint.recipe if checkpoint else None
         return cls(opened, method=chosen.method, view=chosen.view, recipe=recipe, **chosen.given)
@@ -290,6 +292,15 @@ class Reranker:
         return await asyncio.to_thread(self.rerank, query, pages, top_n=top_n, on_text=on_text)
 
 
+def _own_method(engine: Engine, recipe: Recipe) -> str:
+    """The method that an engine is for, or the recipe's where it can do more than one."""
+    if engine.name == NONE:
+        return NONE
+    if engine.capabilities.score_pairs:
+        return "cross-encoder"
+    return "late-interaction" if engine.capabilities.score_tokens else recipe.method
+
+
 def build_result(
     reranker: Reranker,
     candidates: Candidates,
@@ -330,7 +341,9 @@ def build_result(
                 first_stage_rank=position + 1 if first_stage else None,
                 first_stage_score=candidates.scores[position] if first_stage and candidates.scores is not None else None,
                 reason=None if ranking.notes is None else ranking.notes[position],
-                evidence=find_evidence(candidates.query, page.text),
+                evidence=find_evidence(
+                    candidates.query, page.text, None if ranking.passages is None else ranking.passages[position]
+                ),
                 page_label=page.label,
             )
         )

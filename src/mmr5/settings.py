@@ -16,7 +16,7 @@ from mmr5.errors import ConfigError
 from mmr5.prompt import LETTERS, OWN, Ids, Wording
 from mmr5.types import View
 
-Method = Literal["auto", "reason", "direct", "logits", "pointwise", "likelihood", "cross-encoder"]
+Method = Literal["auto", "reason", "direct", "logits", "pointwise", "likelihood", "cross-encoder", "late-interaction"]
 EngineName = Literal["transformers", "openai", "vllm", "scripted", "cross-encoder"]
 ViewOrAuto = Literal["auto", "image", "text", "both"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]

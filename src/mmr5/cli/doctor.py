@@ -68,7 +68,7 @@ def doctor(
     typer.echo("can run")
     for row in report["can_run"]:
         verdict = "yes" if row["ok"] else "no"
-        typer.echo(f"    {row['engine']:<13} {row['method']:<11} {row['view']:<6} {verdict:<4} {row['why']}")
+        typer.echo(f"    {row['engine']:<13} {row['method']:<16} {row['view']:<6} {verdict:<4} {row['why']}")
 
 
 def _summary(report: dict[str, Any]) -> dict[str, str]:
@@ -223,7 +223,7 @@ def _can_run() -> list[dict[str, Any]]:
         "likelihood": "score_text",
     }
     local = [name for name in ("torch", "transformers") if not _has(name)]
-    everything = Capabilities(True, True, True, True, True)
+    everything = Capabilities(generate=True, score_choices=True, score_text=True, prefill=True, images=True)
     engines = {
         "transformers": (everything, f"needs {', '.join(local)}: pip install 'mmr5[local]'" if local else ""),
         "openai": (Capabilities(images=True), ""),
@@ -237,11 +237,14 @@ def _can_run() -> list[dict[str, Any]]:
                 able = getattr(capabilities, needs[method])
                 why = missing or ("" if able else f"the engine cannot {needs[method].replace('_', ' ')}")
                 if not why and engine == "transformers" and view != "text":
-                    why = "with a vision-language checkpoint (mini reads text)"
+                    why = "with a vision-language checkpoint (mini-lm reads text)"
                 if not why and engine == "openai":
                     why = "with --base-url" + ("" if view == "text" else " of a server whose model sees")
                 rows.append({"engine": engine, "method": method, "view": view, "ok": able and not missing, "why": why})
-    return rows
+    ready = not local
+    why = "mini, which needs no language model" if ready else f"needs {', '.join(local)}: pip install 'mmr5[local]'"
+    row = {"engine": "transformers", "method": "late-interaction", "view": "text", "ok": ready, "why": why}
+    return [row, *rows]
 
 
 def _has(module: str) -> bool:

@@ -16,18 +16,21 @@ if TYPE_CHECKING:
 
 def models(as_json: options.Json = False, debug: options.Debug = False) -> None:
     """List the named models, their recipes, and where their weights are."""
-    from mmr5.models.resolve import HUB_RECIPES, MINI, NAMED, mini_recipe
+    from mmr5.models.resolve import HUB_RECIPES, MINI, MINI_LM, NAMED, mini_recipe
     from mmr5.models.weights import E5, MINI_BASE, MINILM, locate
 
     del debug
     rows: list[dict[str, Any]] = [
-        {
-            "name": MINI,
-            "what": NAMED[MINI],
-            "recipe": dataclasses.asdict(mini_recipe()),
-            "weights": str(locate(MINI_BASE) or ""),
-            "obtain": _fetched(MINI_BASE),
-        },
+        *(
+            {
+                "name": name,
+                "what": NAMED[name],
+                "recipe": dataclasses.asdict(mini_recipe(name)),
+                "weights": str(locate(weights) or ""),
+                "obtain": _fetched(weights),
+            }
+            for name, weights in ((MINI, E5), (MINI_LM, MINI_BASE))
+        ),
         *(
             {
                 "name": name,

@@ -68,13 +68,13 @@ def check(folder: Folder, as_json: options.Json = False, debug: options.Debug = 
 def _recipe(folder: str) -> Recipe:
     from mmr5.errors import ConfigError
     from mmr5.models.recipes import FILE, load_recipe
-    from mmr5.models.resolve import MINI, mini_recipe
+    from mmr5.models.resolve import MINI, MINI_LM, mini_recipe
 
-    if folder == MINI:
-        return mini_recipe()
+    if folder in (MINI, MINI_LM):
+        return mini_recipe(folder)
     place = Path(folder).expanduser()
     if not place.is_dir():
-        raise ConfigError(f"{folder!r} is no folder: give a checkpoint's folder, or {MINI}")
+        raise ConfigError(f"{folder!r} is no folder: give a checkpoint's folder, {MINI} or {MINI_LM}")
     found = load_recipe(place)
     if found is None:
         raise ConfigError(f"{folder} holds no {FILE}: write one (docs/recipes.md), or train a checkpoint, which gets its own")

@@ -15,7 +15,11 @@ from mmr5.cli.console import note, progress_line
 if TYPE_CHECKING:
     from mmr5.training.config import Stage, TrainingConfig
 
-app = typer.Typer(help="Train a checkpoint: sft, then grpo; merge its adapter.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Train a checkpoint: sft, then grpo; merge its adapter; or a late-interaction reranker.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 Config = Annotated[
     str, typer.Argument(help="A TOML file, or the name of one that is shipped, e.g. paper-7b/sft.", show_default=False)
@@ -58,6 +62,25 @@ def grpo(
 
     del debug
     _stage(train_grpo, "grpo", config, set_, resume=resume, memory=memory if check else None, as_json=as_json)
+
+
+@app.command("late")
+def late(
+    config: Config,
+    set_: Set = None,
+    resume: Resume = False,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Train a late-interaction reranker, such as mini, beside a first stage."""
+    from mmr5.training.late_config import load_late_config
+    from mmr5.training.late_interaction import train_late
+
+    del debug
+    loaded = load_late_config(find(config), set_ or ())
+    with progress_line() as progress:
+        facts = train_late(loaded, resume=resume, progress=progress)
+    _report(facts, loaded.run.out, as_json=as_json)
 
 
 @app.command("merge")

@@ -10,8 +10,10 @@ from mmr5.engines.absent import AbsentEngine
 from mmr5.engines.protocol import Engine
 from mmr5.errors import ConfigError
 from mmr5.models.hub import check_hub
+from mmr5.models.late import is_late
 from mmr5.models.recipes import Recipe
-from mmr5.models.resolve import HUB_RECIPES, NONE, Checkpoint, check_name, resolve
+from mmr5.models.resolve import HUB_RECIPES, NONE, Checkpoint, check_name, part_of_mini, resolve
+from mmr5.prompt import METHODS
 from mmr5.settings import ENGINES
 from mmr5.storage.cache import Cache, digest
 from mmr5.types import Progress
@@ -30,6 +32,8 @@ def open_engine(
     progress: Progress | None = None,
     *,
     quantize: str = "none",
+    method: str = "auto",
+    notes: int = 0,
     **options: Any,
 ) -> tuple[Engine, Checkpoint | None]:
     """The engine, and what is known of the checkpoint.
@@ -43,6 +47,9 @@ def open_engine(
         quantize: ``none``, ``8bit`` or ``4bit``; for ``transformers`` on a GPU.
         cache: where weights are kept.
         progress: told of downloads and of the loading.
+        method: the ranking method that the engine is for, which says what ``mini`` stands for
+            (:func:`mmr5.models.resolve.part_of_mini`).
+        notes: how many notes it is to write, likewise.
         options: further arguments of the engine's own loader; one that is None is left out.
 
     The model ``none`` is no model: an engine that can do nothing, for the first stage alone.
@@ -77,7 +84,9 @@ def open_engine(
         check_hub(model)
         _loading(progress, model)
         return CrossEncoderEngine(model, device=device, dtype=dtype, **given), None
-    checkpoint = _prepared(model, cache, progress)
+    checkpoint = _prepared(part_of_mini(model, method if engine == "transformers" else METHODS[0], notes), cache, progress)
+    if is_late(Path(checkpoint.path)):
+        return _late(checkpoint, engine, quantize, device, dtype, cache, progress), checkpoint
     given = {"name": checkpoint.name, "dtype": dtype, **_pixels(checkpoint), **given}
     if engine == "vllm":
         from mmr5.engines.vllm import VLLMEngine
@@ -91,6 +100,19 @@ def open_engine(
         checkpoint = _merged(checkpoint, device, dtype, cache)
     given = {"device": device, "quantize": quantize, **given}
     return TransformersEngine.from_pretrained(checkpoint.path, adapter=checkpoint.adapter, **given), checkpoint
+
+
+def _late(
+    checkpoint: Checkpoint, engine: str, quantize: str, device: str, dtype: str, cache: Cache | None, progress: Progress | None
+) -> Engine:
+    from mmr5.engines.late_interaction import LateInteractionEngine
+
+    if engine != "transformers" or quantize != "none":
+        wrong = f"engine {engine!r}" if engine != "transformers" else f"quantize {quantize!r}"
+        raise ConfigError(f"{checkpoint.name!r} is a late-interaction model, and {wrong} is for language models: leave it out")
+    return LateInteractionEngine(
+        checkpoint.path, name=checkpoint.name, device=device, dtype=dtype, cache=cache, progress=progress
+    )
 
 
 def _prepared(model: str, cache: Cache | None, progress: Progress | None) -> Checkpoint:

@@ -23,6 +23,7 @@ CAPABILITY_ENGINES = {
     "score_choices": ("transformers", "vllm", "scripted"),
     "score_text": ("transformers", "vllm", "scripted"),
     "score_pairs": ("cross-encoder",),
+    "score_tokens": ("transformers with a late-interaction model, such as mini",),
     "prefill": ("transformers", "vllm", "scripted", "openai with the served checkpoint's tokenizer"),
     "constrain": ("transformers",),
     "keep": ("transformers with a checkpoint of Qwen2-VL or Qwen2.5-VL",),
@@ -46,6 +47,7 @@ class Capabilities:
         images: read images in the messages.
         context_tokens: most tokens of prompt and reply together, or None when unknown.
         score_pairs: score a question with a page, as a cross-encoder does.
+        score_tokens: match the tokens of a question and of a page, as a late-interaction model does.
         constrain: write answers in which only unused ids are possible.
         keep: read a share of each picture's tokens.
         remote: each request is a call of its own, so that lists can be ranked side by side and fail one by one.
@@ -58,6 +60,7 @@ class Capabilities:
     images: bool = False
     context_tokens: int | None = None
     score_pairs: bool = False
+    score_tokens: bool = False
     constrain: bool = False
     keep: bool = False
     remote: bool = False
@@ -210,6 +213,34 @@ class PairScorer(Protocol):
 
     def score_pairs(self, queries: Sequence[str], documents: Sequence[Document]) -> list[float]:
         """One score for each question with its own document; higher is more relevant.
+
+        Raises:
+            EngineError: the backend failed.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class LateScore:
+    """What a late-interaction model makes of a question's N pages.
+
+    Attributes:
+        log_odds: one a page; higher is more relevant, beside the first stage.
+        passages: of each page, its passages in reading order, each with how well it fits; the numbers compare with each other.
+        usage: tokens read.
+    """
+
+    log_odds: tuple[float, ...]
+    passages: tuple[tuple[tuple[str, float], ...], ...]
+    usage: Usage = Usage()
+
+
+class LateScorer(Protocol):
+    """What an engine with ``score_tokens`` has besides."""
+
+    def score_tokens(
+        self, queries: Sequence[str], pages: Sequence[Sequence[str]], on_done: Callable[[int], None] | None = None
+    ) -> list[LateScore]:
+        """Scores of the texts of each question's own pages.
 
         Raises:
             EngineError: the backend failed.

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from mmr5.engines.protocol import Engine
 from mmr5.errors import ConfigError
-from mmr5.methods import cross_encoder, first_stage, likelihood, listwise, logits, pointwise
+from mmr5.methods import cross_encoder, first_stage, late_interaction, likelihood, listwise, logits, pointwise
 from mmr5.methods.streaming import TextCallback
 from mmr5.settings import MethodSettings
 from mmr5.types import Candidates, Ranking
@@ -80,6 +80,7 @@ _METHODS = {
     "pointwise": Method(pointwise.rank, pointwise.annotate),
     "likelihood": Method(likelihood.rank),
     "cross-encoder": Method(cross_encoder.rank),
+    "late-interaction": Method(late_interaction.rank),
     "none": Method(first_stage.rank),
 }
 

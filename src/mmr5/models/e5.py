@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 MAGIC = b"E5S1"
+NAME = "multilingual-e5-small"
 PROMPTS = {"query": "query: ", "document": "passage: "}
 """What the model was trained to read before questions and passages (arXiv 2402.05672)."""
 _BLOCK = 32
@@ -90,13 +91,13 @@ def checkpoint(*, cache: Cache | None = None, progress: Progress | None = None) 
     """
     store = cache or Cache()
     (name, sha256), *_ = E5.files.items()
-    folder = store.directory("models") / f"multilingual-e5-small-{sha256[:12]}"
+    folder = store.directory("models") / f"{NAME}-{sha256[:12]}"
     if not (folder / "config.json").is_file():
         source = obtain(E5, cache=store, progress=progress) / name
-        with store.lock("multilingual-e5-small"):
+        with store.lock(NAME):
             if not (folder / "config.json").is_file():
                 if progress is not None:
-                    progress("converting multilingual-e5-small", 0, None)
+                    progress(f"converting {NAME}", 0, None)
                 with staged_folder(folder) as staging:
                     convert(source, staging)
     return folder

@@ -15,6 +15,8 @@ from mmr5.settings import MethodSettings, SearchSettings, check, check_names, kn
 from mmr5.types import View
 
 FILE = "recipe.json"
+RECIPE_METHODS = (*METHODS, "late-interaction")
+"""Methods that a checkpoint can be made for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,8 @@ class Recipe:
     prompt_fingerprint: str | None = knob(None, "Of the prompt that the checkpoint was made with; null for one not made here.")
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise ConfigError(f"method is {self.method!r}: use one of {', '.join(METHODS)}")
+        if self.method not in RECIPE_METHODS:
+            raise ConfigError(f"method is {self.method!r}: use one of {', '.join(RECIPE_METHODS)}")
         if self.view not in VIEWS:
             raise ConfigError(f"view is {self.view!r}: use one of {', '.join(VIEWS)}")
         if self.languages is not None:
@@ -61,7 +63,8 @@ class Recipe:
             raise ConfigError(f'reserved is {tokens!r}: give a list of texts of two characters or more, such as ["<|user|>"]')
         object.__setattr__(self, "reserved", tuple(tokens))
         _check_numbers(self)
-        check_wording(self.method, self.wording)
+        if self.method in METHODS:
+            check_wording(self.method, self.wording)
         check(self)
 
     def method_settings(self, method: str) -> dict[str, Any]:

@@ -10,16 +10,22 @@ from pathlib import Path
 from mmr5.errors import ModelNotFoundError
 from mmr5.models.recipes import FILE, Recipe, load_recipe, parse_recipe
 from mmr5.models.weights import MINI_BASE, obtain
+from mmr5.prompt import METHODS
 from mmr5.storage.cache import Cache
 from mmr5.types import Progress
 
 MINI = "mini"
+MINI_LM = "mini-lm"
+"""The language model of ``mini``: it writes notes, and answers to the methods that need words."""
 BASE = "mini-base"
 NONE = "none"
 """No model: the first stage alone."""
 BASE_RECIPE = Recipe(method="likelihood", view="text", page_tokens=300, fusion=0.5, notes=0)
 """How the untrained base is best used, chosen on training documents (results/README.md)."""
-NAMED = {MINI: "SmolLM2-135M-Instruct (Apache-2.0) with this project's recipe: no GPU, no account, no hub"}
+NAMED = {
+    MINI: "late interaction over multilingual-e5-small (MIT), trained by this project: no GPU, no account, no hub",
+    MINI_LM: "SmolLM2-135M-Instruct (Apache-2.0) with this project's adapter: English, writes notes",
+}
 HUB_RECIPES = {"i2vec/MM-R5": Recipe(method="reason", view="image")}
 """Known checkpoints of others that carry no ``recipe.json``."""
 
@@ -43,8 +49,13 @@ class Checkpoint:
     recipe: Recipe | None = None
 
 
+def part_of_mini(name: str, method: str, notes: int = 0) -> str:
+    """The name of the model that ``mini`` stands for: its language model where a method or notes need words, else itself."""
+    return MINI_LM if name == MINI and (method in METHODS or (method == "auto" and notes)) else name
+
+
 def resolve(name: str, *, cache: Cache | None = None, progress: Progress | None = None) -> Checkpoint:
-    """Find a model: ``mini``, a folder, or a name on the hub.
+    """Find a model: ``mini``, ``mini-lm``, a folder, or a name on the hub.
 
     Args:
         name: what the user said.
@@ -55,13 +66,15 @@ def resolve(name: str, *, cache: Cache | None = None, progress: Progress | None 
         ModelNotFoundError: the name looks like a path and there is nothing, or the weights cannot be obtained.
     """
     check_name(name)
-    if name in (MINI, BASE):
-        return _mini(name, cache, progress)
+    if name == MINI:
+        return Checkpoint(MINI, str(_packed(MINI)), recipe=mini_recipe())
+    if name in (MINI_LM, BASE):
+        return _mini_lm(name, cache, progress)
     folder = Path(name).expanduser()
     if folder.is_dir():
         recipe = load_recipe(folder)
         if _rests_on_base(folder):
-            return replace(_mini(BASE, cache, progress), name=folder.name, adapter=str(folder), recipe=recipe)
+            return replace(_mini_lm(BASE, cache, progress), name=folder.name, adapter=str(folder), recipe=recipe)
         return Checkpoint(folder.name or str(folder), str(folder), recipe=recipe)
     return Checkpoint(name, name, recipe=HUB_RECIPES.get(name))
 
@@ -85,7 +98,7 @@ def check_name(name: str) -> None:
         ModelNotFoundError: the name looks like a path and there is nothing, or a folder that holds no checkpoint.
     """
     folder = Path(name).expanduser()
-    if name in (MINI, BASE, NONE):
+    if name in (*NAMED, BASE, NONE):
         return
     if folder.is_dir():
         if not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
@@ -97,20 +110,23 @@ def check_name(name: str) -> None:
         )
 
 
-def mini_recipe() -> Recipe:
-    """The recipe of the embedded default."""
-    file = resources.files("mmr5.models") / MINI / FILE
+def mini_recipe(name: str = MINI) -> Recipe:
+    """The recipe of a model in the package: the embedded default, or its language model."""
+    file = _packed(name) / FILE
     return parse_recipe(file.read_text(encoding="utf-8"), str(file))
 
 
-def _mini(name: str, cache: Cache | None, progress: Progress | None) -> Checkpoint:
-    """``mini`` or its base, fetched as a quantised file (:mod:`mmr5.models.weights`) unless it has been prepared before."""
+def _packed(name: str) -> Path:
+    """The folder of a model in the package."""
+    return Path(str(resources.files("mmr5.models") / name.replace("-", "_")))
+
+
+def _mini_lm(name: str, cache: Cache | None, progress: Progress | None) -> Checkpoint:
+    """``mini-lm`` or its base, fetched as a quantised file (:mod:`mmr5.models.weights`) unless it has been prepared before."""
     store = cache or Cache()
     (file, sha256), *_ = MINI_BASE.files.items()
     prepared = store.directory("models") / f"mini-base-{sha256[:12]}"
     gguf = None if (prepared / "config.json").is_file() else str(obtain(MINI_BASE, cache=store, progress=progress) / file)
     if name == BASE:
         return Checkpoint(BASE, str(prepared), gguf=gguf, recipe=BASE_RECIPE)
-    folder = Path(str(resources.files("mmr5.models") / MINI))
-    adapter = str(folder) if (folder / "adapter_config.json").is_file() else None
-    return Checkpoint(MINI, str(prepared), gguf=gguf, adapter=adapter, recipe=mini_recipe())
+    return Checkpoint(MINI_LM, str(prepared), gguf=gguf, adapter=str(_packed(MINI_LM)), recipe=mini_recipe(MINI_LM))

@@ -12,7 +12,7 @@ from typing import Any
 from mmr5.engines.chat_template import template_of
 from mmr5.engines.loading import import_torch, load_model, pick_device, pick_dtype
 from mmr5.errors import ConfigError, missing_extra
-from mmr5.models import resolve
+from mmr5.models.resolve import part_of_mini, resolve
 from mmr5.storage.cache import Cache
 from mmr5.storage.jsonl import write_json
 from mmr5.training import passthrough, patches
@@ -38,7 +38,7 @@ def load_for_training(config: TrainingConfig) -> tuple[Any, Any, str]:
     """
     from mmr5.engines.loading import dequantise
 
-    checkpoint = resolve(config.model.base)
+    checkpoint = resolve(part_of_mini(config.model.base, config.recipe.method))
     if checkpoint.gguf is not None:
         dequantise(checkpoint.gguf, checkpoint.path, lock=Cache().lock("mini-base"))
     device = pick_device(config.model.device)

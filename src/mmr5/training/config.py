@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from mmr5.errors import ConfigError, SourceNotFoundError
 from mmr5.models.recipes import Recipe, load_recipe
@@ -22,6 +22,7 @@ from mmr5.prompt import fingerprint
 from mmr5.rewards import Compat
 
 Stage = Literal["sft", "grpo"]
+Config = TypeVar("Config")
 Rollouts = Literal["transformers", "vllm-server", "vllm-colocate"]
 
 LANGUAGE_LINEARS = r"(?!.*(visual|vision|merger|lm_head)).*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
@@ -263,6 +264,11 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainingConfig:
         SourceNotFoundError: there is no such file.
         ConfigError: it is no TOML, or holds an unknown table or key or an impossible value.
     """
+    return from_tables(read_tables(path, overrides), str(path))
+
+
+def read_tables(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The tables of a TOML file with overrides, as :func:`load_config` reads them."""
     try:
         tables: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -271,16 +277,16 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainingConfig:
         raise ConfigError(f"{path} cannot be read as TOML: {error}") from error
     for override in overrides:
         _override(tables, override)
-    return from_tables(tables, str(path))
+    return tables
 
 
-def from_tables(tables: Mapping[str, Any], where: str) -> TrainingConfig:
-    """A configuration from parsed tables.
+def from_tables(tables: Mapping[str, Any], where: str, whole: type[Config] = TrainingConfig) -> Config:  # type: ignore[assignment]
+    """A configuration of the class ``whole`` from parsed tables.
 
     Raises:
         ConfigError: an unknown or missing table or key, or a value of another kind.
     """
-    kinds = typing.get_type_hints(TrainingConfig)
+    kinds = typing.get_type_hints(whole)
     _known(tables, list(kinds), f"{where}: table")
     built = {}
     for name, kind in kinds.items():
@@ -288,7 +294,7 @@ def from_tables(tables: Mapping[str, Any], where: str) -> TrainingConfig:
         if not isinstance(given, dict):
             raise ConfigError(f"{where}: {name} is {given!r}: it is a table, [{name}]")
         built[name] = _table(kind, given, f"{where} [{name}]")
-    return TrainingConfig(**built)
+    return whole(**built)
 
 
 def _table(kind: type[Any], given: Mapping[str, Any], where: str) -> Any:

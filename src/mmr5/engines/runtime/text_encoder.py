@@ -35,16 +35,17 @@ class TextEncoder:
         folder: of a checkpoint of sentence-transformers: a ``BertModel`` with mean pooling; its prompts are put before texts.
         device: as for :func:`mmr5.engines.loading.pick_device`.
         dtype: as for :func:`mmr5.engines.loading.pick_dtype`.
+        layers: how many of the lower layers are loaded, all where None; with fewer, :meth:`states` alone is of use.
 
     Raises:
         ModelNotFoundError: it is no such checkpoint.
         MissingExtraError: torch is not installed.
     """
 
-    def __init__(self, folder: Path, *, device: str = "auto", dtype: str = "auto") -> None:
+    def __init__(self, folder: Path, *, device: str = "auto", dtype: str = "auto", layers: int | None = None) -> None:
         torch = import_torch()
-        self._device = pick_device(device)
-        self._dtype = pick_dtype(dtype, self._device)
+        self.device = pick_device(device)
+        self.dtype = pick_dtype(dtype, self.device)
         with load_errors(str(folder), "BERT encoder"):
             from safetensors.torch import load_file
 
@@ -53,9 +54,10 @@ class TextEncoder:
             self._tokenizer = _load_tokenizer(folder / "tokenizer.json")
             self._pad, self._heads = int(config["pad_token_id"]), int(config["num_attention_heads"])
             norm = float(config["layer_norm_eps"])
-            held = {name.removeprefix("bert."): tensor.to(self._device, self._dtype) for name, tensor in weights.items()}
+            held = {name.removeprefix("bert."): tensor.to(self.device, self.dtype) for name, tensor in weights.items()}
             self._embeddings = _Embeddings(torch, held, norm)
-            self._layers = [_Layer(torch, held, f"encoder.layer.{i}.", norm) for i in range(config["num_hidden_layers"])]
+            count = config["num_hidden_layers"] if layers is None else min(layers, config["num_hidden_layers"])
+            self._layers = [_Layer(torch, held, f"encoder.layer.{i}.", norm) for i in range(count)]
         self._prompts: dict[str, str] = _read(folder / "config_sentence_transformers.json").get("prompts", {})
         longest = _read(folder / "sentence_bert_config.json").get("max_seq_length") or config["max_position_embeddings"]
         self._tokenizer.no_padding()
@@ -73,24 +75,71 @@ class TextEncoder:
         """
         torch = import_torch()
         found = torch.empty((len(texts), self.dimension), dtype=torch.float32)
-        if not texts:
-            return found.numpy()  # type: ignore[no-any-return]
+
+        def pool(part: Sequence[int], states: Any, held: Any) -> None:
+            kept = held.to(self.device)[..., None]
+            pooled = (states.float() * kept).sum(1) / kept.sum(1)
+            found[part] = torch.nn.functional.normalize(pooled, dim=-1).cpu()
+
+        self._each_batch(self._tokens(texts, kind), pool, on_done)
+        return found.numpy()  # type: ignore[no-any-return]
+
+    def states(
+        self, texts: Sequence[str], kind: Kind = "document", on_done: Callable[[int], None] | None = None, *, most: int = 512
+    ) -> list[Any]:
+        """States of each text's own tokens after the last loaded layer; the prompt and special tokens are left out.
+
+        Args:
+            texts: any.
+            kind: which of the model's prompts stands before each text.
+            on_done: called with the number of texts done after each batch.
+            most: tokens of a text that are read, with its prompt and special tokens.
+
+        Returns:
+            A tensor for each text, (its tokens, dimension), in the encoder's type, on its device.
+        """
+        found: list[Any] = [None] * len(texts)
+        around = self._tokenizer.encode("a").special_tokens_mask
+        before, after = around.index(0), around[::-1].index(0)
+        prompt = len(self._tokenizer.encode(self._prompts.get(kind, "").strip(), add_special_tokens=False).ids)
+
+        def keep(part: Sequence[int], states: Any, held: Any) -> None:
+            for row, i in enumerate(part):
+                found[i] = states[row, before + prompt : int(held[row].sum()) - after].clone()
+
+        ids = [one if len(one) <= most else one[: most - after] + one[len(one) - after :] for one in self._tokens(texts, kind)]
+        self._each_batch(ids, keep, on_done)
+        return found
+
+    def count(self, text: str) -> int:
+        """Tokens of a text alone."""
+        return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def _tokens(self, texts: Sequence[str], kind: Kind) -> list[list[int]]:
         prompt = self._prompts.get(kind, "")
+        return [coded.ids for coded in self._tokenizer.encode_batch([prompt + text for text in texts])]
+
+    def _each_batch(
+        self,
+        ids: Sequence[Sequence[int]],
+        use: Callable[[Sequence[int], Any, Any], None],
+        on_done: Callable[[int], None] | None,
+    ) -> None:
+        """``use(places of the texts of a batch, their last states (texts, tokens, dimension), which of these are tokens)``."""
+        torch = import_torch()
+        order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
+        most = CPU_TOKENS if self.device.type == "cpu" else GPU_TOKENS
+        start = 0
         with self._lock, torch.inference_mode():
-            ids = [coded.ids for coded in self._tokenizer.encode_batch([prompt + text for text in texts])]
-            order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
-            most = CPU_TOKENS if self._device.type == "cpu" else GPU_TOKENS
-            start = 0
             while start < len(order):
                 part = order[start : start + max(1, most // len(ids[order[start]]))]
-                found[part] = self._forward([ids[i] for i in part]).cpu()
+                use(part, *self._forward([ids[i] for i in part]))
                 start += len(part)
                 if on_done is not None:
                     on_done(start)
-        return found.numpy()  # type: ignore[no-any-return]
 
-    def _forward(self, batch: Sequence[Sequence[int]]) -> Any:
-        """Unit vectors of token lists, the longest first."""
+    def _forward(self, batch: Sequence[Sequence[int]]) -> tuple[Any, Any]:
+        """Last states of token lists, the longest first, and which of them are tokens."""
         torch = import_torch()
         lengths, longest = [len(ids) for ids in batch], len(batch[0])
         tokens = torch.full((len(batch), longest), self._pad)
@@ -100,15 +149,13 @@ class TextEncoder:
         seen = torch.nn.functional.pad(held, (0, -longest % KEY_STEP))
         mask = None
         if not bool(seen.all()):
-            mask = torch.zeros(seen.shape, dtype=self._dtype).masked_fill_(~seen, float("-inf"))[:, None, None].to(self._device)
-        states = self._embeddings(tokens.to(self._device))
+            mask = torch.zeros(seen.shape, dtype=self.dtype).masked_fill_(~seen, float("-inf"))[:, None, None].to(self.device)
+        states = self._embeddings(tokens.to(self.device))
         shape = states.shape
         states = states.reshape(-1, shape[-1])
         for layer in self._layers:
             states = layer(states, shape, self._heads, mask)
-        kept = held.to(self._device)[..., None]
-        pooled = (states.view(shape).float() * kept).sum(1) / kept.sum(1)
-        return torch.nn.functional.normalize(pooled, dim=-1)
+        return states.view(shape), held
 
 
 class _Embeddings:
