@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.corpora import draw_pdf, write_corpus
-from support.encoders import sentence_encoder
 
 from mmr5 import Reranker, Searcher, read_pages
 from mmr5.engines.runtime.late_head import LateHead
@@ -17,6 +15,8 @@ from mmr5.training import late_interaction
 from mmr5.training.late_config import load_late_config
 from mmr5.training.late_data import States, prepare, wanted
 from mmr5.training.late_interaction import score, train_late, training_order, useful
+from support.corpora import draw_pdf, write_corpus
+from support.encoders import sentence_encoder
 
 THINGS = ["kettle", "ladder", "window", "carpet", "basket", "hammer", "bottle", "pillow"]
 
@@ -31,7 +31,9 @@ def settings(base, tmp_path):
     """``settings("optim.passes=2", …)``: the configuration of a run over two documents of eight pages."""
     for name in ("one", "two"):
         folder = tmp_path / name
-        draw_pdf(folder / "pdf" / f"{name}.pdf", [f"Shelf {i}\nA {t} is kept on this shelf of {name}." for i, t in enumerate(THINGS)])
+        draw_pdf(
+            folder / "pdf" / f"{name}.pdf", [f"Shelf {i}\nA {t} is kept on this shelf of {name}." for i, t in enumerate(THINGS)]
+        )
         asked = [
             {"doc_name": name, "question": f"Where is the {t} kept?", "page_ids": [i], "quotes": {str(i): f"A {t} is kept"}}
             for i, t in enumerate(THINGS)

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from mmr5.engines.encoders import checkpoint_identity
 from mmr5.engines.loading import dtype_name, import_torch, load_errors
 from mmr5.engines.protocol import Capabilities, LateScore
-from mmr5.engines.runtime.late_features import features
+from mmr5.engines.runtime.late_features import FEATURES, features
 from mmr5.engines.runtime.late_head import LateHead, PageTokens
 from mmr5.engines.runtime.text_encoder import TextEncoder
 from mmr5.errors import CapabilityError, EngineError, MMR5Error, ModelNotFoundError
@@ -153,12 +153,14 @@ class LateInteractionEngine:
             for query, own, of_question in zip(queries, pages, states, strict=True):
                 tokens = [read[text] for text in own]
                 given = torch.tensor(
-                    [features(query, text, sum(one.lengths)) for text, one in zip(own, tokens, strict=True)], device=self.device
+                    [features(query, text, sum(one.lengths)) for text, one in zip(own, tokens, strict=True)],
+                    dtype=torch.float32,
+                    device=self.device,
                 )
                 if not len(of_question):  # nothing but white space or signs that the tokenizer drops
                     found.append(LateScore((0.0,) * len(own), tuple(((),) * len(own)), Usage()))
                     continue
-                scores = head.score(head.question(of_question), tokens, given.reshape(len(own), -1))
+                scores = head.score(head.question(of_question), tokens, given.reshape(len(own), len(FEATURES)))
                 fits = scores.passages.tolist()
                 ends = list(accumulate(len(one.lengths) for one in tokens))
                 judged = [

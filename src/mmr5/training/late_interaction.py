@@ -90,7 +90,8 @@ def train_late(config: LateTrainingConfig, *, resume: bool = False, progress: Pr
             run.save(out / STATE, history)
     facts: dict[str, object] = {
         "questions": len(examples), "documents": len({e.doc_name for e in examples}), "steps": total,
-        "loss": history[-1]["loss"] if history else None, "first_stage_weight": round(float(head.weights["first_stage"].detach()), 4),
+        "loss": history[-1]["loss"] if history else None,
+        "first_stage_weight": round(float(head.weights["first_stage"].detach()), 4),
     }  # fmt: skip
     save(head, config, out)
     write_json(out / HISTORY, {"facts": facts, "history": history})
@@ -121,7 +122,7 @@ def score(head: LateHead, states: States, example: Example, pages: Sequence[int]
     torch = import_torch()
     chosen = example.pages if pages is None else pages
     n = len(chosen)
-    given = torch.tensor(example.features[:n]).reshape(n, -1)
+    given = torch.tensor(example.features[:n])
     scores = head.score(head.question(states.question(example)), tokens_of(head, states, example, chosen), given)
     return head.weights["first_stage"] * torch.tensor(example.first[:n]) + scores.pages, scores
 

@@ -136,7 +136,7 @@ class LateHead:
         torch = import_torch()
         device = question.vectors.device
         lengths = torch.tensor([n for page in pages for n in page.lengths], dtype=torch.long, device=device)
-        counts = torch.tensor([len(page.lengths) for page in pages], device=device)
+        counts = torch.tensor([len(page.lengths) for page in pages], dtype=torch.long, device=device)
         owners = torch.repeat_interleave(torch.arange(len(pages), device=device), counts)
         tokens = len(question.importance)
         best = torch.full((tokens, len(lengths)), -1.0, device=device)
