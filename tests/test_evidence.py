@@ -33,6 +33,8 @@ def test_equal_passages_stand_in_reading_order():
     assert best_passages([("a", 1.0), ("b", 1.0), ("c", 1.0)]) == [0, 1]
 
 
-@pytest.mark.parametrize(("quote", "text", "share"), [("a b c d", "d c x", 0.5), ("a a", "a", 0.5), ("", "a", 0.0), ("A b", "a B", 1.0)])
+@pytest.mark.parametrize(
+    ("quote", "text", "share"), [("a b c d", "d c x", 0.5), ("a a", "a", 0.5), ("", "a", 0.0), ("A b", "a B", 1.0)]
+)
 def test_the_share_of_a_quote(quote, text, share):
     assert share_held(quote, text) == share

@@ -32,7 +32,7 @@ def model(tmp_path_factory):
     """A folder with an untrained model over a tiny encoder."""
     home = tmp_path_factory.mktemp("late")
     base = sentence_encoder(home / "base", prompts={"query": "query: ", "document": "passage: "})
-    states = TextEncoder(base, dtype="float32", layers=1).states(TEXTS[:2])
+    states = TextEncoder(base, dtype="float32").states(TEXTS[:2], layer=1)
     folder = home / "model"
     folder.mkdir()
     head = LateHead.untrained(torch.cat(states), 16)
@@ -64,8 +64,8 @@ def test_the_score_is_the_formula(model):
     engine = LateInteractionEngine(str(model), dtype="float32")
     [found] = engine.score_tokens(["Where is the kettle?"], [TEXTS[:1]])
     head, encoder = engine._loaded.head, engine._loaded.encoder
-    question = head.question(encoder.states(["Where is the kettle?"], "query")[0])
-    parts = [head.page(one).half().float() for one in encoder.states([text for text, _ in found.passages[0]])]
+    question = head.question(encoder.states(["Where is the kettle?"], "query", layer=1)[0])
+    parts = [head.page(one).half().float() for one in encoder.states([text for text, _ in found.passages[0]], layer=1)]
     best = [float(question.importance @ (question.vectors @ part.T).amax(1)) for part in parts]
     over_page = float(question.importance @ (question.vectors @ torch.cat(parts).T).amax(1))
     tokens = sum(map(len, parts))
@@ -159,6 +159,9 @@ def test_what_is_no_such_model_is_refused(model, tmp_path):
         LateConfig.read(with_config(colour=1))
     with pytest.raises(ModelNotFoundError):
         LateInteractionEngine(str(with_config(base=str(tmp_path / "nowhere"))))
+    (tmp_path / "config.json").write_text((model / "config.json").read_text().replace('"layer": 1', '"layer": 3'))
+    with pytest.raises(ModelNotFoundError, match="layer is 3"):
+        LateInteractionEngine(str(tmp_path))
     weights = LateHead.untrained(torch.randn(200, 24), 16).weights
     (tmp_path / "config.json").write_text((model / "config.json").read_text())
     save_file({name: value.contiguous() for name, value in weights.items()}, tmp_path / "model.safetensors")

@@ -18,7 +18,7 @@ from mmr5.engines.loading import dtype_name, import_torch, load_errors
 from mmr5.engines.protocol import Capabilities, LateScore
 from mmr5.engines.runtime.late_features import FEATURES, features
 from mmr5.engines.runtime.late_head import LateHead, PageTokens
-from mmr5.engines.runtime.text_encoder import TextEncoder
+from mmr5.engines.runtime.text_encoder import TextEncoder, shared_encoder
 from mmr5.errors import CapabilityError, EngineError, MMR5Error, ModelNotFoundError
 from mmr5.excerpts import passages
 from mmr5.models import e5
@@ -58,9 +58,9 @@ def load(folder: Path, *, device: str = "auto", dtype: str = "auto", cache: Cach
         ModelNotFoundError: the folder holds no late-interaction model, or the encoder cannot be had.
     """
     config = LateConfig.read(folder)
-    encoder = TextEncoder(
-        base_folder(config.base, cache=cache, progress=progress), device=device, dtype=dtype, layers=config.layer
-    )
+    encoder = shared_encoder(base_folder(config.base, cache=cache, progress=progress), device=device, dtype=dtype)
+    if config.layer > encoder.depth:
+        raise ModelNotFoundError(f"{folder}: layer is {config.layer}, and {config.base} has {encoder.depth}")
     with load_errors(str(folder), "late-interaction model"):
         from safetensors.torch import load_file
 
@@ -147,7 +147,7 @@ class LateInteractionEngine:
         head, encoder = self._loaded.head, self._loaded.encoder
         cut = {text: passages(text, self._loaded.config.passage_words) for own in pages for text in own}
         read = self._read(cut, on_done)
-        states = encoder.states(queries, "query")
+        states = encoder.states(queries, "query", layer=self._loaded.config.layer)
         found = []
         with torch.inference_mode():
             for query, own, of_question in zip(queries, pages, states, strict=True):
@@ -188,7 +188,11 @@ class LateInteractionEngine:
                 found[text] = held
         missing = [text for text in cut if text not in found]
         states = self._loaded.encoder.states(
-            [part for text in missing for part in cut[text]], "document", on_done, most=PASSAGE_TOKENS
+            [part for text in missing for part in cut[text]],
+            "document",
+            on_done,
+            layer=self._loaded.config.layer,
+            most=PASSAGE_TOKENS,
         )
         torch = import_torch()
         start = 0

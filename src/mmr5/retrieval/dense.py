@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mmr5.engines.encoders import checkpoint_identity, load_encoder, unit
-from mmr5.engines.runtime.text_encoder import Kind, TextEncoder
+from mmr5.engines.runtime.text_encoder import Kind, release_shared, shared_encoder
 from mmr5.excerpts import passages
 from mmr5.models import e5
 from mmr5.models.weights import E5, MINILM, obtain
@@ -135,24 +135,14 @@ def _library(checkpoint: str) -> Encoder:
     return _Library(checkpoint)
 
 
-_HELD: dict[str, Encoder] = {}
-_LOADING = threading.Lock()
-
-
 def _bundled(name: str, cache: Cache, progress: Progress | None) -> Encoder:
     """A model of :data:`BUNDLED`, loaded once a process."""
-    with _LOADING:
-        if name not in _HELD:
-            if BUNDLED[name] is E5:
-                folder = e5.checkpoint(cache=cache, progress=progress)
-            else:
-                folder = obtain(BUNDLED[name], cache=cache, progress=progress)
-            _HELD[name] = TextEncoder(folder)
-        return _HELD[name]
+    if BUNDLED[name] is E5:
+        return shared_encoder(e5.checkpoint(cache=cache, progress=progress))
+    return shared_encoder(obtain(BUNDLED[name], cache=cache, progress=progress))
 
 
 def release() -> None:
     """Let go of the models that are held."""
     _library.cache_clear()
-    with _LOADING:
-        _HELD.clear()
+    release_shared()

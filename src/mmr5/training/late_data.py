@@ -20,7 +20,7 @@ from mmr5.engines.late_interaction import PASSAGE_TOKENS, base_folder
 from mmr5.engines.loading import import_torch
 from mmr5.engines.runtime.late_features import features
 from mmr5.engines.runtime.late_head import PageTokens
-from mmr5.engines.runtime.text_encoder import TextEncoder
+from mmr5.engines.runtime.text_encoder import TextEncoder, shared_encoder
 from mmr5.errors import ConfigError
 from mmr5.evidence import share_held
 from mmr5.excerpts import passages
@@ -158,7 +158,7 @@ def prepare(config: LateTrainingConfig, progress: Progress | None = None) -> lis
             if (folder / f"{document.doc_name}.json").is_file():
                 continue
             if encoder is None:
-                encoder = TextEncoder(base_folder(config.model.base, progress=progress), layers=config.model.layer)
+                encoder = shared_encoder(base_folder(config.model.base, progress=progress))
             _encode(config, encoder, folder, corpus_name, corpus, document, questions)
     return names
 
@@ -187,8 +187,9 @@ def _encode(
 ) -> None:
     pages = corpus.document_pages(document.doc_name)
     texts = [passages(page.text or "", config.model.passage_words) for page in pages]
-    read = encoder.states([part for own in texts for part in own], "document", most=PASSAGE_TOKENS)
-    asked = encoder.states([question.question for question in questions], "query")
+    layer = config.model.layer
+    read = encoder.states([part for own in texts for part in own], "document", layer=layer, most=PASSAGE_TOKENS)
+    asked = encoder.states([question.question for question in questions], "query", layer=layer)
     lengths = [len(one) for one in read]
     starts = [0]
     for own in texts:

@@ -35,14 +35,13 @@ class TextEncoder:
         folder: of a checkpoint of sentence-transformers: a ``BertModel`` with mean pooling; its prompts are put before texts.
         device: as for :func:`mmr5.engines.loading.pick_device`.
         dtype: as for :func:`mmr5.engines.loading.pick_dtype`.
-        layers: how many of the lower layers are loaded, all where None; with fewer, :meth:`states` alone is of use.
 
     Raises:
         ModelNotFoundError: it is no such checkpoint.
         MissingExtraError: torch is not installed.
     """
 
-    def __init__(self, folder: Path, *, device: str = "auto", dtype: str = "auto", layers: int | None = None) -> None:
+    def __init__(self, folder: Path, *, device: str = "auto", dtype: str = "auto") -> None:
         torch = import_torch()
         self.device = pick_device(device)
         self.dtype = pick_dtype(dtype, self.device)
@@ -56,8 +55,8 @@ class TextEncoder:
             norm = float(config["layer_norm_eps"])
             held = {name.removeprefix("bert."): tensor.to(self.device, self.dtype) for name, tensor in weights.items()}
             self._embeddings = _Embeddings(torch, held, norm)
-            count = config["num_hidden_layers"] if layers is None else min(layers, config["num_hidden_layers"])
-            self._layers = [_Layer(torch, held, f"encoder.layer.{i}.", norm) for i in range(count)]
+            self._layers = [_Layer(torch, held, f"encoder.layer.{i}.", norm) for i in range(config["num_hidden_layers"])]
+        self.depth = len(self._layers)
         self._prompts: dict[str, str] = _read(folder / "config_sentence_transformers.json").get("prompts", {})
         longest = _read(folder / "sentence_bert_config.json").get("max_seq_length") or config["max_position_embeddings"]
         self._tokenizer.no_padding()
@@ -85,14 +84,21 @@ class TextEncoder:
         return found.numpy()  # type: ignore[no-any-return]
 
     def states(
-        self, texts: Sequence[str], kind: Kind = "document", on_done: Callable[[int], None] | None = None, *, most: int = 512
+        self,
+        texts: Sequence[str],
+        kind: Kind = "document",
+        on_done: Callable[[int], None] | None = None,
+        *,
+        layer: int | None = None,
+        most: int = 512,
     ) -> list[Any]:
-        """States of each text's own tokens after the last loaded layer; the prompt and special tokens are left out.
+        """States of each text's own tokens; the prompt and special tokens are left out.
 
         Args:
             texts: any.
             kind: which of the model's prompts stands before each text.
             on_done: called with the number of texts done after each batch.
+            layer: after which layer, counted from 1; None takes the last.
             most: tokens of a text that are read, with its prompt and special tokens.
 
         Returns:
@@ -108,7 +114,7 @@ class TextEncoder:
                 found[i] = states[row, before + prompt : int(held[row].sum()) - after].clone()
 
         ids = [one if len(one) <= most else one[: most - after] + one[len(one) - after :] for one in self._tokens(texts, kind)]
-        self._each_batch(ids, keep, on_done)
+        self._each_batch(ids, keep, on_done, layer)
         return found
 
     def count(self, text: str) -> int:
@@ -124,6 +130,7 @@ class TextEncoder:
         ids: Sequence[Sequence[int]],
         use: Callable[[Sequence[int], Any, Any], None],
         on_done: Callable[[int], None] | None,
+        layer: int | None = None,
     ) -> None:
         """``use(places of the texts of a batch, their last states (texts, tokens, dimension), which of these are tokens)``."""
         torch = import_torch()
@@ -133,13 +140,13 @@ class TextEncoder:
         with self._lock, torch.inference_mode():
             while start < len(order):
                 part = order[start : start + max(1, most // len(ids[order[start]]))]
-                use(part, *self._forward([ids[i] for i in part]))
+                use(part, *self._forward([ids[i] for i in part], layer))
                 start += len(part)
                 if on_done is not None:
                     on_done(start)
 
-    def _forward(self, batch: Sequence[Sequence[int]]) -> tuple[Any, Any]:
-        """Last states of token lists, the longest first, and which of them are tokens."""
+    def _forward(self, batch: Sequence[Sequence[int]], count: int | None = None) -> tuple[Any, Any]:
+        """States after so many layers, or all, of token lists, the longest first, and which of them are tokens."""
         torch = import_torch()
         lengths, longest = [len(ids) for ids in batch], len(batch[0])
         tokens = torch.full((len(batch), longest), self._pad)
@@ -153,9 +160,28 @@ class TextEncoder:
         states = self._embeddings(tokens.to(self.device))
         shape = states.shape
         states = states.reshape(-1, shape[-1])
-        for layer in self._layers:
+        for layer in self._layers[:count]:
             states = layer(states, shape, self._heads, mask)
         return states.view(shape), held
+
+
+_SHARED: dict[tuple[Path, str, str], TextEncoder] = {}
+_LOADING = threading.Lock()
+
+
+def shared_encoder(folder: Path, *, device: str = "auto", dtype: str = "auto") -> TextEncoder:
+    """The encoder of a folder, loaded once a process; arguments and errors as for :class:`TextEncoder`."""
+    key = (folder.resolve(), str(pick_device(device)), str(pick_dtype(dtype, pick_device(device))))
+    with _LOADING:
+        if key not in _SHARED:
+            _SHARED[key] = TextEncoder(folder, device=device, dtype=dtype)
+        return _SHARED[key]
+
+
+def release_shared() -> None:
+    """Let go of the encoders that :func:`shared_encoder` holds."""
+    with _LOADING:
+        _SHARED.clear()
 
 
 class _Embeddings:
