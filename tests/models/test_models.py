@@ -7,16 +7,18 @@ import types
 import zipfile
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
 from mmr5.errors import ConfigError, IntegrityError, ModelNotFoundError
 from mmr5.models import Recipe, resolve
 from mmr5.models import weights as room
+from mmr5.models.late import is_late
 from mmr5.models.recipes import load_recipe, parse_recipe
-from mmr5.models.resolve import mini_recipe
+from mmr5.models.resolve import mini_recipe, part_of_mini
 from mmr5.models.weights import MINI_BASE, Weights, locate, obtain
-from mmr5.prompt import fingerprint
+from mmr5.prompt import METHODS, fingerprint
 from mmr5.storage.cache import Cache
 
 CONTENT = b"these are weights"
@@ -176,20 +178,37 @@ def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
         resolve(str(tmp_path))
 
 
-def test_mini_is_prepared_from_its_base_once(monkeypatch, store):
+def test_mini_stands_for_its_language_model_where_words_are_needed():
+    assert part_of_mini("mini", "auto") == "mini"
+    assert part_of_mini("mini", "late-interaction") == "mini"
+    assert part_of_mini("mini", "auto", notes=2) == "mini-lm"
+    assert {part_of_mini("mini", method) for method in METHODS} == {"mini-lm"}
+    assert part_of_mini("mini-base", "pointwise") == "mini-base"
+
+
+def test_mini_needs_nothing_but_the_package_to_be_resolved():
+    found = resolve("mini")
+    assert is_late(Path(found.path))
+    assert (Path(found.path) / "model.safetensors").stat().st_size < 2_000_000
+    assert found.recipe == mini_recipe()
+    assert (found.recipe.method, found.recipe.view, found.recipe.languages) == ("late-interaction", "text", None)
+    assert (found.gguf, found.adapter) == (None, None)
+
+
+def test_the_language_model_is_prepared_from_its_base_once(monkeypatch, store):
     sha = MINI_BASE.files["SmolLM2-135M-Instruct.Q4_1.gguf"]
     home = store.directory("models") / MINI_BASE.name
     home.mkdir(parents=True)
     (home / "SmolLM2-135M-Instruct.Q4_1.gguf").write_bytes(b"stand-in")
     (home / ".complete").touch()
-    found = resolve("mini", cache=store)
+    found = resolve("mini-lm", cache=store)
     assert found.gguf == str(home / "SmolLM2-135M-Instruct.Q4_1.gguf")
     assert found.path.endswith(f"mini-base-{sha[:12]}")
     prepared = store.directory("models") / f"mini-base-{sha[:12]}"
     prepared.mkdir()
     (prepared / "config.json").write_text("{}")
-    assert resolve("mini", cache=store).gguf is None
-    assert found.recipe == mini_recipe()
+    assert resolve("mini-lm", cache=store).gguf is None
+    assert found.recipe == mini_recipe("mini-lm")
 
 
 def test_recipes_are_read_back(tmp_path):
@@ -219,9 +238,10 @@ def test_bad_recipes_are_refused(text, said):
         parse_recipe(text, "recipe.json")
 
 
-def test_the_shipped_recipe_is_valid_and_not_stale():
-    assert mini_recipe().view == "text"
-    assert not mini_recipe().stale
+def test_the_shipped_recipes_are_valid_and_not_stale():
+    for name in ("mini", "mini-lm"):
+        assert mini_recipe(name).view == "text"
+        assert not mini_recipe(name).stale
 
 
 def test_the_module_finds_wheels_without_importing_them():

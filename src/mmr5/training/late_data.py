@@ -128,11 +128,10 @@ class States:
 
 def tokens_of(head: Any, states: States, example: Example, pages: Sequence[int]) -> list[PageTokens]:
     """The vectors of pages, by the head as it is now."""
-    found = []
-    for page in pages:
-        own, lengths = states.page(example.doc_name, page)
-        found.append(PageTokens(head.page(own), lengths))
-    return found
+    torch = import_torch()
+    own, lengths = zip(*(states.page(example.doc_name, page) for page in pages), strict=True)
+    vectors = torch.split(head.page(torch.cat(own)), [len(one) for one in own])
+    return [PageTokens(one, counts) for one, counts in zip(vectors, lengths, strict=True)]
 
 
 def prepare(config: LateTrainingConfig, progress: Progress | None = None) -> list[str]:
@@ -255,7 +254,7 @@ def _tensor(states: Array) -> Any:
     """Rows of a file as a tensor of its own, float32."""
     import numpy as np
 
-    return import_torch().from_numpy(np.array(states, dtype=np.float32))
+    return import_torch().from_numpy(np.array(states)).float()
 
 
 def _save(path: Path, states: Sequence[Any], hidden: int) -> None:
