@@ -28,14 +28,17 @@ def prompt(
     work its own tokens count.
     """
     from mmr5.engines.scripted import ScriptedEngine
+    from mmr5.errors import ConfigError
     from mmr5.methods import inputs, likelihood, listwise, pointwise
     from mmr5.pages import read_pages
-    from mmr5.prompt import placeholders
+    from mmr5.prompt import METHODS, placeholders
     from mmr5.types import Candidates
 
     del debug
     chosen: Any = "image" if model.view == "auto" else model.view
     kind = "reason" if model.method == "auto" else model.method
+    if kind not in METHODS:
+        raise ConfigError(f"method is {kind!r}, which has no prompt: give one of {', '.join(METHODS)}")
     engine = ScriptedEngine()
     pages = read_pages(sources, ocr="never" if chosen == "image" else reading.ocr, picture_pages=reading.picture_pages)
     settings = MethodSettings(view=chosen, page_tokens=page_tokens, window=max(2, len(pages)), overlap=1)

@@ -29,7 +29,8 @@ def show(folder: Folder, as_json: options.Json = False, debug: options.Debug = F
     recipe = _recipe(folder)
     asked = _sample(recipe)
     if as_json:
-        shown = {"recipe": dataclasses.asdict(recipe), "fingerprint": _fingerprint(recipe), "messages": _placeholders(asked)}
+        messages = [] if asked is None else _placeholders(asked)
+        shown = {"recipe": dataclasses.asdict(recipe), "fingerprint": _fingerprint(recipe), "messages": messages}
         typer.echo(json.dumps(shown, ensure_ascii=False, indent=2))
         return
     for name, value in dataclasses.asdict(recipe).items():
@@ -37,6 +38,9 @@ def show(folder: Folder, as_json: options.Json = False, debug: options.Debug = F
             value = "this project's own" if value is None else {k: v for k, v in value.items() if v is not None}
         typer.echo(f"{name:<20} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
     typer.echo(f"{'fingerprint now':<20} {_fingerprint(recipe)}")
+    if asked is None:
+        typer.echo(f"\nmethod {recipe.method!r} has no prompt")
+        return
     for message in asked.messages:
         typer.echo(f"\n[{message['role']}]")
         typer.echo("".join(p["text"] if p["type"] == "text" else "<image>" for p in message["content"]))
@@ -56,7 +60,7 @@ def check(folder: Folder, as_json: options.Json = False, debug: options.Debug = 
     found: dict[str, Any] = {"recipe": "can be read", "fingerprint": _fingerprint(recipe)}
     if recipe.stale:
         note(f"warning: the checkpoint was made with prompt {recipe.prompt_fingerprint}, and this version asks with another")
-    if Path(folder).expanduser().is_dir():
+    if asked is not None and Path(folder).expanduser().is_dir():
         found |= _followed(Path(folder).expanduser(), recipe, asked)
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
@@ -81,14 +85,19 @@ def _recipe(folder: str) -> Recipe:
     return found
 
 
-def _sample(recipe: Recipe) -> Request:
-    """The request that the recipe's method makes of two sample pages; of the first where pages are read one by one."""
+def _sample(recipe: Recipe) -> Request | None:
+    """The request that the recipe's method makes of two sample pages; of the first where pages are read one by one.
+
+    None where the method has no prompt.
+    """
     from mmr5.engines.scripted import ScriptedEngine
     from mmr5.methods import likelihood, listwise, pointwise
-    from mmr5.prompt import ANSWER_PREFILL
+    from mmr5.prompt import ANSWER_PREFILL, METHODS
     from mmr5.settings import MethodSettings
     from mmr5.types import Candidates, Page
 
+    if recipe.method not in METHODS:
+        return None
     settings = MethodSettings(view=recipe.view, **recipe.method_settings(recipe.method))
     pages = tuple(Page("sample.pdf", i, text, _SamplePicture(str(i))) for i, text in enumerate(SAMPLE_TEXTS, 1))
     engine = ScriptedEngine()
@@ -140,8 +149,10 @@ def _followed(folder: Path, recipe: Recipe, asked: Request) -> dict[str, Any]:
 
 
 def _fingerprint(recipe: Recipe) -> str:
-    from mmr5.prompt import fingerprint
+    from mmr5.prompt import METHODS, fingerprint
 
+    if recipe.method not in METHODS:
+        return "none"
     return fingerprint(recipe.method, recipe.view, recipe.wording, recipe.ids)
 
 
