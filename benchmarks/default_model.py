@@ -3,9 +3,9 @@
     python benchmarks/default_model.py mini mini-lm --questions 24
 
 Each question is asked of another document of opendocs, the models in turn, so that both meet the same machine. *New* pages
-were never seen by the model; *known* are asked about again, with another question. Both are medians of what ranking takes,
-the first stage not included. *Start* is the processor time of a new process with weights on disk, from its beginning to the moment
-at which the model reads the first page of the example document; the best of three, the models in turn.
+were never seen by the model; *known* ones are asked about again, with another question. Both are medians of what ranking takes,
+the first stage not included. *Start* is the processor time of a new process with weights on disk, from its beginning until the
+model reads the first page of the example document; the best of three, the models in turn.
 """
 
 from __future__ import annotations

@@ -138,10 +138,12 @@ def report(given: argparse.Namespace) -> None:
             elif which == "default":
                 rows = [RunLine(x["qid"], x["doc_name"], x["domain"], "", tuple(x["relevant"]), (), ()) for x in mine]
                 drawn = intervals(rows, was, values, None, seed=0, resamples=4000)["micro"]
-                row["gain"] = {m: [round(b - a, 4), *(round(v, 4) for v in drawn[m])] for m, a, b in zip(
-                    ("recall@1", "recall@3", "recall@5"), row["first stage"], row["default"], strict=True)}  # fmt: skip
+                row["gain"] = {
+                    m: [round(b - a, 4), *(round(v, 4) for v in drawn[m] or ())]
+                    for m, a, b in zip(("recall@1", "recall@3", "recall@5"), row["first stage"], row["default"], strict=True)
+                }
         table.append(row)
-        gain = " ".join(f"{v[0]:+.3f} [{v[1]:.3f}, {v[2]:.3f}]" for v in row["gain"].values())
+        gain = " ".join(f"{v[0]:+.3f} [{', '.join(f'{x:.3f}' for x in v[1:])}]" for v in row["gain"].values())
         columns = "  ".join(cells(row[which]) for which in ("first stage", "default", "model alone"))
         print(f"{label:<16} {len(mine):>5}  {columns}  {gain}"
               f"  all in 5: {row['first stage, all within 5']:.3f} {row['default, all within 5']:.3f}")  # fmt: skip
