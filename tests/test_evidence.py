@@ -14,10 +14,10 @@ def test_without_a_model_it_is_one_passage_by_terms():
     assert find_evidence("What does a ticket cost?", None, ()) is None
 
 
-def test_a_models_best_two_passages_stand_in_reading_order():
+def test_a_models_best_two_passages_are_shown_the_best_one_first():
     judged = [("one here", 1.0), ("two here", 5.0), ("three here", 0.0), ("four here", 7.0)]
-    assert best_passages(judged) == [1, 3]
-    assert find_evidence("?", "", judged) == f"two here{JOIN}four here"
+    assert best_passages(judged) == [3, 1]
+    assert find_evidence("?", "", judged) == f"four here{JOIN}two here"
     assert find_evidence("?", "", [*judged[:2], ("three here", 6.0), judged[3]]) == "three here four here"
     assert find_evidence("?", "", judged[:1]) == "one here"
 

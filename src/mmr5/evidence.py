@@ -28,20 +28,18 @@ def find_evidence(query: str, text: str | None, judged: Sequence[tuple[str, floa
             :data:`EVIDENCE_WORDS` words that BM25 finds.
 
     Returns:
-        One passage, or the model's best :data:`MOST_PASSAGES` of no more than :data:`MOST_WORDS` words together, in reading
-        order, joined by :data:`JOIN` (a space where one follows the other).
+        One passage, or the model's best :data:`MOST_PASSAGES` of no more than :data:`MOST_WORDS` words together, joined by
+        :data:`JOIN`: the best one first, or, where one follows the other on the page, as they stand there.
     """
     if judged:
         chosen = best_passages(judged)
-        parts = [
-            judged[i][0] if k == 0 else (" " if i == chosen[k - 1] + 1 else JOIN) + judged[i][0] for k, i in enumerate(chosen)
-        ]
-        return "".join(parts)
+        follow = len(chosen) == MOST_PASSAGES and abs(chosen[0] - chosen[1]) == 1
+        return (" " if follow else JOIN).join(judged[i][0] for i in (sorted(chosen) if follow else chosen))
     return best_passage(query, text, size=EVIDENCE_WORDS) if text else None
 
 
 def best_passages(judged: Sequence[tuple[str, float]]) -> list[int]:
-    """Places of the passages that fit best, in reading order: the best one, and others while they are few and short enough."""
+    """Places of the passages that fit best, the best one first; others while they are few and short enough."""
     lengths = [len(words(passage)) for passage, _ in judged]
     ranked = sorted(range(len(judged)), key=lambda i: (-judged[i][1], i))
     chosen = ranked[:1]
@@ -50,7 +48,7 @@ def best_passages(judged: Sequence[tuple[str, float]]) -> list[int]:
             break
         if sum(lengths[k] for k in chosen) + lengths[i] <= MOST_WORDS:
             chosen.append(i)
-    return sorted(chosen)
+    return chosen
 
 
 def share_held(quote: str, text: str) -> float:
