@@ -204,7 +204,7 @@ def test_models_doctor_and_cache(run):
     assert recognition["Hebrew"].startswith("tesseract: heb") or "apt-get install" in recognition["Hebrew"]
     report = json.loads(out)
     assert code == 0
-    assert len(report["can_run"]) == 4 * 5 * 3
+    assert len(report["can_run"]) == 1 + 4 * 5 * 3
     assert all(row["ok"] or row["why"] for row in report["can_run"])
     assert "can run" in run("doctor", "--all")[1]
     run("rerank", "fees", REPORT, *dry("--method", "likelihood", "--view", "text", "--json"))
