@@ -69,6 +69,7 @@ class Searcher:
         pages: Iterable[object],
         *,
         top_n: int | None = None,
+        min_relevance: float | None = None,
         on_text: Callable[[str], None] | None = None,
     ) -> RerankResult:
         """The pages that answer a question best.
@@ -77,12 +78,14 @@ class Searcher:
             query: the question.
             pages: every page to look through, or documents of other forms, as for :meth:`Reranker.rerank`.
             top_n: keep only the best.
+            min_relevance: leave out pages whose relevance is below it, in [0, 1]; needs a calibration (see
+                :meth:`Reranker.calibration`).
             on_text: hears the reasoning while it is written (see :meth:`Reranker.rerank`).
 
         Raises:
             InputError: an empty question, no pages, or what is no page and no document.
         """
-        return self.search_many([query], pages, top_n=top_n, on_text=for_one_list(on_text))[0]
+        return self.search_many([query], pages, top_n=top_n, min_relevance=min_relevance, on_text=for_one_list(on_text))[0]
 
     def search_many(
         self,
@@ -90,6 +93,7 @@ class Searcher:
         pages: Iterable[object],
         *,
         top_n: int | None = None,
+        min_relevance: float | None = None,
         on_text: TextCallback | None = None,
     ) -> list[RerankResult]:
         """:meth:`search` for several questions about the same pages, in shared batches; ``on_text`` as in its ``rank_many``."""
@@ -109,10 +113,15 @@ class Searcher:
         share = 1000 / max(1, len(queries))
         timings = {"retrieve": (retrieved - start) * share, "model": (time.perf_counter() - retrieved) * share}
         rows = zip(batch, rankings, strict=True)
-        return [searcher.result(c, r, len(pages), top_n=top_n, timings_ms=timings) for c, r in rows]
+        return [searcher.result(c, r, len(pages), top_n=top_n, min_relevance=min_relevance, timings_ms=timings) for c, r in rows]
 
     def search_each(
-        self, queries: Sequence[str], pages: Iterable[object], *, top_n: int | None = None
+        self,
+        queries: Sequence[str],
+        pages: Iterable[object],
+        *,
+        top_n: int | None = None,
+        min_relevance: float | None = None,
     ) -> Iterator[RerankResult | MMR5Error]:
         """:meth:`search` for many questions about the same pages, one after the other; what fails is an error in its place.
 
@@ -132,7 +141,9 @@ class Searcher:
                 retrieved = time.perf_counter()
                 [ranking] = searcher.rank([candidates])
                 timings = {"retrieve": (retrieved - start) * 1000, "model": (time.perf_counter() - retrieved) * 1000}
-                yield searcher.result(candidates, ranking, len(found), top_n=top_n, timings_ms=timings)
+                yield searcher.result(
+                    candidates, ranking, len(found), top_n=top_n, min_relevance=min_relevance, timings_ms=timings
+                )
             except MMR5Error as error:
                 yield error
 
@@ -191,6 +202,7 @@ class Searcher:
         n_pages: int,
         *,
         top_n: int | None = None,
+        min_relevance: float | None = None,
         timings_ms: dict[str, float] | None = None,
     ) -> RerankResult:
         """Candidates and their ranking of :meth:`rank` as a result.
@@ -200,6 +212,7 @@ class Searcher:
             ranking: over their positions.
             n_pages: pages that were looked through.
             top_n: keep only the best.
+            min_relevance: leave out pages whose relevance is below it.
             timings_ms: wall time by part, ``retrieve`` and ``model`` at least.
         """
         return build_result(
@@ -210,6 +223,7 @@ class Searcher:
             retriever=self.retriever,
             fusion=self.fusion if candidates.scores is not None else None,
             top_n=top_n,
+            min_relevance=min_relevance,
             timings_ms=timings_ms,
         )
 

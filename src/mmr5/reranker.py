@@ -8,6 +8,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Literal
 
 from mmr5 import documents, prompt
@@ -21,9 +22,11 @@ from mmr5.methods import method as find_method
 from mmr5.methods.streaming import Once, TextCallback, at_places, for_one_list
 from mmr5.models import Recipe
 from mmr5.models.resolve import NONE
+from mmr5.relevance import Calibration, Scope, Setting, find
 from mmr5.settings import MethodSettings, ModelSettings, check_names
 from mmr5.storage.cache import Cache
-from mmr5.types import Candidates, Issue, Progress, RankedPage, Ranking, RerankResult, View
+from mmr5.storage.jsonl import read_json
+from mmr5.types import Candidates, Issue, Page, Progress, RankedPage, Ranking, RerankResult, View
 
 SIDE_BY_SIDE = 32
 """Most lists that are ranked at once by a server; the engine's concurrency bounds the requests."""
@@ -38,6 +41,7 @@ class Reranker:
             ``cross-encoder``; ``auto`` takes the recipe's.
         view: ``image``, ``text`` or ``both``; ``auto`` takes the recipe's.
         recipe: what the checkpoint was made for; None takes list-wise reasoning over what the engine can see.
+        calibrations: what scores mean, beside the recipe's and before them.
         settings: fields of :class:`mmr5.settings.MethodSettings` that override the recipe's, by name; None leaves one as it is.
 
     Raises:
@@ -51,10 +55,12 @@ class Reranker:
         method: str = "auto",
         view: View | Literal["auto"] = "auto",
         recipe: Recipe | None = None,
+        calibrations: Sequence[Calibration] = (),
         **settings: Any,
     ) -> None:
         self.engine = engine
         self.recipe = recipe or Recipe(view="image" if engine.capabilities.images else "text")
+        self.calibrations = (*calibrations, *self.recipe.calibrations)
         self.method = _own_method(engine, self.recipe) if method == "auto" else method
         self.view: View = self.recipe.view if view == "auto" else view
         self._method = find_method(self.method)
@@ -129,7 +135,8 @@ class Reranker:
             notes=int(chosen.given.get("notes") or 0),
         )
         recipe = checkpoint.recipe if checkpoint else None
-        return cls(opened, method=chosen.method, view=chosen.view, recipe=recipe, **chosen.given)
+        own = () if chosen.calibration is None else read_calibrations(Path(chosen.calibration))
+        return cls(opened, method=chosen.method, view=chosen.view, recipe=recipe, calibrations=own, **chosen.given)
 
     def with_settings(self, **settings: Any) -> Reranker:
         """The same model with some settings changed (see :class:`mmr5.settings.MethodSettings`); this one stays as it is."""
@@ -228,6 +235,17 @@ class Reranker:
         finally:
             pool.shutdown(wait=False)
 
+    def calibration(self, pages: Sequence[Page], retriever: str = "none", fusion: float | None = None) -> Calibration | None:
+        """What scores mean in this setting, or None where nobody has fitted it.
+
+        Args:
+            pages: the candidates; a first stage over more than one document has pooled them.
+            retriever: the first stage whose scores are in the sum.
+            fusion: weight of the model in it.
+        """
+        scope: Scope = "pooled" if retriever != "none" and len({page.source for page in pages}) > 1 else "document"
+        return find(self.calibrations, Setting(self.method, self.view, retriever, fusion, scope))
+
     def knows_pages(self, candidates: Candidates) -> list[bool]:
         """For each candidate, whether the model was made for its language and the question's (see :class:`mmr5.Recipe`)."""
         recipe = self.recipe
@@ -236,7 +254,13 @@ class Reranker:
         return [recipe.knows(page.language or language(page.text or "")) for page in candidates.pages]
 
     def rerank(
-        self, query: str, pages: Iterable[object], *, top_n: int | None = None, on_text: Callable[[str], None] | None = None
+        self,
+        query: str,
+        pages: Iterable[object],
+        *,
+        top_n: int | None = None,
+        min_relevance: float | None = None,
+        on_text: Callable[[str], None] | None = None,
     ) -> RerankResult:
         """Rank exactly these pages.
 
@@ -246,6 +270,7 @@ class Reranker:
                 ``Path``, bytes, base64, a data URI, a Pillow image), ``{"text": …, "image": …}``. Where the model looks at
                 pictures and one of them has none, all are read as text; see :func:`mmr5.documents.to_pages`.
             top_n: keep only the best; None keeps all.
+            min_relevance: leave out pages whose relevance is below it, in [0, 1]; needs a calibration.
             on_text: hears the reasoning and the answer while ``reason`` or ``direct`` writes them, piece by piece; for the notes
                 of ``pointwise`` see :meth:`rank_many`.
 
@@ -254,10 +279,15 @@ class Reranker:
             PageError: a picture that cannot be read.
             MissingExtraError: the text in a picture is needed, and the extra ``ocr`` is not installed.
         """
-        return self.rerank_many([(query, pages)], top_n=top_n, on_text=for_one_list(on_text))[0]
+        return self.rerank_many([(query, pages)], top_n=top_n, min_relevance=min_relevance, on_text=for_one_list(on_text))[0]
 
     def rerank_many(
-        self, items: Sequence[tuple[str, Iterable[object]]], *, top_n: int | None = None, on_text: TextCallback | None = None
+        self,
+        items: Sequence[tuple[str, Iterable[object]]],
+        *,
+        top_n: int | None = None,
+        min_relevance: float | None = None,
+        on_text: TextCallback | None = None,
     ) -> list[RerankResult]:
         """:meth:`rerank` for many questions, each over its own pages; ``on_text`` as :meth:`rank_many`.
 
@@ -272,24 +302,40 @@ class Reranker:
         results: dict[int, RerankResult] = {}
         for view in dict.fromkeys(views):
             places = [i for i, other in enumerate(views) if other == view]
-            found = self.with_view(view)._results([batch[i] for i in places], top_n, at_places(on_text, places))
+            found = self.with_view(view)._results([batch[i] for i in places], top_n, min_relevance, at_places(on_text, places))
             results.update(zip(places, found, strict=True))
         return [results[i] for i in range(len(batch))]
 
-    def _results(self, batch: Sequence[Candidates], top_n: int | None, on_text: TextCallback | None) -> list[RerankResult]:
+    def _results(
+        self, batch: Sequence[Candidates], top_n: int | None, min_relevance: float | None, on_text: TextCallback | None
+    ) -> list[RerankResult]:
         start = time.perf_counter()
         rankings = self.rank_many(batch, on_text=on_text)
         spent = (time.perf_counter() - start) * 1000 / max(1, len(batch))
         return [
-            build_result(self, candidates, ranking, n_pages=len(candidates), top_n=top_n, timings_ms={"model": spent})
+            build_result(
+                self,
+                candidates,
+                ranking,
+                n_pages=len(candidates),
+                top_n=top_n,
+                min_relevance=min_relevance,
+                timings_ms={"model": spent},
+            )
             for candidates, ranking in zip(batch, rankings, strict=True)
         ]
 
     async def arerank(
-        self, query: str, pages: Iterable[object], *, top_n: int | None = None, on_text: Callable[[str], None] | None = None
+        self,
+        query: str,
+        pages: Iterable[object],
+        *,
+        top_n: int | None = None,
+        min_relevance: float | None = None,
+        on_text: Callable[[str], None] | None = None,
     ) -> RerankResult:
         """:meth:`rerank` in a worker thread; ``on_text`` is called from that thread."""
-        return await asyncio.to_thread(self.rerank, query, pages, top_n=top_n, on_text=on_text)
+        return await asyncio.to_thread(self.rerank, query, pages, top_n=top_n, min_relevance=min_relevance, on_text=on_text)
 
 
 def _own_method(engine: Engine, recipe: Recipe) -> str:
@@ -310,6 +356,7 @@ def build_result(
     retriever: str = "none",
     fusion: float | None = None,
     top_n: int | None = None,
+    min_relevance: float | None = None,
     timings_ms: dict[str, float] | None = None,
 ) -> RerankResult:
     """Put candidates and their ranking together.
@@ -321,14 +368,18 @@ def build_result(
         n_pages: pages read in all.
         retriever: the first stage's name.
         fusion: weight used, or None.
-        top_n: keep only the best.
+        top_n: keep only the best, of those that are relevant enough.
+        min_relevance: leave out pages whose relevance is below it.
         timings_ms: wall time by part; the time of parsing, which the ranking knows, is taken out of ``model``.
     """
     if top_n is not None and top_n < 1:
         raise ConfigError(f"top_n is {top_n}: give at least 1")
     first_stage = retriever != "none"
+    calibration = reranker.calibration(candidates.pages, retriever, fusion)
+    relevance = relevance_of(calibration, ranking)
+    kept = relevant_enough(ranking.order, relevance, min_relevance)
     lines = []
-    for rank, position in enumerate(ranking.order[:top_n], start=1):
+    for rank, position in enumerate(kept[:top_n], start=1):
         page = candidates.pages[position]
         lines.append(
             RankedPage(
@@ -341,10 +392,9 @@ def build_result(
                 first_stage_rank=position + 1 if first_stage else None,
                 first_stage_score=candidates.scores[position] if first_stage and candidates.scores is not None else None,
                 reason=None if ranking.notes is None else ranking.notes[position],
-                evidence=find_evidence(
-                    candidates.query, page.text, None if ranking.passages is None else ranking.passages[position]
-                ),
+                evidence=evidence_of(candidates, ranking, position),
                 page_label=page.label,
+                relevance=None if relevance is None else relevance[position],
             )
         )
     parts = model_and_parse({"read": 0.0, "retrieve": 0.0, "model": 0.0, **(timings_ms or {})}, ranking)
@@ -358,7 +408,51 @@ def build_result(
     return RerankResult(
         candidates.query, reranker.model, reranker.method, retriever, n_pages, tuple(lines), ranking.reasoning, ranking.reply,
         ranking.issues, parts, ranking.usage, (), settings,
+        None if calibration is None or ranking.scores is None else calibration.answerable(ranking.scores),
     )  # fmt: skip
+
+
+def relevance_of(calibration: Calibration | None, ranking: Ranking) -> list[float] | None:
+    """The relevance of each candidate, by position; None without a calibration or scores."""
+    return None if calibration is None or ranking.scores is None else [calibration.relevance(s) for s in ranking.scores]
+
+
+def relevant_enough(order: Sequence[int], relevance: Sequence[float] | None, least: float | None) -> list[int]:
+    """The positions of an order whose relevance is at least ``least``; None keeps all.
+
+    Raises:
+        ConfigError: there is no relevance to go by, or ``least`` is outside [0, 1].
+    """
+    if least is None:
+        return list(order)
+    if not 0 <= least <= 1:
+        raise ConfigError(f"min_relevance is {least}: it is a probability, in [0, 1]")
+    if relevance is None:
+        raise ConfigError(
+            "min_relevance needs a calibration for this model, method, view and first stage, and there is none: make one "
+            "(mmr5 calibrate, then --calibration FILE), or leave it out"
+        )
+    return [position for position in order if relevance[position] >= least]
+
+
+def read_calibrations(file: Path) -> list[Calibration]:
+    """The calibrations in a file that ``mmr5 calibrate`` wrote, a list or a whole recipe.
+
+    Raises:
+        ConfigError: it holds none.
+        SourceNotFoundError: there is no such file.
+    """
+    values = read_json(file)
+    found = values.get("calibrations") if isinstance(values, dict) else values
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise ConfigError(f"{file} holds no calibrations: make them with mmr5 calibrate")
+    return [Calibration.from_dict(one, str(file)) for one in found]
+
+
+def evidence_of(candidates: Candidates, ranking: Ranking, position: int) -> str | None:
+    """The words of the candidate at ``position`` that are shown beside it, chosen by the model where it judges passages."""
+    judged = None if ranking.passages is None else ranking.passages[position]
+    return find_evidence(candidates.query, candidates.pages[position].text, judged)
 
 
 def model_and_parse(timings_ms: dict[str, float], ranking: Ranking) -> dict[str, float]:

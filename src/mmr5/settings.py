@@ -160,6 +160,7 @@ class ModelSettings:
     view: ViewOrAuto = knob("auto", "How a page enters the prompt; auto takes the model's recipe.")
     device: str = knob("auto", "auto, cpu, cuda, cuda:1 or mps.")
     dtype: Dtype = knob("auto", "Floating-point type that the model computes in.")
+    calibration: str | None = knob(None, "A file of mmr5 calibrate: what the scores mean.", shown="the recipe's")
     quantize: Quantize = knob("none", "Load the weights in 8 or 4 bits by bitsandbytes, on a GPU (engine transformers).")
     given: Mapping[str, Any] = field(default_factory=dict, metadata={"given": MethodSettings})
 

@@ -307,6 +307,19 @@ class Ranking:
 
 
 @dataclass(frozen=True, slots=True)
+class Answerable:
+    """Whether any page of a list answers the question.
+
+    Attributes:
+        probability: that one does, in [0, 1].
+        verdict: by the cuts of the calibration.
+    """
+
+    probability: float
+    verdict: Literal["yes", "no", "unsure"]
+
+
+@dataclass(frozen=True, slots=True)
 class RankedPage:
     """One line of a result; the fields are those of ``mmr5 rerank --json``.
 
@@ -321,7 +334,9 @@ class RankedPage:
         first_stage_rank: one-based place in the first stage, or None.
         first_stage_score: the first stage's score, or None.
         reason: the model's own sentence on this page, or None.
-        evidence: the page's best-matching passage, or None where there is no text.
+        evidence: the page's best-matching passages, or None where there is no text.
+        relevance: calibrated probability, in [0, 1], that the page holds the answer or a needed part of it; None without a
+            calibration for this setting.
     """
 
     rank: int
@@ -335,6 +350,7 @@ class RankedPage:
     reason: str | None = None
     evidence: str | None = None
     page_label: str | None = None
+    relevance: float | None = None
 
     def __post_init__(self) -> None:
         if self.score_kind is not None:
@@ -366,6 +382,7 @@ class RerankResult:
         problems: pages and files that were passed over.
         settings: how the pages entered the prompt: ``view``, ``page_tokens`` (text budget a page, or None), ``window``,
             ``fusion`` (weight of the model against the first stage, or None).
+        answerable: whether any page answers; None without a calibration for this setting, or without pages.
     """
 
     query: str
@@ -381,6 +398,7 @@ class RerankResult:
     usage: Usage = Usage()
     problems: tuple[Problem, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
+    answerable: Answerable | None = None
 
     @property
     def order(self) -> tuple[int, ...]:
@@ -411,6 +429,9 @@ class RerankResult:
             "ranking": [page.to_dict() for page in self.ranking],
             "reasoning": self.reasoning,
             "reply": self.reply,
+            "answerable": None
+            if self.answerable is None
+            else {"probability": self.answerable.probability, "verdict": self.answerable.verdict},
             "issues": [issue.value for issue in self.issues],
             "timings_ms": {name: round(value, 1) for name, value in self.timings_ms.items()},
             "usage": {"prompt_tokens": self.usage.prompt_tokens, "completion_tokens": self.usage.completion_tokens},

@@ -18,7 +18,22 @@ try:
     import typer
 
     from mmr5 import __version__
-    from mmr5.cli import cache, compare, data, doctor, evaluate, models, prompt, recipe, rerank, rerank_run, serve, table, train
+    from mmr5.cli import (
+        cache,
+        calibrate,
+        compare,
+        data,
+        doctor,
+        evaluate,
+        models,
+        prompt,
+        recipe,
+        rerank,
+        rerank_run,
+        serve,
+        table,
+        train,
+    )
     from mmr5.cli.console import guarded_streams, note
     from mmr5.errors import ConfigError, MMR5Error, MMR5Warning
 except KeyboardInterrupt:
@@ -52,6 +67,7 @@ app.command("rerank")(rerank.rerank)
 app.command("serve")(serve.serve)
 app.command("evaluate")(evaluate.evaluate)
 app.command("rerank-run")(rerank_run.rerank_run)
+app.command("calibrate")(calibrate.calibrate)
 app.command("compare")(compare.compare)
 app.command("table")(table.table)
 app.command("prompt")(prompt.prompt)

@@ -26,6 +26,9 @@ def rerank(
     sources: options.MoreSources = None,
     questions: Annotated[Path | None, typer.Option(help="A file of questions: one a line, or JSONL with question.")] = None,
     top_n: Annotated[int | None, typer.Option(min=1, help="Show only the best pages.")] = None,
+    min_relevance: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Leave out pages whose relevance, a probability, is below this.")
+    ] = None,
     as_json: options.Json = False,
     html: options.Html = None,
     debug: options.Debug = False,
@@ -74,11 +77,11 @@ def rerank(
         reranker = Reranker.from_settings(model, progress=progress)
         searcher = Searcher(reranker, search.retriever, candidates=search.candidates, fusion=search.fusion, progress=progress)
         if questions is None:
-            result = searcher.search(query, pages, top_n=top_n).with_reading(problems, read_ms)
+            result = searcher.search(query, pages, top_n=top_n, min_relevance=min_relevance).with_reading(problems, read_ms)
     for problem in problems:
         note(f"warning: passed over {problem}")
     if questions is not None:
-        found = searcher.search_each([record["question"] for record in asked], pages, top_n=top_n)
+        found = searcher.search_each([record["question"] for record in asked], pages, top_n=top_n, min_relevance=min_relevance)
         _print_all(asked, found, lambda one: one.with_reading(problems, read_ms), as_json=as_json)
         return
     _note_reply(result, as_json=as_json, debug=debug)

@@ -24,7 +24,7 @@ from mmr5.evaluation.statistics import summarise
 from mmr5.evidence import find_evidence
 from mmr5.pipeline import Searcher
 from mmr5.render.html import write_html
-from mmr5.reranker import Reranker, model_and_parse
+from mmr5.reranker import Reranker, evidence_of, model_and_parse
 from mmr5.retrieval import Retriever, find_candidates, is_retriever, open_retriever
 from mmr5.settings import EvaluationSettings, knobs
 from mmr5.storage.atomic import write_text
@@ -269,7 +269,7 @@ def run_line(
     """A question's line of ``run.jsonl``: positions of the ranking become ids of the document's units."""
     ids = [candidates.index_of(i) for i in range(len(candidates))]
     areas = units.areas(question)
-    shown = [find_evidence(question.question, candidates.pages[i].text) for i in ranking.order]
+    shown = {ids[i]: evidence_of(candidates, ranking, i) for i in ranking.order}
     quotes = question.quotes if areas is None else {}
     return RunLine(
         qid=question.qid,
@@ -292,7 +292,9 @@ def run_line(
         areas=None if areas is None else tuple(areas[i] for i in ids),
         language=question.language,
         page_language=document.language or question.language,
-        evidence=tuple(shown),
+        evidence=tuple(shown.values()),
         quotes=dict(quotes),
-        quote_evidence={page: find_evidence(question.question, units.pages[page].text) for page in quotes},
+        quote_evidence={
+            page: shown[page] if page in shown else find_evidence(question.question, units.pages[page].text) for page in quotes
+        },
     )

@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 from mmr5.errors import ConfigError
 from mmr5.prompt import METHODS, OWN, VIEWS, Ids, Wording, check_wording, fingerprint
+from mmr5.relevance import Calibration
 from mmr5.settings import MethodSettings, SearchSettings, check, check_names, knob, same
 from mmr5.types import View
 
@@ -38,6 +39,8 @@ class Recipe:
     prompt: Wording | None = knob(None, "Words of the prompt where they are not this project's; see docs/recipes.md.")
     reserved: tuple[str, ...] = knob((), "Special tokens of the model beside its tokenizer's, neutralised in texts.")
     max_pixels: int | None = knob(None, "Pixel budget of a page image.", low=784)
+    calibrations: tuple[Calibration, ...] = ()
+    """What its scores mean, by setting; ``mmr5 calibrate`` writes them."""
     prompt_fingerprint: str | None = knob(None, "Of the prompt that the checkpoint was made with; null for one not made here.")
 
     def __post_init__(self) -> None:
@@ -62,6 +65,7 @@ class Recipe:
         if not isinstance(tokens, list | tuple) or not all(isinstance(one, str) and len(one) > 1 for one in tokens):
             raise ConfigError(f'reserved is {tokens!r}: give a list of texts of two characters or more, such as ["<|user|>"]')
         object.__setattr__(self, "reserved", tuple(tokens))
+        object.__setattr__(self, "calibrations", _calibrations(self.calibrations))
         _check_numbers(self)
         if self.method in METHODS:
             check_wording(self.method, self.wording)
@@ -101,6 +105,12 @@ class Recipe:
         return self.prompt_fingerprint is not None and self.prompt_fingerprint != fingerprint(
             self.method, self.view, self.wording, self.ids
         )
+
+
+def _calibrations(values: Any) -> tuple[Calibration, ...]:
+    if not isinstance(values, list | tuple) or not all(isinstance(one, Calibration | dict) for one in values):
+        raise ConfigError(f"calibrations is {values!r}: it is a list that mmr5 calibrate writes")
+    return tuple(one if isinstance(one, Calibration) else Calibration.from_dict(one, "calibrations") for one in values)
 
 
 _WHOLE = ("page_tokens", "window", "overlap", "max_new_tokens", "notes", "max_pixels")

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 REASON_LENGTH = 160
+NOT_HERE = "Probably not in these documents; the pages above are the best guesses."
 
 
 def _plain(text: str) -> str:
@@ -19,7 +20,10 @@ def _plain(text: str) -> str:
 
 
 def result_table(result: RerankResult) -> Table:
-    """The ranked pages as a table that fits 80 columns: rank, page, how it moved, score, and the reason or the evidence."""
+    """The ranked pages as a table that fits 80 columns: rank, page, how it moved, relevance or score, reason or evidence.
+
+    Where probably no page answers, a line under the table says so.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -33,11 +37,14 @@ def result_table(result: RerankResult) -> Table:
         title=Text(_plain(result.query)),
         title_justify="left",
         title_style="bold",
+        caption=Text(NOT_HERE) if result.answerable is not None and result.answerable.verdict == "no" else None,
+        caption_justify="left",
     )
     table.add_column("#", justify="right", no_wrap=True)
     table.add_column("page", overflow="fold" if several else "ellipsis", no_wrap=not several, max_width=28)
     table.add_column("was", justify="right", no_wrap=True)
-    table.add_column("score", justify="right", no_wrap=True)
+    calibrated = len(result) > 0 and all(line.relevance is not None for line in result)
+    table.add_column("relevance" if calibrated else "score", justify="right", no_wrap=True)
     whole = all(line.reason for line in result)
     table.add_column("reason" if whole else "reason, or “passage”" if has_reason else "evidence", ratio=1)
     for line in result:
@@ -49,5 +56,7 @@ def result_table(result: RerankResult) -> Table:
         said = said if len(said) <= REASON_LENGTH else said[: REASON_LENGTH - 1].rstrip() + "…"
         said = f"“{said}”" if has_reason and line.evidence and not line.reason else said
         score = "" if line.score is None else f"{line.score:.2f}"
+        if calibrated and line.relevance is not None:
+            score = f"{100 * line.relevance:.0f} %"
         table.add_row(str(line.rank), Text(_plain(where)), f"{was} {arrow}".strip(), score, Text(said))
     return table

@@ -102,6 +102,11 @@ class RerankRequest(Loose):
     model: StrictStr | None = Field(default=None, description="Ignored: the server has one model, which the answer names.")
     top_n: StrictInt | None = Field(default=None, ge=0, description="Only the best; 0 or null gives all.")
     top_k: StrictInt | None = Field(default=None, ge=0, description="Voyage's spelling of `top_n`.")
+    min_relevance: float | None = Field(
+        default=None, ge=0, le=1, description="Leave out results whose `relevance` is below this."
+    )
+    score_threshold: float | None = Field(default=None, ge=0, le=1, description="Another spelling of `min_relevance`.")
+    min_score: float | None = Field(default=None, ge=0, le=1, description="Another spelling of `min_relevance`.")
     return_documents: StrictBool | None = Field(default=None, description="Repeat each document in the answer.")
     return_text: StrictBool | None = Field(default=None, description="TEI's spelling of `return_documents`.")
     raw_scores: StrictBool | None = Field(default=None, description="The model's own scores, not mapped to [0, 1].")
@@ -125,6 +130,8 @@ class RerankRequest(Loose):
             raise ValueError("give either documents or texts, and not both")
         if self.top_n and self.top_k and self.top_n != self.top_k:
             raise ValueError(f"top_n is {self.top_n} and top_k is {self.top_k}: give one of them")
+        if len({v for v in (self.min_relevance, self.score_threshold, self.min_score) if v is not None}) > 1:
+            raise ValueError("min_relevance, score_threshold and min_score differ: give one of them")
         return self
 
     @property
@@ -150,6 +157,11 @@ class RerankRequest(Loose):
         return self.top_n or self.top_k or None
 
     @property
+    def least(self) -> float | None:
+        """Least relevance of a result that is wanted; None for all."""
+        return next((v for v in (self.min_relevance, self.score_threshold, self.min_score) if v is not None), None)
+
+    @property
     def echo(self) -> bool:
         """Whether documents are repeated in the answer."""
         return bool(self.return_documents or self.return_text)
@@ -160,6 +172,9 @@ class Result(BaseModel):
 
     index: int = Field(ge=0, description="Zero-based place of the document in the request.")
     relevance_score: float = Field(description="In [0, 1] unless `raw_scores`; never rises from one result to the next.")
+    relevance: float | None = Field(
+        default=None, ge=0, le=1, description="Calibrated probability that the document answers; absent without a calibration."
+    )
     document: dict[str, Any] | None = Field(default=None, description="The document, when `return_documents`.")
     reasoning: str | None = Field(default=None, description="The model's sentence on this page, when `reasoning`.")
 
@@ -183,6 +198,9 @@ class RerankResponse(BaseModel):
     data: list[Result] = Field(description="`results` again, where Voyage's client looks for them, without documents.")
     usage: Usage
     meta: dict[str, Any]
+    answerable: dict[str, Any] | None = Field(
+        default=None, description="Whether any document answers: `probability` and `verdict`; absent without a calibration."
+    )
     score_kind: str = Field(description="What `relevance_score` is; see docs/serving.md.")
     reasoning: str | None = None
     diagnostics: dict[str, Any] | None = None

@@ -57,6 +57,7 @@ class SearchResponse(BaseModel):
     usage: dict[str, int]
     settings: dict[str, Any]
     problems: list[dict[str, Any]]
+    answerable: dict[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ class Asked:
         query: the question.
         uploads: the files.
         top_n: how many pages are wanted; None for all candidates.
+        min_relevance: least relevance of a page that is wanted, or None.
         client: who asks, for fairness.
         started: ``time.monotonic()`` of its arrival.
     """
@@ -74,6 +76,7 @@ class Asked:
     query: str
     uploads: list[Upload]
     top_n: int | None
+    min_relevance: float | None
     client: str
     started: float
 
@@ -96,6 +99,9 @@ def add(app: FastAPI, service: Service, uploads: UploadService) -> None:
         files: Annotated[list[UploadFile] | None, File(description="PDFs and images.")] = None,
         file_ids: Annotated[list[str] | None, Form(description="Files that were sent before, to `/v1/files` or here.")] = None,
         top_n: Annotated[int | None, Form(ge=0, description="Only the best; 0 gives all candidates.")] = None,
+        min_relevance: Annotated[
+            float | None, Form(ge=0, le=1, description="Leave out pages whose relevance is below this.")
+        ] = None,
         stream: Annotated[bool, Form(description="Answer with server-sent events.")] = False,
     ) -> SearchResponse | Response:
         """Read PDFs and images, pick candidates by the first stage, and let the model rank them."""
@@ -103,7 +109,8 @@ def add(app: FastAPI, service: Service, uploads: UploadService) -> None:
         request.state.log = {"files": len(files or ()) + len(file_ids or ())}
         query = check_question(query, settings.max_query_chars)
         who = caller(request)
-        asked = Asked(query, await uploads.take(files or (), file_ids or (), who.owner), top_n or None, who.client, started)
+        taken = await uploads.take(files or (), file_ids or (), who.owner)
+        asked = Asked(query, taken, top_n or None, min_relevance, who.client, started)
         left = settings.deadline_s - (time.monotonic() - started)
         if stream:
             return events.respond(
@@ -154,7 +161,9 @@ async def _search(
         "retrieve": (retrieved_at - read_at) * 1000,
         "model": (time.monotonic() - retrieved_at) * 1000,
     }
-    result = searcher.result(candidates, ranking, len(pages), top_n=asked.top_n, timings_ms=timings)
+    result = searcher.result(
+        candidates, ranking, len(pages), top_n=asked.top_n, min_relevance=asked.min_relevance, timings_ms=timings
+    )
     result = result.with_reading(problems, (read_at - asked.started) * 1000)
     lines = [{**line.to_dict(), "file_id": ids[line.source], **addresses(ids[line.source], line.page)} for line in result.ranking]
     return SearchResponse.model_validate({**result.to_dict(), "ranking": lines})

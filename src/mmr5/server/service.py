@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 from mmr5.documents import Draft, clean_question, common_view, with_text
 from mmr5.errors import EngineError, InputError, PageError
 from mmr5.pipeline import Searcher
-from mmr5.reranker import Reranker
+from mmr5.reranker import Reranker, relevance_of, relevant_enough
 from mmr5.server import request_documents, scores
 from mmr5.server.fetching import Fetcher
 from mmr5.server.http_errors import WireError
@@ -189,6 +190,12 @@ class Service:
         """The answer in the superset of shapes."""
         request = accepted.request
         values, kind = scores.raw(ranking) if request.raw_scores else scores.relevance(ranking)
+        calibration = self.reranker.with_view(accepted.view).calibration(())
+        relevance = relevance_of(calibration, ranking)
+        least, warnings = request.least, []
+        if least is not None and relevance is None:
+            least = None
+            warnings = ["min_relevance is not obeyed: this model has no calibration (mmr5 calibrate)"]
         count(self.metrics, ranking)
         usage = ranking.usage
         total = usage.prompt_tokens + usage.completion_tokens
@@ -197,11 +204,13 @@ class Service:
             Result(
                 index=position,
                 relevance_score=values[position],
+                relevance=None if relevance is None else relevance[position],
                 document=request_documents.echo(request.items[position], accepted.drafts[position]) if request.echo else None,
                 reasoning=None if notes is None else notes[position],
             )
-            for position in ranking.order[: request.limit]
+            for position in relevant_enough(ranking.order, relevance, least)[: request.limit]
         ]
+        answerable = None if calibration is None or ranking.scores is None else calibration.answerable(ranking.scores)
         return RerankResponse(
             id=f"rerank-{uuid.uuid4().hex}",
             created=int(time.time()),
@@ -209,7 +218,8 @@ class Service:
             results=results,
             data=[Result(index=r.index, relevance_score=r.relevance_score) for r in results],
             usage=Usage(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens, total_tokens=total),
-            meta={"api_version": {"version": "2"}, "billed_units": {"search_units": 1}},
+            meta={"api_version": {"version": "2"}, "billed_units": {"search_units": 1}, "warnings": warnings},
+            answerable=None if answerable is None else dataclasses.asdict(answerable),
             score_kind=kind,
             reasoning=ranking.reasoning if request.reasoning else None,
             diagnostics=self.diagnostics(accepted, ranking) if request.diagnostics else None,
