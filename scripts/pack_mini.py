@@ -1,10 +1,10 @@
-"""Join the adapters of both stages to one that can stand in for `mini`.
+"""Join the adapters of both stages to one that can stand in for `mini-lm`.
 
     python scripts/pack_mini.py --sft runs/mini/sft --grpo runs/mini/grpo --page-tokens 200 --fusion 1 --other-fusion 0 \
         --question-weight 0.5 --out runs/mini/packed
 
 The joined adapter is exact (its matrices are those of both stages side by side) and is kept in bfloat16. It goes, with its
-recipe, to --out (src/mmr5/models/mini would make it the default). Without --grpo the adapter of stage 1 is packed alone.
+recipe, to --out (src/mmr5/models/mini_lm would make it the default). Without --grpo the adapter of stage 1 is packed alone.
 """
 
 from __future__ import annotations

@@ -11,8 +11,7 @@ from mmr5.engines.protocol import Engine
 from mmr5.errors import ConfigError
 from mmr5.models.hub import check_hub
 from mmr5.models.late import is_late
-from mmr5.models.recipes import Recipe
-from mmr5.models.resolve import HUB_RECIPES, NONE, Checkpoint, check_name, part_of_mini, resolve
+from mmr5.models.resolve import HUB_RECIPES, NONE, Checkpoint, check_name, none_recipe, part_of_mini, resolve
 from mmr5.prompt import METHODS
 from mmr5.settings import ENGINES
 from mmr5.storage.cache import Cache, digest
@@ -70,7 +69,7 @@ def open_engine(
         raise ConfigError(f"quantize is {quantize!r} with engine {engine!r}: it goes with engine 'transformers'")
     given = {name: value for name, value in options.items() if value is not None}
     if model == NONE:
-        return AbsentEngine(), Checkpoint(NONE, NONE, recipe=Recipe(view="text"))
+        return AbsentEngine(), Checkpoint(NONE, NONE, recipe=none_recipe())
     if engine == "scripted":
         from mmr5.engines.scripted import ScriptedEngine
 

@@ -116,6 +116,12 @@ def mini_recipe(name: str = MINI) -> Recipe:
     return parse_recipe(file.read_text(encoding="utf-8"), str(file))
 
 
+def none_recipe() -> Recipe:
+    """The recipe of no model: what the scores of the default first stage mean, where that has been fitted."""
+    file = resources.files("mmr5.models") / "none.json"
+    return Recipe(view="text", calibrations=json.loads(file.read_text(encoding="utf-8")) if file.is_file() else ())
+
+
 def _packed(name: str) -> Path:
     """The folder of a model in the package."""
     return Path(str(resources.files("mmr5.models") / name.replace("-", "_")))

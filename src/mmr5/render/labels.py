@@ -15,6 +15,7 @@ ISSUES = {
     Issue.LANGUAGE: "The question or a page is in a language that the model was not made for; there it counts by another weight.",
 }
 
+NOT_HERE = "Probably not in these documents."
 PARTS = {"read": "reading", "retrieve": "first stage", "model": "model", "parse": "parsing"}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
 from mmr5.render.html import environment, write_html
-from mmr5.render.labels import ISSUES, PARTS, movement
+from mmr5.render.labels import ISSUES, NOT_HERE, PARTS, movement
 from mmr5.render.thumbnails import page_uri
 from mmr5.types import Page, RankedPage, RerankResult
 
@@ -44,7 +44,7 @@ def results_html(results: Sequence[RerankResult], pages: Sequence[Page], *, thum
     blocks = [(result, [_card(line, pages[line.index], names, embedded) for line in result]) for result in results]
     title = results[0].query if len(results) == 1 else f"{len(results)} questions"
     template = environment().get_template("result.html")
-    return template.render(title=title, blocks=blocks, pictures=pictures, issue_words=ISSUES, part_words=PARTS)
+    return template.render(title=title, blocks=blocks, pictures=pictures, issue_words=ISSUES, part_words=PARTS, not_here=NOT_HERE)
 
 
 def _names(sources: Iterable[str]) -> dict[str, str]:
@@ -64,6 +64,16 @@ def _card(line: RankedPage, page: Page, names: dict[str, str], embedded: set[int
         "embeds": first,
         "no_evidence": _why_no_evidence(page),
         "moved": movement(line.rank, line.first_stage_rank),
+        **_score(line),
+    }
+
+
+def _score(line: RankedPage) -> dict[str, object]:
+    """The relevance of a page, or its score where that is not known, with its name and meaning."""
+    if line.relevance is not None:
+        meaning = "probability that the page holds the answer or a needed part of it"
+        return {"score": f"{100 * line.relevance:.0f} %", "score_name": "relevance", "score_words": meaning}
+    return {
         "score": None if line.score is None else f"{line.score:.3f}",
         "score_name": "score" if line.score_kind is None else line.score_kind.label,
         "score_words": "" if line.score_kind is None else line.score_kind.meaning,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mmr5.render.labels import movement
+from mmr5.render.labels import NOT_HERE, movement
 from mmr5.types import RerankResult
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 REASON_LENGTH = 160
-NOT_HERE = "Probably not in these documents; the pages above are the best guesses."
 
 
 def _plain(text: str) -> str:
@@ -37,7 +36,9 @@ def result_table(result: RerankResult) -> Table:
         title=Text(_plain(result.query)),
         title_justify="left",
         title_style="bold",
-        caption=Text(NOT_HERE) if result.answerable is not None and result.answerable.verdict == "no" else None,
+        caption=Text(f"{NOT_HERE} The pages above are the best guesses.")
+        if result.answerable is not None and result.answerable.verdict == "no"
+        else None,
         caption_justify="left",
     )
     table.add_column("#", justify="right", no_wrap=True)

@@ -83,6 +83,7 @@ export function fillCard(card, line, query) {
   figures(card, [
     ["before", line.first_stage_rank, null],
     ["after", line.rank, null],
+    ["relevance", line.relevance, line.relevance],
     [KINDS[line.score_kind] ?? "score", line.score, SHARES.has(line.score_kind) ? line.score : null],
     ["first-stage score", line.first_stage_score, null],
   ]);

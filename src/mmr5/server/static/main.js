@@ -245,8 +245,9 @@ function result(answer) {
   $("notes").replaceChildren(...notes.map((note) => element("li", note)));
   $("notes").hidden = !notes.length;
   const best = answer.ranking[0];
-  $("headline").textContent = best ? `Page ${best.page} comes first` : "No page was found";
-  if (best) say(`Done. First is page ${best.page} of ${best.source}.`);
+  const missing = answer.answerable?.verdict === "no";
+  $("headline").textContent = !best ? "No page was found" : missing ? "Probably not in these documents" : `Page ${best.page} comes first`;
+  if (best) say(missing ? "Done. Probably no page answers; the best guesses are shown." : `Done. First is page ${best.page} of ${best.source}.`);
 }
 
 question.addEventListener("input", () => { $("asked").hidden = question.value.trim() === $("asked").textContent; });
