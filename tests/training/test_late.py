@@ -125,6 +125,19 @@ def test_a_killed_run_goes_on_to_the_same_weights(settings, tmp_path, monkeypatc
         train_late(cut, resume=True)
 
 
+def test_pages_that_do_not_answer_score_0_on_average(settings, tmp_path):
+    config = settings("optim.passes=2")
+    train_late(config)
+    states, head = States(config.states), LateHead(late_interaction_weights(tmp_path / "run"))
+    others = []
+    for name in ("one", "two"):
+        for example in states.examples(name):
+            if useful(example, 0.0):
+                _, own = score(head, states, example)
+                others += [float(v) for v, page in zip(own.pages, example.pages, strict=True) if page not in example.relevant]
+    assert sum(others) / len(others) == pytest.approx(0.0, abs=0.05)
+
+
 def test_documents_are_encoded_once_and_left_out_ones_not_learnt_from(settings, tmp_path, monkeypatch):
     config = settings('data.leave_out=["two"]')
     assert prepare(config) == ["one", "two"]

@@ -38,6 +38,8 @@ STATE = "state.pt"
 WEIGHTS = "model.safetensors"
 SAMPLE = 100_000
 """Tokens whose principal components are what the maps begin with, about."""
+CENTRED = 200
+"""Questions over whose lists :func:`centre` takes the mean."""
 LAST_RATE = 0.02
 """Share of the peak rates that is left at the end."""
 _MAPS = ("page.weight", "page.bias", "question.weight", "question.bias", "importance.weight", "importance.bias")
@@ -88,6 +90,7 @@ def train_late(config: LateTrainingConfig, *, resume: bool = False, progress: Pr
                 progress(f"training, loss {loss:.3f}", step + 1, total)
         if (step + 1) % config.run.save_steps == 0 and step + 1 < total:
             run.save(out / STATE, history)
+    centre(head, states, examples)
     facts: dict[str, object] = {
         "questions": len(examples), "documents": len({e.doc_name for e in examples}), "steps": total,
         "loss": history[-1]["loss"] if history else None,
@@ -99,6 +102,23 @@ def train_late(config: LateTrainingConfig, *, resume: bool = False, progress: Pr
     write_text(out / CARD, _card(config, facts))
     (out / STATE).unlink(missing_ok=True)
     return facts
+
+
+def centre(head: LateHead, states: States, examples: Sequence[Example]) -> None:
+    """Set the bias so that the head's log-odds of pages that do not answer, among the first stage's best, have the mean 0.
+
+    The softmax of a list leaves it open; it makes scores of different models and trainings alike.
+    """
+    torch = import_torch()
+    drawn = sorted(range(len(examples)), key=lambda i: examples[i].qid)
+    random.Random(0).shuffle(drawn)  # noqa: S311 - no secret
+    found = []
+    with torch.no_grad():
+        for i in drawn[:CENTRED]:
+            _, scores = score(head, states, examples[i])
+            others = [page not in examples[i].relevant for page in examples[i].pages]
+            found.append(scores.pages[torch.tensor(others)])
+        head.weights["bias"] -= torch.cat(found).mean()
 
 
 def useful(example: Example, binary_weight: float) -> bool:
