@@ -4,5 +4,5 @@ set -eu
 bin=${BIN:-.venv/bin}
 echo '$ mmr5 rerank "What did the keeper promise the man who raised the fog bell?" examples/harbour-report.pdf --top-n 3'
 "$bin/mmr5" rerank "What did the keeper promise the man who raised the fog bell?" examples/harbour-report.pdf --top-n 3
-echo '$ mmr5 rerank "What does one night in July cost for a boat of 14 metres?" examples/harbour-report.pdf --top-n 3 --html harbour-report.html'
-"$bin/mmr5" rerank "What does one night in July cost for a boat of 14 metres?" examples/harbour-report.pdf --top-n 3 --html harbour-report.html
+echo '$ mmr5 rerank "How many crane drivers work in the port?" examples/harbour-report.pdf --top-n 3 --html harbour-report.html'
+"$bin/mmr5" rerank "How many crane drivers work in the port?" examples/harbour-report.pdf --top-n 3 --html harbour-report.html
