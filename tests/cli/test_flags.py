@@ -132,6 +132,7 @@ def test_a_setting_is_declared_once():
 def test_a_recipe_speaks_of_settings_by_their_own_names():
     settings = {f.name for kind in (MethodSettings, ModelSettings, SearchSettings) for f in fields(kind)}
     assert {f.name for f in fields(Recipe)} - settings == {
+        "calibrations",
         "max_pixels",
         "prompt",
         "prompt_fingerprint",
