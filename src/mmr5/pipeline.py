@@ -14,6 +14,7 @@ from mmr5 import documents
 from mmr5.errors import InputError, MMR5Error
 from mmr5.fusion import fuse
 from mmr5.methods.streaming import TextCallback, at_places, for_one_list
+from mmr5.relevance import Calibration
 from mmr5.reranker import Reranker, build_result
 from mmr5.retrieval import Retriever, find_candidates, open_retriever
 from mmr5.settings import SearchSettings
@@ -194,6 +195,11 @@ class Searcher:
             and bool(candidates.query.strip())
             and not any(self.reranker.knows_pages(candidates))
         )
+
+    def calibration(self, candidates: Candidates) -> Calibration | None:
+        """What the scores of a list mean, or None where nobody has fitted it for this setting."""
+        fusion = self.fusion if candidates.scores is not None else None
+        return self.reranker.calibration(candidates.pages, self.retriever, fusion)
 
     def result(
         self,

@@ -24,7 +24,7 @@ from mmr5.evaluation.statistics import summarise
 from mmr5.evidence import find_evidence
 from mmr5.pipeline import Searcher
 from mmr5.render.html import write_html
-from mmr5.reranker import Reranker, evidence_of, model_and_parse
+from mmr5.reranker import Reranker, evidence_of, model_and_parse, relevance_of
 from mmr5.retrieval import Retriever, find_candidates, is_retriever, open_retriever
 from mmr5.settings import EvaluationSettings, knobs
 from mmr5.storage.atomic import write_text
@@ -120,6 +120,7 @@ def evaluate(
                     r,
                     x.units,
                     {"read": x.read_ms, "retrieve": x.retrieve_ms, "model": model_ms},
+                    searcher,
                 ).to_json()
                 for x, r in ranked
             )
@@ -264,9 +265,21 @@ def candidates_from_run(given: FirstStage, question: Question, pages: Sequence[P
 
 
 def run_line(
-    document: Document, question: Question, candidates: Candidates, ranking: Ranking, units: Units, times: dict[str, float]
+    document: Document,
+    question: Question,
+    candidates: Candidates,
+    ranking: Ranking,
+    units: Units,
+    times: dict[str, float],
+    searcher: Searcher | None = None,
 ) -> RunLine:
-    """A question's line of ``run.jsonl``: positions of the ranking become ids of the document's units."""
+    """A question's line of ``run.jsonl``: positions of the ranking become ids of the document's units.
+
+    ``searcher`` is what ranked, and knows what its scores mean; None for a baseline.
+    """
+    meaning = None if searcher is None or ranking.scores is None else searcher.calibration(candidates)
+    relevance = relevance_of(meaning, ranking)
+    answers = None if meaning is None or ranking.scores is None else meaning.answerable(ranking.scores)
     ids = [candidates.index_of(i) for i in range(len(candidates))]
     areas = units.areas(question)
     shown = {ids[i]: evidence_of(candidates, ranking, i) for i in ranking.order}
@@ -293,6 +306,8 @@ def run_line(
         language=question.language,
         page_language=document.language or question.language,
         evidence=tuple(shown.values()),
+        relevance=None if relevance is None else tuple(relevance[i] for i in ranking.order),
+        answerable=None if answers is None else dataclasses.asdict(answers),
         quotes=dict(quotes),
         quote_evidence={
             page: shown[page] if page in shown else find_evidence(question.question, units.pages[page].text) for page in quotes

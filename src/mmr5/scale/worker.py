@@ -102,7 +102,7 @@ class Worker:
             if isinstance(ranking, MMR5Error):
                 failures.append(_failure(question.qid, ranking))
             else:
-                lines[question.qid] = run_line(document, question, candidates, ranking, units, times).to_json()
+                lines[question.qid] = run_line(document, question, candidates, ranking, units, times, self._searcher).to_json()
         return lines, tuple(failures)
 
 
