@@ -36,6 +36,7 @@ class FoundPage(BaseModel):
     reason: str | None
     evidence: str | None
     page_label: str | None
+    relevance: float | None
     file_id: str
     thumbnail: str
     image: str
