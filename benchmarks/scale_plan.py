@@ -57,7 +57,7 @@ class Shape:
 
 
 QWEN = Shape("Qwen2.5-VL-7B", layers=28, hidden=3584, kv_heads=4, head=128)
-SMOL = Shape("SmolLM2-135M (mini)", layers=30, hidden=576, kv_heads=3, head=64)
+SMOL = Shape("SmolLM2-135M (mini-lm)", layers=30, hidden=576, kv_heads=3, head=64)
 
 
 @dataclass(frozen=True, slots=True)

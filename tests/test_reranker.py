@@ -83,8 +83,10 @@ def test_the_json_object_has_the_promised_keys():
         "reason",
         "evidence",
         "page_label",
+        "relevance",
     ]
     assert list(found["ranking"][0]) == keys
+    assert found["answerable"] is None
     assert found["settings"]["view"] == "text"
 
 

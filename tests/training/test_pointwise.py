@@ -247,6 +247,7 @@ def test_a_recipe_carries_every_setting_that_the_scores_depend_on(run):
         "method": "pointwise", "view": "text", "page_tokens": 200, "fusion": 0.5, "question_weight": 0.25, "notes": 2,
         "max_pixels": None, "prompt_fingerprint": fingerprint("pointwise", "text"), "languages": None, "other_fusion": 0.0,
         "window": None, "overlap": None, "max_new_tokens": None, "ids": "numbers", "prompt": None, "reserved": (),
+            "calibrations": (),
     }  # fmt: skip
     for folder in (out, out / "checkpoint-2"):
         assert dataclasses.asdict(load_recipe(folder)) == wanted

@@ -394,6 +394,10 @@ def _check_recipe(config: TrainingConfig) -> None:
     filled = [name for name in ("max_pixels", "prompt_fingerprint") if getattr(recipe, name) is not None]
     if filled:
         raise ConfigError(f"recipe.{filled[0]} is given: training fills it in (a pixel budget is data.max_pixels); leave it out")
+    if recipe.calibrations:
+        raise ConfigError(
+            "recipe.calibrations is given: what scores mean is found out after the training (mmr5 calibrate); leave it out"
+        )
     if recipe.prompt is not None or recipe.ids != "numbers":
         raise ConfigError(
             "recipe.prompt or recipe.ids is given: training teaches this project's own prompt and grammar; leave both out"
