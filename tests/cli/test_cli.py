@@ -196,7 +196,9 @@ def test_models_doctor_and_cache(run):
     code, out, _ = run("models", "--json")
     assert code == 0
     assert [row["name"] for row in json.loads(out)][0] == "mini"
-    assert "i2vec/MM-R5" in run("models")[1]
+    listed = run("models")[1]
+    assert "i2vec/MM-R5" in listed
+    assert "calibrations=['hybrid', 'none']" in listed
     code, out, _ = run("doctor", "--json")
     recognition = json.loads(out)["text recognition"]
     assert recognition["Latin, Chinese, Japanese"] == "RapidOCR"

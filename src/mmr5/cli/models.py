@@ -61,9 +61,14 @@ def models(as_json: options.Json = False, debug: options.Debug = False) -> None:
     for row in rows:
         typer.echo(f"{row['name']}: {row['what']}")
         if row["recipe"] is not None:
-            said = ", ".join(f"{k}={v}" for k, v in row["recipe"].items() if v is not None)
+            said = ", ".join(f"{k}={_short(k, v)}" for k, v in row["recipe"].items() if v is not None)
             typer.echo(f"    recipe   {said}")
         typer.echo(f"    weights  {row['weights'] or 'not on this machine; ' + str(row['obtain'])}")
+
+
+def _short(name: str, value: Any) -> Any:
+    """A value of a recipe; of calibrations the first stages that they are for."""
+    return [one["setting"]["retriever"] for one in value] if name == "calibrations" else value
 
 
 def _fetched(weights: Weights) -> str:
