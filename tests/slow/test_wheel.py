@@ -41,8 +41,10 @@ def test_help_and_the_models_need_no_extra(clean, tmp_path):
     assert "mini" in done.stdout
 
 
-def test_a_missing_extra_is_named(clean, tmp_path):
-    done = run(clean, tmp_path, "rerank", "What is this?", str(ROOT / "examples" / "harbour-report.pdf"), "--retriever", "bm25")
+@pytest.mark.parametrize("model", ["mini", "mini-lm", "i2vec/MM-R5"])
+def test_a_missing_extra_is_named(clean, tmp_path, model):
+    command = ["rerank", "What is this?", str(ROOT / "examples" / "harbour-report.pdf"), "--retriever", "bm25", "--model", model]
+    done = run(clean, tmp_path, *command)
     assert done.returncode == 1
     assert "mmr5[local]" in done.stderr
     assert "Traceback" not in done.stderr

@@ -116,10 +116,12 @@ def _late(
 
 def _prepared(model: str, cache: Cache | None, progress: Progress | None) -> Checkpoint:
     """A checkpoint whose folder is there."""
-    from mmr5.engines.loading import dequantise
+    from mmr5.engines.loading import dequantise, import_torch
 
     checkpoint = resolve(model, cache=cache, progress=progress)
-    if checkpoint.gguf is None:
+    if is_late(Path(checkpoint.path)):
+        import_torch()  # the extra is missed before anything is fetched
+    elif checkpoint.gguf is None:
         check_hub(checkpoint.path)
     else:
         dequantise(checkpoint.gguf, checkpoint.path, lock=(cache or Cache()).lock("mini-base"))

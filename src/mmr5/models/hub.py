@@ -12,15 +12,21 @@ CONNECT_SECONDS = 2.0
 def check_hub(name: str) -> None:
     """Refuse a name of the hub that is not in the hub's cache while the hub cannot be reached.
 
-    Nothing is asked where the checkpoint is cached, is a folder, or the hub is switched off (``HF_HUB_OFFLINE``).
+    Nothing is asked where the checkpoint is cached or a folder, the hub is off (``HF_HUB_OFFLINE``), or its library is not
+    installed.
 
     Raises:
         ModelNotFoundError: it cannot be had.
     """
     import httpx
-    from huggingface_hub import constants, try_to_load_from_cache
 
-    if Path(name).is_dir() or constants.HF_HUB_OFFLINE or isinstance(try_to_load_from_cache(name, "config.json"), str):
+    if Path(name).is_dir():
+        return
+    try:
+        from huggingface_hub import constants, try_to_load_from_cache
+    except ImportError:  # the engine says which extra is missing
+        return
+    if constants.HF_HUB_OFFLINE or isinstance(try_to_load_from_cache(name, "config.json"), str):
         return
     try:
         httpx.head(f"{constants.ENDPOINT}/{name}/resolve/main/config.json", timeout=httpx.Timeout(10.0, connect=CONNECT_SECONDS))
