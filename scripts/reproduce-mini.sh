@@ -16,7 +16,7 @@ if [ ! -f "$OUT/late/model.safetensors" ]; then
     RESUME=""; [ -f "$OUT/late/provenance.json" ] && RESUME=--resume
     "$BIN/mmr5" train late mini/late --set "run.out=\"$OUT/late\"" --set "data.states=\"$STATES\"" $RESUME
 fi
-for SEED in 1 2 3; do
+for SEED in 1 2 3; do    # results/README.md: seed 1 on five folds, 2 on two, 3 on one
     "$BIN/python" scripts/late_folds.py train mini/late --out "$OUT/folds-$SEED" --states "$STATES" --set optim.seed=$SEED
 done
 "$BIN/python" scripts/late_folds.py report "$OUT/folds-1" "$OUT/folds-2" "$OUT/folds-3" --json "$OUT/folds.json"
