@@ -54,6 +54,8 @@ def test_list_features():
     assert list_features([1.0]) == (1.0, 0.0, 0.0)
     assert list_features([1.0, 5.0, 3.0]) == (5.0, 2.0, 3.0)
     assert list_features([1.0, 5.0, 3.0, 2.0]) == (5.0, 2.0, 3.0)
+    ten = [9.0, 7.0, 6.0, 5.0, 4.0, 4.0, 3.0, 3.0, 2.0, 2.0]
+    assert list_features([*ten, *([-9.0] * 40)]) == list_features(ten), "a longer list means the same"
 
 
 def test_outside_its_setting_there_is_neither():

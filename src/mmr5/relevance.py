@@ -19,6 +19,8 @@ from mmr5.types import Answerable, logistic
 LIST_FEATURES = ("best", "lead", "spread")
 """*best*: the highest score of the list; *lead*: how far it is above the second; *spread*: how far it is above the median of the
 others. The last two are 0 in a list of one page."""
+LIST_DEPTH = 10
+"""Scores of a list that count, the best ones, so that a longer list means the same."""
 Scope = Literal["document", "pooled"]
 
 
@@ -114,7 +116,7 @@ class Calibration:
 
 def list_features(scores: Sequence[float]) -> tuple[float, float, float]:
     """The values of :data:`LIST_FEATURES` for the scores of a list, in any order; at least one."""
-    best, *others = sorted(scores, reverse=True)
+    best, *others = sorted(scores, reverse=True)[:LIST_DEPTH]
     if not others:
         return best, 0.0, 0.0
     middle = len(others) // 2

@@ -101,11 +101,16 @@ def test_from_documents_to_a_recipe(shelves, tmp_path, capsys, monkeypatch):
     assert found == json.loads(said.out)
     assert found["setting"] == {"method": "none", "view": "text", "retriever": "bm25", "fusion": None, "scope": "document"}
     assert found["figures"]["questions"] == {"answerable": 24, "foreign": 18, "hard": 6}
-    lines = (tmp_path / "out" / "scores-document.jsonl").read_text().splitlines()
-    assert len(lines) == 48
+    [measured] = (tmp_path / "out").glob("scores-document-*.jsonl")
+    assert len(measured.read_text().splitlines()) == 48
     monkeypatch.setattr("mmr5.corpora.records.Corpus.document_pages", lambda *_: pytest.fail("asked again"))
     assert run("calibrate", "none", *options)[0] == 0
     monkeypatch.undo()
+    measured.write_text("\n".join(measured.read_text().splitlines()[:20]) + '\n{"qid": "hou')
+    assert run("calibrate", "none", *options)[0] == 0, "a killed run goes on with the questions that are missing"
+    assert len(measured.read_text().splitlines()) == 48
+    assert run("calibrate", "none", *options, "--candidates", "2")[0] == 0
+    assert len(list((tmp_path / "out").glob("scores-document-*.jsonl"))) == 2, "other settings are measured anew"
     code, said = run("calibrate", "none", "--corpus", shelves, "--retriever", "bm25")
     assert code == 2
     assert "name a folder for the result (--out)" in said.err
@@ -138,8 +143,8 @@ def test_a_checkpoints_recipe_is_written(shelves, tmp_path, tiny_text, capsys):
     assert [one.setting.scope for one in recipe.calibrations] == ["pooled", "document"]
     assert {one.setting.method for one in recipe.calibrations} == {"likelihood"}
     assert recipe.fusion == 0.5
-    rows = (folder / "calibration" / "scores-pooled.jsonl").read_text().splitlines()
-    assert len(rows) == 30
+    [pooled] = (folder / "calibration").glob("scores-pooled-*.jsonl")
+    assert len(pooled.read_text().splitlines()) == 30
 
 
 def test_a_method_without_scores_cannot_be_calibrated(shelves, tmp_path):

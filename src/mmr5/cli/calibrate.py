@@ -47,6 +47,7 @@ def calibrate(
     from mmr5.relevance import Setting
     from mmr5.reranker import Reranker
     from mmr5.storage.atomic import write_text
+    from mmr5.storage.cache import digest
     from mmr5.storage.jsonl import write_json
 
     del debug
@@ -59,7 +60,8 @@ def calibrate(
         reranker = Reranker.from_settings(dataclasses.replace(model, model=name), progress=progress)
         searcher = Searcher(reranker, search.retriever, candidates=search.candidates, fusion=search.fusion, progress=progress)
         setting = Setting(reranker.method, reranker.view, search.retriever, searcher.fusion, "pooled" if pool else "document")
-        rows = collect(loaded, searcher, place / f"scores-{setting.scope}.jsonl", pool=pool, progress=progress)
+        told = digest(repr(setting), corpus, split or "", str(searcher.n_candidates), reading.ocr)[:8]
+        rows = collect(loaded, searcher, place / f"scores-{setting.scope}-{told}.jsonl", pool=pool, progress=progress)
     said = f"{corpus}{f', split {split}' if split else ''}, {datetime.now(UTC):%Y-%m-%d}"
     found = fit(rows, setting, said)
     write_json(place / "calibration.json", [found.to_dict()])

@@ -113,7 +113,9 @@ class LateInteractionEngine:
         self._loaded = load(folder, device=device, dtype=dtype, cache=cache, progress=progress)
         self.device, self.dtype = self._loaded.encoder.device, dtype_name(self._loaded.encoder.dtype)
         self._store = cache or Cache()
-        self._identity = digest(checkpoint_identity(path), self._loaded.config.base, self.dtype)
+        base = base_folder(self._loaded.config.base, cache=cache)
+        weights = (folder / "model.safetensors").read_bytes()  # the recipe beside them says nothing of the tokens
+        self._identity = digest(weights, self._loaded.config.to_json(), checkpoint_identity(str(base)), self.dtype)
         self._held: LRU[PageTokens] = LRU(MEMORY_BYTES)
 
     def count_tokens(self, text: str) -> int:

@@ -19,7 +19,7 @@ from mmr5.evaluation.answerability import KEPT, auroc, calibration_error, refuse
 from mmr5.pipeline import Searcher
 from mmr5.relevance import Calibration, Setting, list_features
 from mmr5.retrieval import Retriever
-from mmr5.storage.jsonl import read_jsonl
+from mmr5.storage.journal import Journal
 from mmr5.types import Page, Progress
 
 if TYPE_CHECKING:
@@ -82,35 +82,43 @@ def collect(
     Raises:
         CorpusError: there is no such document.
     """
-    rows = [row_of(record, f"{out}, line {number}") for number, record in read_jsonl(out)] if out.is_file() else []
-    done = {row.doc_name for row in rows}
     listed = [(d, qs) for d, qs in corpus.by_document() if documents is None or d.doc_name in documents]
     if not listed:
         raise CorpusError("there is no document to calibrate on: name a corpus with questions")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    everything = _Pages.pooled(corpus, searcher) if pool and any(d.doc_name not in done for d, _ in listed) else None
-    with out.open("a", encoding="utf-8") as stream:
+    with Journal(out, _read) as journal:
+        everything: _Pages | None = None
         for number, (document, questions) in enumerate(listed):
             if progress is not None:
                 progress("calibrating on documents", number, len(listed))
-            if document.doc_name in done:
+            foreign = _foreign(corpus, document, questions, pool)
+            asked = {q.qid: (q, _kind(q)) for q in questions}
+            asked |= {f"{q.qid} to {document.doc_name}": (q, "foreign") for q in foreign}
+            todo = {qid: one for qid, one in asked.items() if qid not in journal.values}
+            if not todo:
                 continue
+            if pool and everything is None:
+                everything = _Pages.pooled(corpus, searcher)
             held = everything or _Pages.of(corpus, document.doc_name, searcher)
-            asked = [(q, _kind(q)) for q in questions] + [(q, "foreign") for q in _foreign(corpus, document, questions, pool)]
-            lists = [searcher.candidates(q.question, held.pages, held.index) for q, _ in asked]
+            lists = [searcher.candidates(q.question, held.pages, held.index) for q, _ in todo.values()]
             fresh = []
-            for (q, kind), candidates, ranking in zip(asked, lists, searcher.rank(lists), strict=True):
+            for (qid, (q, kind)), candidates, ranking in zip(todo.items(), lists, searcher.rank(lists), strict=True):
                 if ranking.scores is None:
                     raise ConfigError(f"method {searcher.reranker.method!r} gives no scores: there is nothing to calibrate")
                 gold = set() if kind == "foreign" else {(q.doc_name, page) for page in q.page_ids}
                 places = [held.places[candidates.index_of(i)] for i in ranking.order]
-                qid = f"{q.qid} to {document.doc_name}" if kind == "foreign" else q.qid
                 scores = tuple(ranking.scores[i] for i in ranking.order)
                 fresh.append(Asked(qid, document.doc_name, kind, scores, tuple(place in gold for place in places)))
-            stream.write("".join(json.dumps(asdict(row)) + "\n" for row in fresh))
-            stream.flush()
-            rows += fresh
-    return rows
+            journal.append(json.dumps(asdict(row)) for row in fresh)
+        return list(journal.values.values())
+
+
+def _read(line: bytes, where: str) -> tuple[str, Asked] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    row = row_of(record, where)
+    return row.qid, row
 
 
 @dataclass(frozen=True, slots=True)
