@@ -17,6 +17,7 @@ from mmr5.methods.streaming import TextCallback, at_places, for_one_list
 from mmr5.relevance import Calibration
 from mmr5.reranker import Reranker, build_result
 from mmr5.retrieval import Retriever, find_candidates, open_retriever
+from mmr5.selection import EVERYTHING, Selection
 from mmr5.settings import SearchSettings
 from mmr5.storage.cache import Cache
 from mmr5.types import Candidates, Issue, Page, Progress, Ranking, RerankResult, View
@@ -71,6 +72,7 @@ class Searcher:
         *,
         top_n: int | None = None,
         min_relevance: float | None = None,
+        max_context_tokens: int | None = None,
         on_text: Callable[[str], None] | None = None,
     ) -> RerankResult:
         """The pages that answer a question best.
@@ -81,12 +83,20 @@ class Searcher:
             top_n: keep only the best.
             min_relevance: leave out pages whose relevance is below it, in [0, 1]; needs a calibration (see
                 :meth:`Reranker.calibration`).
+            max_context_tokens: keep pages, best first, while their texts together have no more of the model's tokens.
             on_text: hears the reasoning while it is written (see :meth:`Reranker.rerank`).
 
         Raises:
             InputError: an empty question, no pages, or what is no page and no document.
         """
-        return self.search_many([query], pages, top_n=top_n, min_relevance=min_relevance, on_text=for_one_list(on_text))[0]
+        return self.search_many(
+            [query],
+            pages,
+            top_n=top_n,
+            min_relevance=min_relevance,
+            max_context_tokens=max_context_tokens,
+            on_text=for_one_list(on_text),
+        )[0]
 
     def search_many(
         self,
@@ -95,9 +105,11 @@ class Searcher:
         *,
         top_n: int | None = None,
         min_relevance: float | None = None,
+        max_context_tokens: int | None = None,
         on_text: TextCallback | None = None,
     ) -> list[RerankResult]:
         """:meth:`search` for several questions about the same pages, in shared batches; ``on_text`` as in its ``rank_many``."""
+        selection = Selection(min_relevance, top_n, max_context_tokens)
         queries = [documents.clean_question(query) for query in queries]
         own = self.reranker.view
         pages, _ = documents.to_pages(pages, "both" if own == "image" and self.retriever != "none" else own, cache=self._cache)
@@ -114,7 +126,7 @@ class Searcher:
         share = 1000 / max(1, len(queries))
         timings = {"retrieve": (retrieved - start) * share, "model": (time.perf_counter() - retrieved) * share}
         rows = zip(batch, rankings, strict=True)
-        return [searcher.result(c, r, len(pages), top_n=top_n, min_relevance=min_relevance, timings_ms=timings) for c, r in rows]
+        return [searcher.result(c, r, len(pages), selection=selection, timings_ms=timings) for c, r in rows]
 
     def search_each(
         self,
@@ -123,12 +135,14 @@ class Searcher:
         *,
         top_n: int | None = None,
         min_relevance: float | None = None,
+        max_context_tokens: int | None = None,
     ) -> Iterator[RerankResult | MMR5Error]:
         """:meth:`search` for many questions about the same pages, one after the other; what fails is an error in its place.
 
         Raises:
             InputError: there are no pages.
         """
+        selection = Selection(min_relevance, top_n, max_context_tokens)
         own = self.reranker.view
         found, _ = documents.to_pages(pages, "both" if own == "image" and self.retriever != "none" else own, cache=self._cache)
         if not found:
@@ -142,9 +156,7 @@ class Searcher:
                 retrieved = time.perf_counter()
                 [ranking] = searcher.rank([candidates])
                 timings = {"retrieve": (retrieved - start) * 1000, "model": (time.perf_counter() - retrieved) * 1000}
-                yield searcher.result(
-                    candidates, ranking, len(found), top_n=top_n, min_relevance=min_relevance, timings_ms=timings
-                )
+                yield searcher.result(candidates, ranking, len(found), selection=selection, timings_ms=timings)
             except MMR5Error as error:
                 yield error
 
@@ -207,8 +219,7 @@ class Searcher:
         ranking: Ranking,
         n_pages: int,
         *,
-        top_n: int | None = None,
-        min_relevance: float | None = None,
+        selection: Selection = EVERYTHING,
         timings_ms: dict[str, float] | None = None,
     ) -> RerankResult:
         """Candidates and their ranking of :meth:`rank` as a result.
@@ -217,8 +228,7 @@ class Searcher:
             candidates: in first-stage order.
             ranking: over their positions.
             n_pages: pages that were looked through.
-            top_n: keep only the best.
-            min_relevance: leave out pages whose relevance is below it.
+            selection: which pages are given back.
             timings_ms: wall time by part, ``retrieve`` and ``model`` at least.
         """
         return build_result(
@@ -228,8 +238,7 @@ class Searcher:
             n_pages=n_pages,
             retriever=self.retriever,
             fusion=self.fusion if candidates.scores is not None else None,
-            top_n=top_n,
-            min_relevance=min_relevance,
+            selection=selection,
             timings_ms=timings_ms,
         )
 

@@ -23,6 +23,7 @@ from mmr5.methods.streaming import Once, TextCallback, at_places, for_one_list
 from mmr5.models import Recipe
 from mmr5.models.resolve import NONE
 from mmr5.relevance import Calibration, Scope, Setting, find
+from mmr5.selection import EVERYTHING, Selection
 from mmr5.settings import MethodSettings, ModelSettings, check_names
 from mmr5.storage.cache import Cache
 from mmr5.storage.jsonl import read_json
@@ -260,6 +261,7 @@ class Reranker:
         *,
         top_n: int | None = None,
         min_relevance: float | None = None,
+        max_context_tokens: int | None = None,
         on_text: Callable[[str], None] | None = None,
     ) -> RerankResult:
         """Rank exactly these pages.
@@ -271,6 +273,7 @@ class Reranker:
                 pictures and one of them has none, all are read as text; see :func:`mmr5.documents.to_pages`.
             top_n: keep only the best; None keeps all.
             min_relevance: leave out pages whose relevance is below it, in [0, 1]; needs a calibration.
+            max_context_tokens: keep pages, best first, while their texts together have no more of the model's tokens.
             on_text: hears the reasoning and the answer while ``reason`` or ``direct`` writes them, piece by piece; for the notes
                 of ``pointwise`` see :meth:`rank_many`.
 
@@ -279,7 +282,13 @@ class Reranker:
             PageError: a picture that cannot be read.
             MissingExtraError: the text in a picture is needed, and the extra ``ocr`` is not installed.
         """
-        return self.rerank_many([(query, pages)], top_n=top_n, min_relevance=min_relevance, on_text=for_one_list(on_text))[0]
+        return self.rerank_many(
+            [(query, pages)],
+            top_n=top_n,
+            min_relevance=min_relevance,
+            max_context_tokens=max_context_tokens,
+            on_text=for_one_list(on_text),
+        )[0]
 
     def rerank_many(
         self,
@@ -287,12 +296,14 @@ class Reranker:
         *,
         top_n: int | None = None,
         min_relevance: float | None = None,
+        max_context_tokens: int | None = None,
         on_text: TextCallback | None = None,
     ) -> list[RerankResult]:
         """:meth:`rerank` for many questions, each over its own pages; ``on_text`` as :meth:`rank_many`.
 
         Lists of one view share their batches; results are in the order of ``items``.
         """
+        selection = Selection(min_relevance, top_n, max_context_tokens)
         batch, views = [], []
         for query, values in items:
             question = documents.clean_question(query)
@@ -302,13 +313,11 @@ class Reranker:
         results: dict[int, RerankResult] = {}
         for view in dict.fromkeys(views):
             places = [i for i, other in enumerate(views) if other == view]
-            found = self.with_view(view)._results([batch[i] for i in places], top_n, min_relevance, at_places(on_text, places))
+            found = self.with_view(view)._results([batch[i] for i in places], selection, at_places(on_text, places))
             results.update(zip(places, found, strict=True))
         return [results[i] for i in range(len(batch))]
 
-    def _results(
-        self, batch: Sequence[Candidates], top_n: int | None, min_relevance: float | None, on_text: TextCallback | None
-    ) -> list[RerankResult]:
+    def _results(self, batch: Sequence[Candidates], selection: Selection, on_text: TextCallback | None) -> list[RerankResult]:
         start = time.perf_counter()
         rankings = self.rank_many(batch, on_text=on_text)
         spent = (time.perf_counter() - start) * 1000 / max(1, len(batch))
@@ -318,8 +327,7 @@ class Reranker:
                 candidates,
                 ranking,
                 n_pages=len(candidates),
-                top_n=top_n,
-                min_relevance=min_relevance,
+                selection=selection,
                 timings_ms={"model": spent},
             )
             for candidates, ranking in zip(batch, rankings, strict=True)
@@ -332,10 +340,19 @@ class Reranker:
         *,
         top_n: int | None = None,
         min_relevance: float | None = None,
+        max_context_tokens: int | None = None,
         on_text: Callable[[str], None] | None = None,
     ) -> RerankResult:
         """:meth:`rerank` in a worker thread; ``on_text`` is called from that thread."""
-        return await asyncio.to_thread(self.rerank, query, pages, top_n=top_n, min_relevance=min_relevance, on_text=on_text)
+        return await asyncio.to_thread(
+            self.rerank,
+            query,
+            pages,
+            top_n=top_n,
+            min_relevance=min_relevance,
+            max_context_tokens=max_context_tokens,
+            on_text=on_text,
+        )
 
 
 def _own_method(engine: Engine, recipe: Recipe) -> str:
@@ -355,8 +372,7 @@ def build_result(
     n_pages: int,
     retriever: str = "none",
     fusion: float | None = None,
-    top_n: int | None = None,
-    min_relevance: float | None = None,
+    selection: Selection = EVERYTHING,
     timings_ms: dict[str, float] | None = None,
 ) -> RerankResult:
     """Put candidates and their ranking together.
@@ -368,18 +384,15 @@ def build_result(
         n_pages: pages read in all.
         retriever: the first stage's name.
         fusion: weight used, or None.
-        top_n: keep only the best, of those that are relevant enough.
-        min_relevance: leave out pages whose relevance is below it.
+        selection: which pages are given back.
         timings_ms: wall time by part; the time of parsing, which the ranking knows, is taken out of ``model``.
     """
-    if top_n is not None and top_n < 1:
-        raise ConfigError(f"top_n is {top_n}: give at least 1")
     first_stage = retriever != "none"
     calibration = reranker.calibration(candidates.pages, retriever, fusion)
     relevance = relevance_of(calibration, ranking)
-    kept = relevant_enough(ranking.order, relevance, min_relevance)
+    kept = selection.of(ranking.order, relevance, [page.text for page in candidates.pages], reranker.engine.count_tokens)
     lines = []
-    for rank, position in enumerate(kept[:top_n], start=1):
+    for rank, position in enumerate(kept, start=1):
         page = candidates.pages[position]
         lines.append(
             RankedPage(
@@ -415,24 +428,6 @@ def build_result(
 def relevance_of(calibration: Calibration | None, ranking: Ranking) -> list[float] | None:
     """The relevance of each candidate, by position; None without a calibration or scores."""
     return None if calibration is None or ranking.scores is None else [calibration.relevance(s) for s in ranking.scores]
-
-
-def relevant_enough(order: Sequence[int], relevance: Sequence[float] | None, least: float | None) -> list[int]:
-    """The positions of an order whose relevance is at least ``least``; None keeps all.
-
-    Raises:
-        ConfigError: there is no relevance to go by, or ``least`` is outside [0, 1].
-    """
-    if least is None:
-        return list(order)
-    if not 0 <= least <= 1:
-        raise ConfigError(f"min_relevance is {least}: it is a probability, in [0, 1]")
-    if relevance is None:
-        raise ConfigError(
-            "min_relevance needs a calibration for this model, method, view and first stage, and there is none: make one "
-            "(mmr5 calibrate, then --calibration FILE), or leave it out"
-        )
-    return [position for position in order if relevance[position] >= least]
 
 
 def read_calibrations(file: Path) -> list[Calibration]:

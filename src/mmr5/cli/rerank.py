@@ -29,6 +29,9 @@ def rerank(
     min_relevance: Annotated[
         float | None, typer.Option(min=0, max=1, help="Leave out pages whose relevance, a probability, is below this.")
     ] = None,
+    max_context_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Give pages, best first, while their text fits this many tokens of the model.")
+    ] = None,
     as_json: options.Json = False,
     html: options.Html = None,
     debug: options.Debug = False,
@@ -61,6 +64,7 @@ def rerank(
     check_retriever(search.retriever)
     if model.engine == "transformers":
         check_name(model.model)
+    limits: dict[str, Any] = {"top_n": top_n, "min_relevance": min_relevance, "max_context_tokens": max_context_tokens}
     problems: list[Any] = []
     strict = bool(model.given.get("strict"))
     with progress_line() as progress:
@@ -77,11 +81,11 @@ def rerank(
         reranker = Reranker.from_settings(model, progress=progress)
         searcher = Searcher(reranker, search.retriever, candidates=search.candidates, fusion=search.fusion, progress=progress)
         if questions is None:
-            result = searcher.search(query, pages, top_n=top_n, min_relevance=min_relevance).with_reading(problems, read_ms)
+            result = searcher.search(query, pages, **limits).with_reading(problems, read_ms)
     for problem in problems:
         note(f"warning: passed over {problem}")
     if questions is not None:
-        found = searcher.search_each([record["question"] for record in asked], pages, top_n=top_n, min_relevance=min_relevance)
+        found = searcher.search_each([record["question"] for record in asked], pages, **limits)
         _print_all(asked, found, lambda one: one.with_reading(problems, read_ms), as_json=as_json)
         return
     _note_reply(result, as_json=as_json, debug=debug)

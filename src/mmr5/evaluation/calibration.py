@@ -75,8 +75,8 @@ def collect(
         corpus: with unanswerable questions, where it has them.
         searcher: first stage and model.
         out: a JSONL file, a line a question.
-        documents: the documents whose questions are asked; None takes all.
-        pool: candidates come from all documents of the corpus.
+        documents: the documents that are asked; None takes all.
+        pool: candidates come from the pages of all these documents together.
         progress: told of documents.
 
     Raises:
@@ -97,7 +97,7 @@ def collect(
             if not todo:
                 continue
             if pool and everything is None:
-                everything = _Pages.pooled(corpus, searcher)
+                everything = _Pages.pooled(corpus, searcher, documents)
             held = everything or _Pages.of(corpus, document.doc_name, searcher)
             lists = [searcher.candidates(q.question, held.pages, held.index) for q, _ in todo.values()]
             fresh = []
@@ -135,10 +135,10 @@ class _Pages:
         return _Pages(pages, searcher.index(pages), [(doc_name, i) for i in range(len(pages))])
 
     @staticmethod
-    def pooled(corpus: Corpus, searcher: Searcher) -> _Pages:
+    def pooled(corpus: Corpus, searcher: Searcher, documents: Sequence[str] | None) -> _Pages:
         pages: list[Page] = []
         places: list[tuple[str, int]] = []
-        for document in corpus.documents:
+        for document in (d for d in corpus.documents if documents is None or d.doc_name in documents):
             own = corpus.document_pages(document.doc_name)
             pages += own
             places += [(document.doc_name, i) for i in range(len(own))]

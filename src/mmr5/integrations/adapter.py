@@ -49,39 +49,47 @@ class Adapter:
         self.on_result = on_result
         self._cache = cache
 
-    def rank(self, query: str, documents: Iterable[object], top_n: int | None = None) -> RerankResult:
+    def rank(
+        self, query: str, documents: Iterable[object], top_n: int | None = None, min_relevance: float | None = None
+    ) -> RerankResult:
         """Rank documents.
 
         Args:
             query: the question.
             documents: any number of documents (see :func:`mmr5.documents.draft`); none give an empty result.
             top_n: keep only the best; None keeps all.
+            min_relevance: leave out documents whose relevance is below it, in [0, 1]; None keeps all.
 
         Returns:
-            A result whose ``index`` is a document's place in ``documents``; every document is in it exactly once.
+            A result whose ``index`` is a document's place in ``documents``; every document is in it at most once.
 
         Raises:
             InputError: an empty question, or what is no document.
             PageError: a picture that cannot be read; the error names the document's place.
-            ConfigError: ``top_n`` is below 1.
+            ConfigError: ``top_n`` is below 1, or ``min_relevance`` is given and the model has no calibration.
         """
-        return self.rank_many([(query, documents)], top_n)[0]
+        return self.rank_many([(query, documents)], top_n, min_relevance)[0]
 
-    def rank_many(self, items: Sequence[tuple[str, Iterable[object]]], top_n: int | None = None) -> list[RerankResult]:
+    def rank_many(
+        self,
+        items: Sequence[tuple[str, Iterable[object]]],
+        top_n: int | None = None,
+        min_relevance: float | None = None,
+    ) -> list[RerankResult]:
         """:meth:`rank` for many questions, each over its own documents; lists of one view share their batches."""
-        if top_n is not None and top_n < 1:
-            raise ConfigError(f"top_n is {top_n}: give at least 1, or None for all")
         view, root = self.reranker.view, self.image_root
         ready = [(query, to_pages(given, view, image_root=root, cache=self._cache)[0]) for query, given in items]
-        results = self.reranker.rerank_many(ready, top_n=top_n)
+        results = self.reranker.rerank_many(ready, top_n=top_n, min_relevance=min_relevance)
         if self.on_result is not None:
             for result in results:
                 self.on_result(result)
         return results
 
-    async def arank(self, query: str, documents: Iterable[object], top_n: int | None = None) -> RerankResult:
+    async def arank(
+        self, query: str, documents: Iterable[object], top_n: int | None = None, min_relevance: float | None = None
+    ) -> RerankResult:
         """:meth:`rank` in a worker thread."""
-        return await asyncio.to_thread(self.rank, query, documents, top_n)
+        return await asyncio.to_thread(self.rank, query, documents, top_n, min_relevance)
 
 
 def score_of(page: RankedPage) -> float:
@@ -93,6 +101,7 @@ def notes_of(page: RankedPage) -> dict[str, Any]:
     """What a framework's metadata is told about a ranked page."""
     return {
         "relevance_score": score_of(page),
+        "relevance": page.relevance,
         "score_kind": page.score_kind or "reciprocal_rank",
         "rank": page.rank,
         "reason": page.reason,

@@ -20,6 +20,7 @@ from mmr5.documents import Draft, below, pdf_page
 from mmr5.integrations.adapter import Adapter, OnResult, jpeg, with_notes
 from mmr5.pages.files import picture_kind
 from mmr5.reranker import Reranker
+from mmr5.selection import Selection
 from mmr5.types import Page, RerankResult
 
 
@@ -27,12 +28,14 @@ from mmr5.types import Page, RerankResult
 class MMR5Ranker:
     """Ranks documents, each a page: ``content``, and its picture in ``blob`` or in the file that its metadata name.
 
-    Every document comes back (unless ``top_k`` asks for fewer), best first, as a copy with the new ``score`` and with
-    ``relevance_score``, ``score_kind``, ``rank``, ``reason`` and ``evidence`` in its ``meta``; ``id`` stays.
+    Every document comes back (unless ``top_k`` or ``score_threshold`` leave some out), best first, as a copy with the new
+    ``score`` and with ``relevance_score``, ``relevance``, ``score_kind``, ``rank``, ``reason`` and ``evidence`` in its ``meta``;
+    ``id`` stays.
 
     Args:
         model: name of the model, loaded with the first run or by ``warm_up``.
         top_k: keep only the best; None keeps all.
+        score_threshold: leave out documents whose ``relevance``, a calibrated probability, is below it; None keeps all.
         root_path: folder of the files that ``meta["file_path"]`` names, as for Haystack's ``DocumentToImageContent``: images,
             and PDFs with the one-based ``meta["page_number"]``. None reads none.
         file_path_meta_field: where the file is named.
@@ -46,16 +49,17 @@ class MMR5Ranker:
         model: str = "mini",
         *,
         top_k: int | None = None,
+        score_threshold: float | None = None,
         root_path: str | None = None,
         file_path_meta_field: str = "file_path",
         reranker: Reranker | None = None,
         on_result: OnResult | None = None,
         options: dict[str, Any] | None = None,
     ) -> None:
-        if top_k is not None and top_k < 1:
-            raise ConfigError(f"top_k is {top_k}: give at least 1, or None for all")
+        Selection(score_threshold, top_k)  # refuses impossible values
         self.model = model
         self.top_k = top_k
+        self.score_threshold = score_threshold
         self.root_path = root_path
         self.file_path_meta_field = file_path_meta_field
         self.options = dict(options or {})
@@ -81,6 +85,7 @@ class MMR5Ranker:
             self,
             model=self.model,
             top_k=self.top_k,
+            score_threshold=self.score_threshold,
             root_path=self.root_path,
             file_path_meta_field=self.file_path_meta_field,
             options=self.options,
@@ -94,22 +99,28 @@ class MMR5Ranker:
         return made
 
     @component.output_types(documents=list[Document])
-    def run(self, query: str, documents: list[Document], top_k: int | None = None) -> dict[str, list[Document]]:
+    def run(
+        self, query: str, documents: list[Document], top_k: int | None = None, score_threshold: float | None = None
+    ) -> dict[str, list[Document]]:
         """Rank documents.
 
         Args:
             query: the question.
             documents: any number; none give none.
             top_k: overrides the component's own.
+            score_threshold: overrides the component's own.
         """
         kept = self.top_k if top_k is None else top_k
-        result = self._loaded().rank(query, [self._draft(i, d) for i, d in enumerate(documents)], kept)
+        least = self.score_threshold if score_threshold is None else score_threshold
+        result = self._loaded().rank(query, [self._draft(i, d) for i, d in enumerate(documents)], kept, least)
         return {"documents": _told(documents, result)}
 
     @component.output_types(documents=list[Document])
-    async def run_async(self, query: str, documents: list[Document], top_k: int | None = None) -> dict[str, list[Document]]:
+    async def run_async(
+        self, query: str, documents: list[Document], top_k: int | None = None, score_threshold: float | None = None
+    ) -> dict[str, list[Document]]:
         """:meth:`run` in a worker thread."""
-        return await asyncio.to_thread(self.run, query, documents, top_k)
+        return await asyncio.to_thread(self.run, query, documents, top_k, score_threshold)
 
     def _loaded(self) -> Adapter:
         if self._adapter is None:

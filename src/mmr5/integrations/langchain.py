@@ -33,12 +33,13 @@ IMAGE_KEYS = ("image", "image_path", "image_base64")
 class MMR5Rerank(BaseDocumentCompressor):
     """Ranks documents, each a page: its ``page_content`` and, in its metadata, perhaps its picture.
 
-    Every document comes back (unless ``top_n`` asks for fewer) as a copy, best first, with ``relevance_score``,
-    ``score_kind``, ``rank``, ``reason`` and ``evidence`` in its metadata.
+    Every document comes back (unless ``top_n`` or ``score_threshold`` leave some out) as a copy, best first, with
+    ``relevance_score``, ``relevance``, ``score_kind``, ``rank``, ``reason`` and ``evidence`` in its metadata.
 
     Attributes:
         reranker: ranks the pages.
         top_n: keep only the best; None keeps all.
+        score_threshold: leave out documents whose ``relevance``, a calibrated probability, is below it; None keeps all.
         picture_of: gives a document's picture, or None, instead of the keys ``image``, ``image_path`` and ``image_base64``.
         image_root: folder below which paths to pictures must lie; None reads any path.
         on_result: told of every result, with the whole reasoning.
@@ -48,6 +49,7 @@ class MMR5Rerank(BaseDocumentCompressor):
 
     reranker: Reranker
     top_n: int | None = None
+    score_threshold: float | None = None
     picture_of: Callable[[Document], Any] | None = None
     image_root: Path | None = None
     on_result: OnResult | None = None
@@ -59,23 +61,26 @@ class MMR5Rerank(BaseDocumentCompressor):
         self._adapter = Adapter(self.reranker, image_root=self.image_root, on_result=self.on_result)
 
     @classmethod
-    def from_pretrained(cls, model: str = "mini", *, top_n: int | None = None, **options: Any) -> MMR5Rerank:
+    def from_pretrained(
+        cls, model: str = "mini", *, top_n: int | None = None, score_threshold: float | None = None, **options: Any
+    ) -> MMR5Rerank:
         """Load a model by name; ``options`` are those of :meth:`mmr5.Reranker.from_pretrained`."""
-        return cls(reranker=Reranker.from_pretrained(model, **options), top_n=top_n)
+        return cls(reranker=Reranker.from_pretrained(model, **options), top_n=top_n, score_threshold=score_threshold)
 
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> Sequence[Document]:
         """The documents, best first. ``callbacks`` are LangChain's; ranking runs nothing that they could watch."""
         del callbacks
-        return _told(documents, self._adapter.rank(query, self._drafts(documents), self.top_n))
+        return _told(documents, self._adapter.rank(query, self._drafts(documents), self.top_n, self.score_threshold))
 
     async def acompress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> Sequence[Document]:
         """:meth:`compress_documents` in a worker thread."""
         del callbacks
-        return _told(documents, await self._adapter.arank(query, self._drafts(documents), self.top_n))
+        drafts = self._drafts(documents)
+        return _told(documents, await self._adapter.arank(query, drafts, self.top_n, self.score_threshold))
 
     def _drafts(self, documents: Sequence[Document]) -> list[Draft]:
         picture_of = self.picture_of or picture_in_metadata

@@ -29,19 +29,21 @@ PREFIX = "mmr5_"
 class MMR5Postprocessor(BaseNodePostprocessor):
     """Ranks nodes, each a page: a ``TextNode``, an ``ImageNode``, or a ``Node`` with an ``image_resource``.
 
-    Every node comes back (unless ``top_n`` asks for fewer), best first, as a copy with the new score and, in its metadata and
-    excluded from prompts and embeddings, ``mmr5_relevance_score``, ``mmr5_score_kind``, ``mmr5_rank``, ``mmr5_reason`` and
-    ``mmr5_evidence``.
+    Every node comes back (unless ``top_n`` or ``similarity_cutoff`` leave some out), best first, as a copy with the new score
+    and, in its metadata and excluded from prompts and embeddings, ``mmr5_relevance_score``, ``mmr5_relevance``,
+    ``mmr5_score_kind``, ``mmr5_rank``, ``mmr5_reason`` and ``mmr5_evidence``.
 
     Args:
         reranker: ranks the pages.
         top_n: keep only the best; None keeps all.
+        similarity_cutoff: leave out nodes whose ``relevance``, a calibrated probability, is below it; None keeps all.
         picture_of: gives a node's picture, or None, instead of the node's own fields.
         image_root: folder below which paths to pictures must lie; None reads any path.
         on_result: told of every result, with the whole reasoning.
     """
 
     top_n: int | None = Field(default=None, description="Keep only the best; None keeps all.")
+    similarity_cutoff: float | None = Field(default=None, description="Least relevance of a node; None keeps all.")
     _adapter: Adapter = PrivateAttr()
     _picture_of: Callable[[BaseNode], Any] = PrivateAttr()
 
@@ -50,6 +52,7 @@ class MMR5Postprocessor(BaseNodePostprocessor):
         reranker: Reranker,
         top_n: int | None = None,
         *,
+        similarity_cutoff: float | None = None,
         picture_of: Callable[[BaseNode], Any] | None = None,
         image_root: str | Path | None = None,
         on_result: OnResult | None = None,
@@ -57,13 +60,16 @@ class MMR5Postprocessor(BaseNodePostprocessor):
     ) -> None:
         super().__init__(**base)
         self.top_n = top_n
+        self.similarity_cutoff = similarity_cutoff
         self._adapter = Adapter(reranker, image_root=image_root, on_result=on_result)
         self._picture_of = picture_of or picture_of_node
 
     @classmethod
-    def from_pretrained(cls, model: str = "mini", *, top_n: int | None = None, **options: Any) -> MMR5Postprocessor:
+    def from_pretrained(
+        cls, model: str = "mini", *, top_n: int | None = None, similarity_cutoff: float | None = None, **options: Any
+    ) -> MMR5Postprocessor:
         """Load a model by name; ``options`` are those of :meth:`mmr5.Reranker.from_pretrained`."""
-        return cls(Reranker.from_pretrained(model, **options), top_n)
+        return cls(Reranker.from_pretrained(model, **options), top_n, similarity_cutoff=similarity_cutoff)
 
     @classmethod
     def class_name(cls) -> str:
@@ -72,13 +78,13 @@ class MMR5Postprocessor(BaseNodePostprocessor):
 
     def _postprocess_nodes(self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None) -> list[NodeWithScore]:
         query = _question(query_bundle)
-        return _told(nodes, self._adapter.rank(query, self._drafts(nodes), self.top_n))
+        return _told(nodes, self._adapter.rank(query, self._drafts(nodes), self.top_n, self.similarity_cutoff))
 
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
         query = _question(query_bundle)
-        return _told(nodes, await self._adapter.arank(query, self._drafts(nodes), self.top_n))
+        return _told(nodes, await self._adapter.arank(query, self._drafts(nodes), self.top_n, self.similarity_cutoff))
 
     def _drafts(self, nodes: list[NodeWithScore]) -> list[Draft]:
         return [

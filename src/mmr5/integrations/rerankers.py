@@ -40,12 +40,14 @@ class Result:
         score: higher is better; it falls along the order.
         rank: one-based.
         reason: the model's own sentence on it, or None.
+        relevance: calibrated probability that it answers, or None without a calibration.
     """
 
     document: Document
     score: float
     rank: int
     reason: str | None = None
+    relevance: float | None = None
 
     @property
     def doc_id(self) -> str | int:
@@ -183,5 +185,5 @@ def _documents(
 
 
 def _results(query: str, documents: Sequence[Document], result: RerankResult) -> RankedResults:
-    lines = [Result(documents[page.index], score_of(page), page.rank, page.reason) for page in result]
+    lines = [Result(documents[page.index], score_of(page), page.rank, page.reason, page.relevance) for page in result]
     return RankedResults(lines, query, reasoning=result.reasoning)

@@ -53,7 +53,7 @@ class MMR5CrossEncoder:
             return_documents: repeat each document under ``text``, as it was given.
 
         Returns:
-            ``{"corpus_id", "score", "reason"}``, best first; ``corpus_id`` is the zero-based place in ``documents``.
+            ``{"corpus_id", "score", "reason", "relevance"}``, best first; ``corpus_id`` is the zero-based place in ``documents``.
 
         Raises:
             InputError: an empty question, or an unknown kind of document.
@@ -61,7 +61,12 @@ class MMR5CrossEncoder:
         result = self._adapter.rank(query, documents, top_k)
         lines: list[dict[str, Any]] = []
         for page in result:
-            line: dict[str, Any] = {"corpus_id": page.index, "score": score_of(page), "reason": page.reason}
+            line: dict[str, Any] = {
+                "corpus_id": page.index,
+                "score": score_of(page),
+                "reason": page.reason,
+                "relevance": page.relevance,
+            }
             if return_documents:
                 line["text"] = documents[page.index]
             lines.append(line)

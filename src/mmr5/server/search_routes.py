@@ -13,6 +13,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 
 from mmr5.documents import common_view
+from mmr5.selection import Selection
 from mmr5.server import events
 from mmr5.server.file_routes import NOT_FOUND, STORAGE, FormRoute
 from mmr5.server.rerank_routes import ERRORS, caller, gone
@@ -162,9 +163,8 @@ async def _search(
         "retrieve": (retrieved_at - read_at) * 1000,
         "model": (time.monotonic() - retrieved_at) * 1000,
     }
-    result = searcher.result(
-        candidates, ranking, len(pages), top_n=asked.top_n, min_relevance=asked.min_relevance, timings_ms=timings
-    )
+    selection = Selection(asked.min_relevance, asked.top_n)
+    result = searcher.result(candidates, ranking, len(pages), selection=selection, timings_ms=timings)
     result = result.with_reading(problems, (read_at - asked.started) * 1000)
     lines = [{**line.to_dict(), "file_id": ids[line.source], **addresses(ids[line.source], line.page)} for line in result.ranking]
     return SearchResponse.model_validate({**result.to_dict(), "ranking": lines})

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 from mmr5.documents import Draft, clean_question, common_view, with_text
 from mmr5.errors import EngineError, InputError, PageError
 from mmr5.pipeline import Searcher
-from mmr5.reranker import Reranker, relevance_of, relevant_enough
+from mmr5.reranker import Reranker, relevance_of
+from mmr5.selection import Selection
 from mmr5.server import request_documents, scores
 from mmr5.server.fetching import Fetcher
 from mmr5.server.http_errors import WireError
@@ -197,6 +198,7 @@ class Service:
             least = None
             warnings = ["min_relevance is not obeyed: this model has no calibration (mmr5 calibrate)"]
         count(self.metrics, ranking)
+        texts = [draft.text for draft in accepted.drafts]
         usage = ranking.usage
         total = usage.prompt_tokens + usage.completion_tokens
         notes = ranking.notes if request.reasoning else None
@@ -208,7 +210,7 @@ class Service:
                 document=request_documents.echo(request.items[position], accepted.drafts[position]) if request.echo else None,
                 reasoning=None if notes is None else notes[position],
             )
-            for position in relevant_enough(ranking.order, relevance, least)[: request.limit]
+            for position in Selection(least, request.limit).of(ranking.order, relevance, texts, self.reranker.engine.count_tokens)
         ]
         answerable = None if calibration is None or ranking.scores is None else calibration.answerable(ranking.scores)
         return RerankResponse(
