@@ -12,7 +12,8 @@ from mmr5.errors import ConfigError
 from mmr5.models import Recipe
 from mmr5.models.recipes import parse_recipe
 from mmr5.relevance import Calibration, Setting, find, list_features
-from mmr5.reranker import build_result, read_calibrations, relevant_enough
+from mmr5.reranker import build_result, read_calibrations
+from mmr5.selection import Selection
 from mmr5.types import Candidates, Page, Ranking, ScoreKind
 
 HERE = Setting("pointwise", "text", "none", None)
@@ -74,15 +75,15 @@ def test_outside_its_setting_there_is_neither():
 
 def test_pages_below_the_cut_are_left_out_before_top_n_and_the_verdict_is_of_the_whole_list():
     whole = result([3.0, 1.0, -2.0])
-    cut = result([3.0, 1.0, -2.0], min_relevance=0.5)
+    cut = result([3.0, 1.0, -2.0], selection=Selection(0.5))
     assert [line.index for line in cut] == [0, 1]
     assert cut.answerable == whole.answerable
-    assert [line.index for line in result([3.0, 1.0, -2.0], min_relevance=0.5, top_n=1)] == [0]
-    assert len(result([-3.0, -4.0], min_relevance=0.5)) == 0
+    assert [line.index for line in result([3.0, 1.0, -2.0], selection=Selection(0.5, 1))] == [0]
+    assert len(result([-3.0, -4.0], selection=Selection(0.5))) == 0
     with pytest.raises(ConfigError, match="needs a calibration"):
-        result([3.0], calibrations=(), min_relevance=0.5)
+        result([3.0], calibrations=(), selection=Selection(0.5))
     with pytest.raises(ConfigError, match=r"in \[0, 1\]"):
-        relevant_enough([0], [0.5], 1.5)
+        Selection(min_relevance=1.5)
 
 
 def test_the_library_takes_a_least_relevance():

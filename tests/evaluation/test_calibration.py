@@ -121,7 +121,7 @@ def test_from_documents_to_a_recipe(shelves, tmp_path, capsys, monkeypatch):
     shown = json.loads(said.out)
     assert [line["page"] for line in shown["ranking"]] == [2]
     assert shown["answerable"]["verdict"] in ("yes", "unsure")
-    code, said = run(*asked, "--min-relevance", "0.5")
+    code, said = run(*asked, pdf.with_name("house1.pdf"), "--min-relevance", "0.5")
     assert code == 2
     assert "needs a calibration" in said.err
 

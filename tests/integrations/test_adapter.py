@@ -90,6 +90,7 @@ def test_many_questions_async_and_results_told(reader):
 def test_a_page_without_a_score_gets_one_by_its_rank():
     assert notes_of(RankedPage(4, 0, "a", 1)) == {
         "relevance_score": 0.25,
+        "relevance": None,
         "score_kind": "reciprocal_rank",
         "rank": 4,
         "reason": None,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mmr5.corpora import Corpus
 from mmr5.corpora.records import Document, Question
 from mmr5.errors import ConfigError, CorpusError
-from mmr5.evaluation.answerability import KEPT, auroc, calibration_error, refused
+from mmr5.evaluation.answerability import KEPT, auroc, calibration_quality, refused
 from mmr5.pipeline import Searcher
 from mmr5.relevance import Calibration, Setting, list_features
 from mmr5.retrieval import Retriever
@@ -275,17 +275,9 @@ def _logistic_regression(values: Array, labels: Array) -> list[float]:
 
 
 def _quality(probabilities: Array, labels: Array) -> dict[str, float]:
-    """Calibration error over ten bins of equal mass, Brier score and its skill against the base rate."""
-    truth = labels.astype(float)
-    brier, base = float(((probabilities - truth) ** 2).mean()), float(((truth.mean() - truth) ** 2).mean())
-    return {
-        "n": len(truth),
-        "mean": round(float(probabilities.mean()), 4),
-        "share": round(float(truth.mean()), 4),
-        "ece": round(calibration_error(probabilities.tolist(), truth.tolist()), 4),
-        "brier": round(brier, 4),
-        "brier_skill": round(1 - brier / base, 4) if base else 0.0,
-    }
+    """:func:`calibration_quality` in four digits."""
+    found = calibration_quality(probabilities.tolist(), labels.astype(float).tolist())
+    return {name: round(value, 4) for name, value in found.items()}
 
 
 def _cut(probabilities: Array, labels: Array) -> float:

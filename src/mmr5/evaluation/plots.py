@@ -132,6 +132,112 @@ def grid(counts: Mapping[tuple[int, int], int], size: int, label: str) -> Markup
     return _svg(top + size * cell + 4, out, label)
 
 
+def roc(curves: Sequence[tuple[str, Sequence[tuple[float, float]]]], label: str) -> Markup:
+    """ROC curves in the unit square, with the diagonal of chance.
+
+    Args:
+        curves: (name, points from (0, 0) to (1, 1)), six at most; the first is drawn strongest.
+        label: what it shows.
+    """
+    side, left, top = WIDTH - 60, 44, 6
+    out = _frame(left, top, side, "unanswerable kept", "answerable kept")
+    out.append(_line(left, top + side, left + side, top, "rule"))
+    for i, (name, points) in enumerate(curves):
+        path = " ".join(f"{left + x * side:.1f},{top + (1 - y) * side:.1f}" for x, y in points)
+        out.append(Markup('<polyline points="{}" class="curve c{}"/>').format(path, i))
+        y = top + side - 14 * (len(curves) - i)
+        out.append(_line(left + side - 168, y - 4, left + side - 150, y - 4, f"curve c{i}"))
+        out.append(_text(left + side - 144, y, name, ""))
+    return _svg(top + side + 34, out, label)
+
+
+def reliability(groups: Sequence[tuple[str, Sequence[tuple[float, float, int]]]], label: str) -> Markup:
+    """What was said against what was true, a dot a bin, with its count.
+
+    Args:
+        groups: (name, bins of (mean probability, share of positives, how many)), two at most.
+        label: what it shows.
+    """
+    side, left, top = WIDTH - 60, 44, 6
+    out = _frame(left, top, side, "said", "true")
+    out.append(_line(left, top + side, left + side, top, "zero"))
+    for i, (name, bins) in enumerate(groups):
+        spots = [(left + said * side, top + (1 - true) * side, n) for said, true, n in bins]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in spots)
+        out.append(Markup('<polyline points="{}" class="curve c{}"/>').format(path, i))
+        for x, y, n in spots:
+            out.append(
+                Markup('<circle cx="{:.1f}" cy="{:.1f}" r="4" class="mark c{}"><title>{}</title></circle>').format(x, y, i, n)
+            )
+        y = top + 14 * (i + 1)
+        out.append(_line(left + 8, y - 4, left + 26, y - 4, f"curve c{i}"))
+        sizes = sorted({n for _, _, n in bins})
+        count = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}" if sizes else "0"
+        out.append(_text(left + 32, y, f"{name}, {count} a dot", ""))
+    return _svg(top + side + 34, out, label)
+
+
+def histogram(
+    groups: tuple[tuple[str, Sequence[float]], tuple[str, Sequence[float]]], cut: float, label: str, bins: int = 20
+) -> Markup:
+    """Two sets of values as bars above and below a line, each as shares of its set, with a cut.
+
+    Args:
+        groups: (name, values): drawn upwards and downwards.
+        cut: where the cut lies.
+        label: what it shows.
+        bins: bars of each.
+    """
+    values = [v for _, found in groups for v in found]
+    low, high = min([*values, cut], default=0.0), max([*values, cut], default=1.0)
+    if high == low:
+        high = low + 1.0
+    left, right, height, top = 4, WIDTH - 4, 84, 20
+    middle = top + height
+
+    def x(value: float) -> float:
+        return left + (value - low) / (high - low) * (right - left)
+
+    shares = []
+    for _, found in groups:
+        counts = [0] * bins
+        for value in found:
+            counts[min(bins - 1, int((value - low) / (high - low) * bins))] += 1
+        shares.append([n / max(1, len(found)) for n in counts])
+    most = max((s for part in shares for s in part), default=0.0) or 1.0
+    width = (right - left) / bins
+    out = []
+    for up, part, kind in ((True, shares[0], "after"), (False, shares[1], "other")):
+        for i, share in enumerate(part):
+            tall = share / most * (height - 4)
+            out.append(_rect(left + i * width + 0.5, middle - tall if up else middle, width - 1, tall, f"bar {kind}"))
+    out.append(_line(left, middle, right, middle, "zero"))
+    out.append(_line(x(cut), top - 6, x(cut), middle + height, "best"))
+    near_end = x(cut) > WIDTH / 2
+    out.append(_text(x(cut) + (-4 if near_end else 4), top - 8, f"cut {cut:.2f}", "end soft" if near_end else "soft"))
+    for (name, found), y in zip(groups, (top + 8, middle + height - 2), strict=True):
+        out.append(_text(left, y, f"{name}, {len(found)}", ""))
+    for tick in ticks(low, high):
+        out.append(_text(x(tick), middle + height + 14, f"{tick:g}", "soft middle"))
+    return _svg(middle + height + 20, out, label)
+
+
+def _frame(left: float, top: float, side: float, across: str, up: str) -> list[Markup]:
+    """The unit square with its ticks and the names of its axes."""
+    out = []
+    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
+        x, y = left + tick * side, top + (1 - tick) * side
+        out += [_line(x, top, x, top + side, "rule"), _line(left, y, left + side, y, "rule")]
+        out += [_text(x, top + side + 14, f"{tick:g}", "soft middle"), _text(left - 6, y + 4, f"{tick:g}", "soft end")]
+    out.append(_text(left + side / 2, top + side + 29, f"{across} →", "soft middle"))
+    out.append(
+        Markup('<text x="0" y="0" transform="translate(11 {:.0f}) rotate(-90)" class="soft middle">{} →</text>').format(
+            top + side / 2, up
+        )
+    )
+    return out
+
+
 def ticks(low: float, high: float) -> list[float]:
     """One to six round numbers in a range, zero among them when it lies inside."""
     raw = (high - low) / 4

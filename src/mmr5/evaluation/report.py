@@ -82,6 +82,17 @@ def signals_markdown(scores: Mapping[str, Any]) -> list[str]:
         if told["ece"] is not None:
             text += f" ECE {told['ece']:.3f}, Brier {told['brier']:.3f}, skill {told['brier_skill']:+.3f}."
         out += [text, ""]
+        for key in ("by_kind", "by_language"):
+            groups = [f"{name} {g['auroc']:.3f} / {g['refused_at_95']:.0%} ({g['n']})" for name, g in told.get(key, {}).items()]
+            if len(groups) > 1:
+                words = key.replace("_", " ")
+                out += [f"AUROC / refused at 95 %, {words} (unanswerable questions): {', '.join(groups)}.", ""]
+    if scores.get("relevance") is not None:  # runs of older versions, and comparisons, have none
+        parts = (
+            f"{name} {q['mean']:.3f} said, {q['share']:.3f} true, ECE {q['ece']:.3f}, Brier skill {q['brier_skill']:+.3f}"
+            for name, q in scores["relevance"].items()
+        )
+        out += [f"Relevance of pages: {'; '.join(parts)}.", ""]
     if shown is not None:
         out += [
             f"Evidence holds the annotated words on {shown['quote_coverage']:.1%} of {shown['n']} relevant pages "

@@ -8,8 +8,19 @@ from typing import Any
 
 from markupsafe import Markup
 
+from mmr5.evaluation.answerability import (
+    KEPT,
+    answer_signals,
+    auroc,
+    by_kind,
+    cut_keeping,
+    refused,
+    relevance_labels,
+)
+from mmr5.evaluation.answerability import reliability as reliability_bins
+from mmr5.evaluation.answerability import roc as roc_points
 from mmr5.evaluation.browser import BUDGET, Pages, Shown, browser_data, first_stage_order, place_of_first, ranked_order, shown
-from mmr5.evaluation.plots import bars, dumbbells, forest, grid
+from mmr5.evaluation.plots import bars, dumbbells, forest, grid, histogram, reliability, roc
 from mmr5.evaluation.report import BREAKDOWNS, few_documents, short_commit, signals_markdown
 from mmr5.evaluation.runs import RunLine
 from mmr5.evaluation.statistics import FEW_DOCUMENTS, KINDS
@@ -19,6 +30,7 @@ from mmr5.storage.cache import Cache
 from mmr5.types import Progress
 
 _MOST_PLACES = 10
+_MOST_CURVES = 5
 
 
 def report_html(
@@ -101,8 +113,53 @@ def plots(items: Sequence[Shown], scores: Mapping[str, Any]) -> list[tuple[str, 
             grid(moves, min(longest, _MOST_PLACES), "place of the first relevant page before and after"),
         ),
     ]
+    found += signal_plots([item.line for item in items])
     for title, key in BREAKDOWNS:
         rows = [(name.lstrip("0"), g["n"], g["retriever"][first], g["reranked"][first]) for name, g in scores[key].items()]
         how = f"{first}, first stage (ring) → reranked (dot); the number of questions beside the name."
         found.append((title, how, dumbbells(rows, f"{first} by {title.lower()}")))
+    return found
+
+
+def signal_plots(lines: Sequence[RunLine]) -> list[tuple[str, str, Markup]]:
+    """Plots of whether unanswerable questions are told, and of how far probabilities can be trusted; none without either."""
+    found = []
+    calibrated, signals = answer_signals(lines)
+    name = "the probability that any page answers" if calibrated else "the top score"
+    asked = [(s, not x.is_unanswerable) for x, s in zip(lines, signals, strict=True) if s is not None]
+    yes, no = [s for s, answered in asked if answered], [s for s, answered in asked if not answered]
+    if yes and no:
+        kinds = sorted(by_kind(lines, signals).items(), key=lambda item: -len(item[1]))[:_MOST_CURVES]
+        groups = [("all", no), *(kinds if len(kinds) > 1 else [])]
+        curves = [(f"{kind} {auroc(yes, mine):.2f} ({len(mine)})", roc_points(yes, mine)) for kind, mine in groups]
+        found.append(
+            (
+                "Does it know that nothing answers?",
+                f"ROC curves of {name}, by the kind of unanswerable question, with AUROC and number. The diagonal is chance.",
+                roc(curves, "ROC curve of answerable against unanswerable questions"),
+            )
+        )
+        cut = cut_keeping(yes, KEPT)
+        found.append(
+            (
+                "Answerable above, unanswerable below",
+                f"Questions by {name}, as shares. The line is the cut that keeps 95 % of the answerable ones; to its left "
+                f"lie {refused(yes, no, KEPT):.0%} of the unanswerable ones.",
+                histogram((("answerable", yes), ("unanswerable", no)), cut, "answerable and unanswerable questions by signal"),
+            )
+        )
+        if calibrated:
+            bins = reliability_bins([s for s, _ in asked], [float(answered) for _, answered in asked])
+            how = "Probability that any page answers against how often one does; bins of equal mass. The diagonal is right."
+            found.append(("Is “answerable” right?", how, reliability([("questions", bins)], "reliability of answerable")))
+    pages = [relevance_labels(line) for line in lines]
+    if any(pages):
+        every = [pair for page in pages for pair in page]
+        first = [page[0] for page in pages if page]
+        sets = [
+            (name, reliability_bins([said for said, _ in pairs], [true for _, true in pairs]))
+            for name, pairs in (("all", every), ("first pages", first))
+        ]
+        how = "Relevance of pages against how often they are relevant; bins of equal mass. The diagonal is right."
+        found.append(("Is relevance right?", how, reliability(sets, "reliability of relevance")))
     return found

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mmr5.evaluation.answerability import answerability, evidence_scores
+from mmr5.evaluation.answerability import answerability, evidence_scores, relevance_scores
 from mmr5.evaluation.runs import RunLine
 from mmr5.metrics import METRICS, macro, micro, quantile, recall, score, score_layouts
 from mmr5.types import Issue
@@ -70,6 +70,7 @@ def summarise(
         "by_gold_position": breakdown(lines, before, after, gold_position),
         "all_within_5": all_within(lines, 5),
         "answerability": answerability(asked),
+        "relevance": relevance_scores(asked),
         "evidence": evidence_scores(lines),
         "parse": parse_shares(asked),
         "latency_ms": latencies(asked),

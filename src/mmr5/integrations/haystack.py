@@ -20,7 +20,6 @@ from mmr5.documents import Draft, below, pdf_page
 from mmr5.integrations.adapter import Adapter, OnResult, jpeg, with_notes
 from mmr5.pages.files import picture_kind
 from mmr5.reranker import Reranker
-from mmr5.selection import Selection
 from mmr5.types import Page, RerankResult
 
 
@@ -56,7 +55,10 @@ class MMR5Ranker:
         on_result: OnResult | None = None,
         options: dict[str, Any] | None = None,
     ) -> None:
-        Selection(score_threshold, top_k)  # refuses impossible values
+        if top_k is not None and top_k < 1:
+            raise ConfigError(f"top_k is {top_k}: give at least 1, or None for all")
+        if score_threshold is not None and not 0 <= score_threshold <= 1:
+            raise ConfigError(f"score_threshold is {score_threshold}: it is a probability, in [0, 1]")
         self.model = model
         self.top_k = top_k
         self.score_threshold = score_threshold
