@@ -15,9 +15,11 @@ from mmr5.cli.console import note
 if TYPE_CHECKING:
     from mmr5.engines.protocol import Request
     from mmr5.models.recipes import Recipe
+    from mmr5.relevance import Calibration
 
 app = typer.Typer(help="Show or check the recipe of a checkpoint: method, view, words of the prompt, windows, read-out.")
 Folder = Annotated[str, typer.Argument(help="A folder with a checkpoint, or mini.", show_default=False)]
+SCOPES = {"document": "of one document", "pooled": "of several documents"}
 SAMPLE_QUESTION = "Which page says it?"
 SAMPLE_TEXTS = ("The first page.", "The second page.")
 
@@ -34,6 +36,10 @@ def show(folder: Folder, as_json: options.Json = False, debug: options.Debug = F
         typer.echo(json.dumps(shown, ensure_ascii=False, indent=2))
         return
     for name, value in dataclasses.asdict(recipe).items():
+        if name == "calibrations":
+            lines = [_setting(one) for one in recipe.calibrations] or ["none: relevance and answerable are null"]
+            typer.echo("\n".join(f"{'' if i else name:<20} {line}" for i, line in enumerate(lines)))
+            continue
         if name == "prompt":
             value = "this project's own" if value is None else {k: v for k, v in value.items() if v is not None}
         typer.echo(f"{name:<20} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
@@ -67,6 +73,17 @@ def check(folder: Folder, as_json: options.Json = False, debug: options.Debug = 
         return
     for name, value in found.items():
         typer.echo(f"{name:<20} {value}")
+
+
+def _setting(calibration: Calibration) -> str:
+    """What a calibration is for, and how it did, in a line."""
+    of, figures = calibration.setting, calibration.figures
+    weight = "" if of.fusion is None else f", weight {of.fusion:g}"
+    words = f"{of.method}, view {of.view}, first stage {of.retriever}{weight}, candidates {SCOPES[of.scope]}"
+    pages = figures.get("relevance", {}).get("all")
+    held = "" if pages is None else f"; relevance ECE {pages['ece']:.3f}, Brier skill {pages['brier_skill']:+.3f}"
+    told = (f"{kind} {f['auroc']:.3f}" for kind, f in figures.get("answerable", {}).items())
+    return f"{words}{held}; AUROC {', '.join(told)} ({calibration.data})"
 
 
 def _recipe(folder: str) -> Recipe:

@@ -193,11 +193,7 @@ def fit(
         np.array([r for row in rows for r in row.relevant], dtype=bool),
         np.array([fold_of[row.doc_name] for row in rows for _ in row.scores]),
     )
-    lists = _Sample(
-        np.array([list_features(row.scores) for row in rows]),
-        np.array([row.kind == "answerable" for row in rows]),
-        np.array([fold_of[row.doc_name] for row in rows]),
-    )
+    lists = _lists(rows, fold_of)
     page_probability, list_probability = pages.held_out(), lists.held_out()
     kinds = np.array([row.kind for row in rows])
     counts = np.cumsum([0, *(len(row.scores) for row in rows)])[:-1]
@@ -224,6 +220,22 @@ def fit(
     slope, intercept = pages.coefficients()
     *weights, bias = lists.coefficients()
     return Calibration(setting, slope, intercept, tuple(weights), bias, no_below, yes_from, data, figures)
+
+
+def held_out(rows: Sequence[Asked], folds: Callable[[Sequence[str]], dict[str, int]] | None = None) -> list[float]:
+    """The probability that a list answers, for each row, by a fit that has not seen its document; arguments as of :func:`fit`."""
+    found: list[float] = _lists(rows, (folds or every_fifth)([row.doc_name for row in rows])).held_out().tolist()
+    return found
+
+
+def _lists(rows: Sequence[Asked], fold_of: dict[str, int]) -> _Sample:
+    import numpy as np
+
+    return _Sample(
+        np.array([list_features(row.scores) for row in rows]),
+        np.array([row.kind == "answerable" for row in rows]),
+        np.array([fold_of[row.doc_name] for row in rows]),
+    )
 
 
 def every_fifth(names: Sequence[str]) -> dict[str, int]:

@@ -215,8 +215,8 @@ def histogram(
     out.append(_line(x(cut), top - 6, x(cut), middle + height, "best"))
     near_end = x(cut) > WIDTH / 2
     out.append(_text(x(cut) + (-4 if near_end else 4), top - 8, f"cut {cut:.2f}", "end soft" if near_end else "soft"))
-    for (name, found), y in zip(groups, (top + 8, middle + height - 2), strict=True):
-        out.append(_text(left, y, f"{name}, {len(found)}", ""))
+    out.append(_text(left, top + 8, f"{groups[0][0]}, {len(groups[0][1])}", ""))
+    out.append(_text(right, middle + height - 2, f"{groups[1][0]}, {len(groups[1][1])}", "end"))
     for tick in ticks(low, high):
         out.append(_text(x(tick), middle + height + 14, f"{tick:g}", "soft middle"))
     return _svg(middle + height + 20, out, label)

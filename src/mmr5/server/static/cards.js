@@ -83,18 +83,21 @@ export function fillCard(card, line, query) {
   figures(card, [
     ["before", line.first_stage_rank, null],
     ["after", line.rank, null],
-    ["relevance", line.relevance, line.relevance],
+    ["relevance", percent(line.relevance), line.relevance],
     [KINDS[line.score_kind] ?? "score", line.score, SHARES.has(line.score_kind) ? line.score : null],
     ["first-stage score", line.first_stage_score, null],
   ]);
 }
+
+const percent = (share) => (share === null || share === undefined ? null : `${Math.round(100 * share)} %`);
 
 function figures(card, entries) {
   const rows = entries
     .filter(([, value]) => value !== null && value !== undefined)
     .map(([name, value, share]) => {
       const row = element("div");
-      row.append(element("dt", name), element("dd", Number.isInteger(value) ? String(value) : value.toFixed(3)));
+      const shown = typeof value === "string" || Number.isInteger(value) ? String(value) : value.toFixed(3);
+      row.append(element("dt", name), element("dd", shown));
       if (share !== null) {
         const meter = element("meter");
         meter.value = share;
