@@ -4,7 +4,7 @@ TORCH ?= torch==2.13.0
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-CORE := src/mmr5/types.py,src/mmr5/settings.py,src/mmr5/prompt.py,src/mmr5/answer.py,src/mmr5/rewards.py,src/mmr5/metrics.py,src/mmr5/windows.py,src/mmr5/excerpts.py,src/mmr5/fusion.py,src/mmr5/relevance.py,src/mmr5/grounding.py
+CORE := src/mmr5/types.py,src/mmr5/settings.py,src/mmr5/prompt.py,src/mmr5/answer.py,src/mmr5/rewards.py,src/mmr5/metrics.py,src/mmr5/windows.py,src/mmr5/excerpts.py,src/mmr5/fusion.py,src/mmr5/relevance.py,src/mmr5/selection.py,src/mmr5/grounding.py
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 
 .PHONY: help install demo test slow bench tools smoke lint format types contracts coverage clean

@@ -11,6 +11,7 @@ document (after); then the calibration of the relevance of pages.
 from __future__ import annotations
 
 import argparse
+import math
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,7 +46,7 @@ def main() -> None:
                 print(f"| {way} | {kind} | {n} | " + " | ".join([*cells, *cuts]) + " |")
     print("\n| single signal, together | " + " | ".join(KINDS) + " |\n|---|---|---|---|")
     for place, name in enumerate(LIST_FEATURES):
-        signal = [list_features(row.scores)[place] for row in rows["together"]]
+        signal = [list_features(row.scores, math.inf)[place] for row in rows["together"]]
         print(f"| {name} | " + " | ".join(level(rows["together"], signal, kind) for kind in KINDS) + " |")
     print("\n| relevance | pages | said | true | ECE | Brier skill |\n|---|---|---|---|---|---|")
     for way, found in rows.items():

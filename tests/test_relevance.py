@@ -17,7 +17,9 @@ from mmr5.selection import Selection
 from mmr5.types import Candidates, Page, Ranking, ScoreKind
 
 HERE = Setting("pointwise", "text", "none", None)
-CALIBRATION = Calibration(HERE, slope=2.0, intercept=-1.0, weights=(1.0, 0.5, 0.0), bias=-2.0, no_below=0.2, yes_from=0.8)
+CALIBRATION = Calibration(
+    HERE, slope=2.0, intercept=-1.0, knee=9.0, weights=(1.0, 0.5, 0.0), bias=-2.0, no_below=0.2, yes_from=0.8
+)
 
 
 def result(scores, *, calibrations=(CALIBRATION,), sources=("d",), **options):
@@ -41,7 +43,7 @@ def test_relevance_is_a_logistic_function_of_the_score_and_falls_with_it():
 )
 def test_the_verdict_goes_by_the_cuts(scores, verdict):
     found = result(scores)
-    best, lead, spread = list_features(scores)
+    best, lead, spread = list_features(scores, 9.0)
     expected = 1 / (1 + math.exp(-(best + 0.5 * lead - 2)))
     assert found.answerable.probability == pytest.approx(expected)
     assert found.answerable.verdict == verdict
@@ -52,11 +54,12 @@ def test_the_verdict_goes_by_the_cuts(scores, verdict):
 
 
 def test_list_features():
-    assert list_features([1.0]) == (1.0, 0.0, 0.0)
-    assert list_features([1.0, 5.0, 3.0]) == (5.0, 2.0, 3.0)
-    assert list_features([1.0, 5.0, 3.0, 2.0]) == (5.0, 2.0, 3.0)
+    assert list_features([1.0], 9.0) == (1.0, 0.0, 0.0)
+    assert list_features([1.0, 5.0, 3.0], 9.0) == (5.0, 2.0, 3.0)
+    assert list_features([1.0, 5.0, 3.0, 2.0], 9.0) == (5.0, 2.0, 3.0)
     ten = [9.0, 7.0, 6.0, 5.0, 4.0, 4.0, 3.0, 3.0, 2.0, 2.0]
-    assert list_features([*ten, *([-9.0] * 40)]) == list_features(ten), "a longer list means the same"
+    assert list_features([*ten, *([-9.0] * 40)], 9.0) == list_features(ten, 9.0), "a longer list means the same"
+    assert list_features([1.0, 5.0, 3.0], 4.0) == (4.0, 2.0, 3.0), "above the knee a higher score says no more"
 
 
 def test_outside_its_setting_there_is_neither():

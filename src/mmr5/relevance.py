@@ -2,7 +2,8 @@
 
 *Relevance* of a page is a logistic function of the score by which the list is sorted, fitted on training documents (Platt 1999).
 It never contradicts the order, and does not depend on the other pages of the list. *Answerable* is a logistic regression over the
-list: its best score, and how far that stands out. Both hold for the setting that they were fitted for, and are None elsewhere.
+list: its best score, up to a knee, and how far that stands out. Both hold for the setting that they were fitted for, and are None
+elsewhere.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from mmr5.errors import ConfigError
 from mmr5.types import Answerable, logistic
 
 LIST_FEATURES = ("best", "lead", "spread")
-"""*best*: the highest score of the list; *lead*: how far it is above the second; *spread*: how far it is above the median of the
-others. The last two are 0 in a list of one page."""
+"""*best*: the highest score of the list, or the knee where that is lower; *lead*: how far the highest score is above the second;
+*spread*: how far it is above the median of the others. The last two are 0 in a list of one page."""
 LIST_DEPTH = 10
 """Scores of a list that count, the best ones, so that a longer list means the same."""
 Scope = Literal["document", "pooled"]
@@ -51,6 +52,8 @@ class Calibration:
         setting: what they are valid for.
         slope: of a score in the log-odds of relevance, above 0.
         intercept: of the same.
+        knee: the score above which a list's best one says no more: a low one tells a question about something else, a high one
+            does not tell an answer from a page about the same thing.
         weights: of :data:`LIST_FEATURES` in the log-odds that the list answers.
         bias: of the same.
         no_below: probabilities below this one are the verdict "no": it keeps 95 % of the answerable questions.
@@ -63,6 +66,7 @@ class Calibration:
     setting: Setting
     slope: float
     intercept: float
+    knee: float
     weights: tuple[float, ...]
     bias: float
     no_below: float
@@ -71,7 +75,7 @@ class Calibration:
     figures: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        numbers = (self.slope, self.intercept, *self.weights, self.bias, self.no_below, self.yes_from)
+        numbers = (self.slope, self.intercept, self.knee, *self.weights, self.bias, self.no_below, self.yes_from)
         if not all(isinstance(v, int | float) and math.isfinite(v) for v in numbers) or len(self.weights) != len(LIST_FEATURES):
             raise ConfigError(
                 f"a calibration needs finite numbers, {len(LIST_FEATURES)} of them in weights: fit it again (mmr5 calibrate)"
@@ -104,7 +108,7 @@ class Calibration:
         """Whether any page of a list answers, by its scores; None for an empty list."""
         if not scores:
             return None
-        odds = sum(w * v for w, v in zip(self.weights, list_features(scores), strict=True)) + self.bias
+        odds = sum(w * v for w, v in zip(self.weights, list_features(scores, self.knee), strict=True)) + self.bias
         probability = logistic(odds)
         verdict: Literal["yes", "no", "unsure"] = "unsure"
         if probability < self.no_below:
@@ -114,14 +118,14 @@ class Calibration:
         return Answerable(probability, verdict)
 
 
-def list_features(scores: Sequence[float]) -> tuple[float, float, float]:
+def list_features(scores: Sequence[float], knee: float) -> tuple[float, float, float]:
     """The values of :data:`LIST_FEATURES` for the scores of a list, in any order; at least one."""
     best, *others = sorted(scores, reverse=True)[:LIST_DEPTH]
     if not others:
-        return best, 0.0, 0.0
+        return min(best, knee), 0.0, 0.0
     middle = len(others) // 2
     median = others[middle] if len(others) % 2 else (others[middle - 1] + others[middle]) / 2
-    return best, best - others[0], best - median
+    return min(best, knee), best - others[0], best - median
 
 
 def find(calibrations: Sequence[Calibration], setting: Setting) -> Calibration | None:

@@ -18,7 +18,7 @@ from mmr5.integrations.sentence_transformers import MMR5CrossEncoder
 from mmr5.relevance import Calibration, Setting
 from mmr5.reranker import Reranker
 
-CALIBRATION = Calibration(Setting("likelihood", "text", "none", None), 2.0, 1.5, (1.0, 0.0, 0.0), 0.0, 0.2, 0.8)
+CALIBRATION = Calibration(Setting("likelihood", "text", "none", None), 2.0, 1.5, 99.0, (1.0, 0.0, 0.0), 0.0, 0.2, 0.8)
 
 
 @pytest.fixture

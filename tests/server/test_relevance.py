@@ -12,7 +12,7 @@ from mmr5.reranker import Reranker
 from mmr5.server.app import create_app
 from mmr5.settings import ServerSettings
 
-ALONE = Calibration(Setting("pointwise", "text", "none", None), 1.0, 0.5, (1.0, 0.0, 0.0), 0.0, 0.2, 0.8)
+ALONE = Calibration(Setting("pointwise", "text", "none", None), 1.0, 0.5, 99.0, (1.0, 0.0, 0.0), 0.0, 0.2, 0.8)
 FOUND = dataclasses.replace(ALONE, setting=Setting("pointwise", "text", "bm25", 1.0))
 BODY = {"query": "When was the harbour dredged?", "documents": ["Dredged in 1931.", "A list of ships.", "Dredged harbour."]}
 

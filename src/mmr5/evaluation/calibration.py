@@ -32,6 +32,8 @@ FOREIGN = 3
 """Questions of another document that each document is asked."""
 PRECISION = 0.9
 """Share of the questions with the verdict "yes" that have an answer."""
+LOW = 0.15
+"""Share of the answerable questions whose best score is below the knee; from .05, .15 and .3 on training documents."""
 ABOVE_ALL = 2.0
 """A cut that no probability reaches."""
 Kind = Literal["answerable", "hard", "corrected", "foreign"]
@@ -193,7 +195,8 @@ def fit(
         np.array([r for row in rows for r in row.relevant], dtype=bool),
         np.array([fold_of[row.doc_name] for row in rows for _ in row.scores]),
     )
-    lists = _lists(rows, fold_of)
+    knee = _knee(rows)
+    lists = _lists(rows, fold_of, knee)
     page_probability, list_probability = pages.held_out(), lists.held_out()
     kinds = np.array([row.kind for row in rows])
     counts = np.cumsum([0, *(len(row.scores) for row in rows)])[:-1]
@@ -219,20 +222,26 @@ def fit(
     }
     slope, intercept = pages.coefficients()
     *weights, bias = lists.coefficients()
-    return Calibration(setting, slope, intercept, tuple(weights), bias, no_below, yes_from, data, figures)
+    return Calibration(setting, slope, intercept, knee, tuple(weights), bias, no_below, yes_from, data, figures)
 
 
 def held_out(rows: Sequence[Asked], folds: Callable[[Sequence[str]], dict[str, int]] | None = None) -> list[float]:
     """The probability that a list answers, for each row, by a fit that has not seen its document; arguments as of :func:`fit`."""
-    found: list[float] = _lists(rows, (folds or every_fifth)([row.doc_name for row in rows])).held_out().tolist()
+    found: list[float] = _lists(rows, (folds or every_fifth)([row.doc_name for row in rows]), _knee(rows)).held_out().tolist()
     return found
 
 
-def _lists(rows: Sequence[Asked], fold_of: dict[str, int]) -> _Sample:
+def _knee(rows: Sequence[Asked]) -> float:
+    """The best score that all but :data:`LOW` of the answerable questions reach."""
+    best = sorted(max(row.scores) for row in rows if row.kind == "answerable")
+    return best[int(LOW * len(best))] if best else 0.0
+
+
+def _lists(rows: Sequence[Asked], fold_of: dict[str, int], knee: float) -> _Sample:
     import numpy as np
 
     return _Sample(
-        np.array([list_features(row.scores) for row in rows]),
+        np.array([list_features(row.scores, knee) for row in rows]),
         np.array([row.kind == "answerable" for row in rows]),
         np.array([fold_of[row.doc_name] for row in rows]),
     )

@@ -9,6 +9,7 @@ from mmr5.types import RerankResult
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
 REASON_LENGTH = 160
 
@@ -16,6 +17,16 @@ REASON_LENGTH = 160
 def _plain(text: str) -> str:
     """One line without control characters: page text must not be able to steer a terminal."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _caption(result: RerankResult) -> Text | None:
+    """What is said under the table."""
+    from rich.text import Text
+
+    missing = result.answerable is not None and result.answerable.verdict == "no"
+    if not len(result):
+        return Text(f"{NOT_HERE if missing else ''} No page is inside the limits that were set.".strip())
+    return Text(f"{NOT_HERE} The pages above are the best guesses.") if missing else None
 
 
 def result_table(result: RerankResult) -> Table:
@@ -36,9 +47,7 @@ def result_table(result: RerankResult) -> Table:
         title=Text(_plain(result.query)),
         title_justify="left",
         title_style="bold",
-        caption=Text(f"{NOT_HERE} The pages above are the best guesses.")
-        if result.answerable is not None and result.answerable.verdict == "no"
-        else None,
+        caption=_caption(result),
         caption_justify="left",
     )
     table.add_column("#", justify="right", no_wrap=True)
