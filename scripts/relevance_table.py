@@ -24,6 +24,7 @@ from mmr5.evaluation.calibration import Asked, fit, held_out
 from mmr5.relevance import LIST_FEATURES, Setting, list_features
 
 DRAWS = 1000
+CUTS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 KINDS = ("foreign", "hard", "corrected")
 
 
@@ -48,6 +49,13 @@ def main() -> None:
     for place, name in enumerate(LIST_FEATURES):
         signal = [list_features(row.scores, math.inf)[place] for row in rows["together"]]
         print(f"| {name} | " + " | ".join(level(rows["together"], signal, kind) for kind in KINDS) + " |")
+    print("\n| cut, together | candidates kept | of these right | of the relevant pages kept |\n|---|---|---|---|")
+    fitted = fit(rows["together"], Setting("together", "text", "hybrid", None), "", folds_of)
+    pages = [(fitted.relevance(s), r) for row in rows["together"] for s, r in zip(row.scores, row.relevant, strict=True)]
+    for cut in CUTS:
+        kept = [relevant for said, relevant in pages if said >= cut]
+        cells = len(kept) / len(pages), sum(kept) / len(kept), sum(kept) / sum(relevant for _, relevant in pages)
+        print(f"| {cut} | " + " | ".join(f"{cell:.0%}" for cell in cells) + " |")
     print("\n| relevance | pages | said | true | ECE | Brier skill |\n|---|---|---|---|---|---|")
     for way, found in rows.items():
         quality = fit(found, Setting(way, "text", WAYS[way][1], None), "", folds_of).figures["relevance"]

@@ -198,7 +198,7 @@ def test_models_doctor_and_cache(run):
     assert [row["name"] for row in json.loads(out)][0] == "mini"
     listed = run("models")[1]
     assert "i2vec/MM-R5" in listed
-    assert "calibrations=['hybrid', 'none']" in listed
+    assert "calibrations=['hybrid', 'none', 'hybrid+']" in listed
     code, out, _ = run("doctor", "--json")
     recognition = json.loads(out)["text recognition"]
     assert recognition["Latin, Chinese, Japanese"] == "RapidOCR"
