@@ -67,7 +67,7 @@ def models(as_json: options.Json = False, debug: options.Debug = False) -> None:
 
 
 def _short(name: str, value: Any) -> Any:
-    """A value of a recipe; of calibrations the first stages that they are for, a plus where candidates are of several documents."""
+    """A value of a recipe; of calibrations their first stages, with a plus where candidates are of several documents."""
     if name != "calibrations":
         return value
     return [one["setting"]["retriever"] + "+" * (one["setting"]["scope"] == "pooled") for one in value]
