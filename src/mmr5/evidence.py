@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from mmr5.excerpts import best_passage
+from mmr5.excerpts import best_passage, passages
 from mmr5.languages import words
 
 EVIDENCE_WORDS = 45
@@ -18,8 +19,21 @@ COVERED = 0.8
 """Share of a quote's words from which a text counts as holding it."""
 
 
-def find_evidence(query: str, text: str | None, judged: Sequence[tuple[str, float]] | None = None) -> str | None:
-    """The words of a page that answer a question best, or None where there is no text.
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """Words of a page that are shown for a question.
+
+    Attributes:
+        text: the words.
+        span: start and end of them in the page's text, or None where that is not known.
+    """
+
+    text: str
+    span: tuple[int, int] | None = None
+
+
+def find_passages(query: str, text: str | None, judged: Sequence[tuple[str, float]] | None = None) -> list[Passage]:
+    """The passages of a page that answer a question best, the best one first; none where there is no text.
 
     Args:
         query: the question.
@@ -28,14 +42,43 @@ def find_evidence(query: str, text: str | None, judged: Sequence[tuple[str, floa
             :data:`EVIDENCE_WORDS` words that BM25 finds.
 
     Returns:
-        One passage, or the model's best :data:`MOST_PASSAGES` of no more than :data:`MOST_WORDS` words together, joined by
-        :data:`JOIN`: the best one first, or, where one follows the other on the page, as they stand there.
+        One passage, or the model's best :data:`MOST_PASSAGES` of no more than :data:`MOST_WORDS` words together; two that follow
+        each other on the page are one.
     """
     if judged:
+        whole = [passage for passage, _ in judged]
         chosen = best_passages(judged)
-        follow = len(chosen) == MOST_PASSAGES and abs(chosen[0] - chosen[1]) == 1
-        return (" " if follow else JOIN).join(judged[i][0] for i in (sorted(chosen) if follow else chosen))
-    return best_passage(query, text, size=EVIDENCE_WORDS) if text else None
+    else:
+        whole = passages(text or "", EVIDENCE_WORDS)
+        best = best_passage(query, text, size=EVIDENCE_WORDS) if text else None
+        chosen = [] if best is None else [whole.index(best)]
+    if not chosen:
+        return []
+    spans = _spans(text or "", whole)
+    if len(chosen) == MOST_PASSAGES and abs(chosen[0] - chosen[1]) == 1:
+        first, last = sorted(chosen)
+        span = None if spans is None else (spans[first][0], spans[last][1])
+        return [Passage(f"{whole[first]} {whole[last]}", span)]
+    return [Passage(whole[i], None if spans is None else spans[i]) for i in chosen]
+
+
+def find_evidence(query: str, text: str | None, judged: Sequence[tuple[str, float]] | None = None) -> str | None:
+    """The texts of :func:`find_passages`, joined by :data:`JOIN`; None where there is no text."""
+    return JOIN.join(passage.text for passage in find_passages(query, text, judged)) or None
+
+
+def _spans(text: str, whole: Sequence[str]) -> list[tuple[int, int]] | None:
+    """Where passages that hold every character of the text but white space stand in it; None where they hold others."""
+    places = [i for i, character in enumerate(text) if not character.isspace()]
+    found, done = [], 0
+    for passage in whole:
+        inked = [character for character in passage if not character.isspace()]
+        own = places[done : done + len(inked)]
+        if not inked or [text[i] for i in own] != inked:
+            return None
+        found.append((own[0], own[-1] + 1))
+        done += len(inked)
+    return found
 
 
 def best_passages(judged: Sequence[tuple[str, float]]) -> list[int]:

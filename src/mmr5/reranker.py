@@ -14,8 +14,8 @@ from typing import Any, Literal
 from mmr5 import documents, prompt
 from mmr5.engines.opening import open_engine
 from mmr5.engines.protocol import Engine
-from mmr5.errors import ConfigError, EngineError, InputError, MMR5Error
-from mmr5.evidence import find_evidence
+from mmr5.errors import ConfigError, EngineError, InputError, MMR5Error, PageError
+from mmr5.evidence import JOIN, Passage, find_evidence, find_passages
 from mmr5.languages import language
 from mmr5.methods import Adjust
 from mmr5.methods import method as find_method
@@ -27,7 +27,7 @@ from mmr5.selection import EVERYTHING, Selection
 from mmr5.settings import MethodSettings, ModelSettings, check_names
 from mmr5.storage.cache import Cache
 from mmr5.storage.jsonl import read_json
-from mmr5.types import Candidates, Issue, Page, Progress, RankedPage, Ranking, RerankResult, View
+from mmr5.types import Candidates, EvidencePassage, Issue, Page, Progress, RankedPage, Ranking, RerankResult, View
 
 SIDE_BY_SIDE = 32
 """Most lists that are ranked at once by a server; the engine's concurrency bounds the requests."""
@@ -394,6 +394,8 @@ def build_result(
     lines = []
     for rank, position in enumerate(kept, start=1):
         page = candidates.pages[position]
+        judged = None if ranking.passages is None else ranking.passages[position]
+        shown = tuple(placed(page, passage) for passage in find_passages(candidates.query, page.text, judged))
         lines.append(
             RankedPage(
                 rank=rank,
@@ -405,7 +407,8 @@ def build_result(
                 first_stage_rank=position + 1 if first_stage else None,
                 first_stage_score=candidates.scores[position] if first_stage and candidates.scores is not None else None,
                 reason=None if ranking.notes is None else ranking.notes[position],
-                evidence=evidence_of(candidates, ranking, position),
+                evidence=JOIN.join(passage.text for passage in shown) or None,
+                evidence_passages=shown,
                 page_label=page.label,
                 relevance=None if relevance is None else relevance[position],
             )
@@ -448,6 +451,16 @@ def evidence_of(candidates: Candidates, ranking: Ranking, position: int) -> str 
     """The words of the candidate at ``position`` that are shown beside it, chosen by the model where it judges passages."""
     judged = None if ranking.passages is None else ranking.passages[position]
     return find_evidence(candidates.query, candidates.pages[position].text, judged)
+
+
+def placed(page: Page, passage: Passage) -> EvidencePassage:
+    """A passage of a page with its boxes; without them where its place is not known, or the document cannot be read any more."""
+    if page.boxes is None or passage.span is None:
+        return EvidencePassage(passage.text)
+    try:
+        return EvidencePassage(passage.text, tuple(page.boxes.of(*passage.span)))
+    except PageError:  # the order stands without the document
+        return EvidencePassage(passage.text)
 
 
 def model_and_parse(timings_ms: dict[str, float], ranking: Ranking) -> dict[str, float]:

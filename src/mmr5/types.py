@@ -320,6 +320,19 @@ class Answerable:
 
 
 @dataclass(frozen=True, slots=True)
+class EvidencePassage:
+    """A passage of a page that is shown for a question.
+
+    Attributes:
+        text: its words.
+        boxes: where it stands on the page, a box a line in reading order; empty where that is not known.
+    """
+
+    text: str
+    boxes: tuple[Box, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RankedPage:
     """One line of a result; the fields are those of ``mmr5 rerank --json``.
 
@@ -334,7 +347,8 @@ class RankedPage:
         first_stage_rank: one-based place in the first stage, or None.
         first_stage_score: the first stage's score, or None.
         reason: the model's own sentence on this page, or None.
-        evidence: the page's best-matching passages, or None where there is no text.
+        evidence: the page's best-matching passages, joined by " … ", or None where there is no text.
+        evidence_passages: the same one by one, the best one first, and where they stand; empty where there is no text.
         relevance: calibrated probability, in [0, 1], that the page holds the answer or a needed part of it; None without a
             calibration for this setting.
     """
@@ -351,6 +365,7 @@ class RankedPage:
     evidence: str | None = None
     page_label: str | None = None
     relevance: float | None = None
+    evidence_passages: tuple[EvidencePassage, ...] = ()
 
     def __post_init__(self) -> None:
         if self.score_kind is not None:
@@ -358,7 +373,8 @@ class RankedPage:
 
     def to_dict(self) -> dict[str, Any]:
         """The record as plain JSON values."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        shown = [{"text": p.text, "boxes": [list(box) for box in p.boxes]} for p in self.evidence_passages]
+        return {name: getattr(self, name) for name in self.__slots__} | {"evidence_passages": shown}
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ class FoundPage(BaseModel):
     first_stage_score: float | None
     reason: str | None
     evidence: str | None
+    evidence_passages: list[dict[str, Any]]
     page_label: str | None
     relevance: float | None
     file_id: str
