@@ -84,6 +84,7 @@ def test_the_json_object_has_the_promised_keys():
         "evidence",
         "page_label",
         "relevance",
+        "evidence_passages",
     ]
     assert list(found["ranking"][0]) == keys
     assert found["answerable"] is None
