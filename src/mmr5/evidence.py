@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmr5.excerpts import best_passage, passages
+from mmr5.excerpts import passage_scores, passages
 from mmr5.languages import words
 
 EVIDENCE_WORDS = 45
@@ -50,8 +50,8 @@ def find_passages(query: str, text: str | None, judged: Sequence[tuple[str, floa
         chosen = best_passages(judged)
     else:
         whole = passages(text or "", EVIDENCE_WORDS)
-        best = best_passage(query, text, size=EVIDENCE_WORDS) if text else None
-        chosen = [] if best is None else [whole.index(best)]
+        scores = passage_scores(query, whole)
+        chosen = [max(range(len(whole)), key=lambda i: (scores[i], -i))] if whole else []
     if not chosen:
         return []
     spans = _spans(text or "", whole)

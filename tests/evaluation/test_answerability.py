@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
 
-from mmr5.evaluation.answerability import answerability, auroc, calibration_error, evidence_scores, refused
+from mmr5.evaluation.answerability import (
+    answerability,
+    auroc,
+    calibration_error,
+    cut_keeping,
+    evidence_scores,
+    refused,
+    relevance_scores,
+    reliability,
+    roc,
+)  # fmt: skip
+from mmr5.evaluation.report_page import signal_plots
 from mmr5.evaluation.runs import RunLine, parse_line
 from mmr5.evaluation.statistics import language_group, summarise
 from mmr5.evidence import share_held
@@ -110,3 +122,61 @@ def test_a_line_with_everything_is_read_back():
         quote_evidence={1: "v"},
     )  # fmt: skip
     assert parse_line(whole.to_json(), "x") == whole
+
+
+def test_the_roc_curve_by_hand_and_its_area():
+    assert roc([3.0, 1.0], [2.0]) == [(0.0, 0.0), (0.0, 0.5), (1.0, 0.5), (1.0, 1.0)]
+    assert roc([1.0], [1.0]) == [(0.0, 0.0), (1.0, 1.0)], "ties are one step"
+    draw = random.Random(2)
+    positive, negative = [draw.randint(3, 9) for _ in range(40)], [draw.randint(0, 7) for _ in range(30)]
+    points = roc(positive, negative)
+    area = sum((x2 - x1) * (y1 + y2) / 2 for (x1, y1), (x2, y2) in itertools.pairwise(points))
+    assert area == pytest.approx(auroc(positive, negative))
+
+
+def test_reliability_bins_and_the_cut_by_hand():
+    said, true = [0.9, 0.1, 0.2, 0.8], [1.0, 0.0, 1.0, 1.0]
+    assert reliability(said, true, bins=2) == [(pytest.approx(0.15), 0.5, 2), (pytest.approx(0.85), 1.0, 2)]
+    assert reliability([0.5], [1.0]) == [(0.5, 1.0, 1)], "empty bins are left out"
+    assert cut_keeping([float(i) for i in range(1, 21)], 0.95) == 2.0
+
+
+def test_relevance_of_all_candidates_and_of_first_pages():
+    lines = [line("d#0", relevance=(0.8, 0.2)), line("d#1", relevant=(0,), relevance=(0.6, 0.4))]
+    found = relevance_scores(lines)
+    assert (found["all"]["n"], found["all"]["share"], found["all"]["mean"]) == (4, 0.5, 0.5)
+    assert found["all"]["brier"] == pytest.approx((0.2**2 + 0.2**2 + 0.6**2 + 0.6**2) / 4)
+    assert (found["first"]["n"], found["first"]["share"], found["first"]["mean"]) == (2, 0.5, pytest.approx(0.7))
+    assert relevance_scores([lines[0], line("d#2")]) is None
+    assert summarise(lines, resamples=20)["relevance"] == found
+
+
+def test_languages_with_questions_of_both_sorts_are_told_apart():
+    lines = [
+        line("d#0", probability=0.8, language="de"), line("d#1", relevant=(), probability=0.3, language="de"),
+        line("d#2", probability=0.4, language="en"), line("d#3", relevant=(), probability=0.7, language="en"),
+        line("d#4", probability=0.4, language="ja"),
+    ]  # fmt: skip
+    assert answerability(lines)["by_language"] == {
+        "de": {"n": 1, "n_answerable": 1, "auroc": 1.0, "refused_at_95": 1.0},
+        "en": {"n": 1, "n_answerable": 1, "auroc": 0.0, "refused_at_95": 0.0},
+    }
+
+
+def test_plots_hold_every_question_and_the_cut():
+    yes, no = [0.9, 0.8, 0.7], [0.2, 0.8]
+    lines = [line(f"d#{i}", probability=p, relevance=(p, 0.1)) for i, p in enumerate(yes)]
+    lines += [
+        line(f"e#{i}", relevant=(), probability=p, relevance=(p, 0.1), kind=k)
+        for i, (p, k) in enumerate(zip(no, "ab", strict=True))
+    ]
+    found = {title: (how, str(svg)) for title, how, svg in signal_plots(lines)}
+    assert list(found) == [
+        "Does it know that nothing answers?", "Answerable above, unanswerable below", "Is “answerable” right?", "Is relevance right?"
+    ]  # fmt: skip
+    assert all(f">{name} {value} ({n})<" in found["Does it know that nothing answers?"][1] for name, value, n in
+               (("all", "0.75", 2), ("a", "1.00", 1), ("b", "0.50", 1)))  # fmt: skip
+    how, svg = found["Answerable above, unanswerable below"]
+    assert "lie 50% of" in how and "cut 0.70" in svg and "answerable, 3" in svg and "unanswerable, 2" in svg
+    assert found["Is relevance right?"][1].count("<circle") == 10 + 5
+    assert signal_plots([line("d#0")]) == []
