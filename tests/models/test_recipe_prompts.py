@@ -187,6 +187,14 @@ def test_show_and_check(checkpoint, capsys):
     checked = json.loads(capsys.readouterr().out)
     assert checked["read-out"].startswith("2 choices, 'yes' to 'no', of ")
     assert run("recipe", "check", "mini") == 0
+    capsys.readouterr()
+    assert run("recipe", "show", "mini") == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if ", candidates of " in line]
+    assert [line.split("first stage ")[1].split("; ")[0] for line in lines] == [
+        "hybrid, weight 1.8499, candidates of one document",
+        "none, candidates of one document",
+        "hybrid, weight 1.8499, candidates of several documents",
+    ]
 
 
 def test_check_names_what_cannot_be_followed(checkpoint, capsys):

@@ -4,6 +4,7 @@ from dataclasses import replace
 from rich.console import Console
 
 from mmr5.render.terminal import result_table
+from mmr5.types import Answerable
 
 
 def printed(result, width=80):
@@ -59,3 +60,12 @@ def test_page_text_cannot_steer_the_terminal(result):
 def test_a_narrow_terminal_and_an_empty_result(result):
     assert max(map(len, printed(result, 50).splitlines())) <= 50
     assert "What are the fees?" in printed(replace(result, ranking=()))
+
+
+def test_an_empty_table_says_why(result):
+    none = replace(result, ranking=())
+    assert "No page is inside the limits" in printed(none)
+    assert "Probably not" not in printed(none)
+    missing = printed(replace(none, answerable=Answerable(0.1, "no")))
+    assert "Probably not in these documents. No page is inside the limits" in " ".join(missing.split())
+    assert "The pages above are the best guesses." in printed(replace(result, answerable=Answerable(0.1, "no")))
