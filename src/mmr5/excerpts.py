@@ -10,6 +10,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 from mmr5.captions import kept_together
 from mmr5.languages import (
@@ -32,6 +33,7 @@ LEAST_WORDS = 5
 _UNIT_END, _UNSPACED_UNIT_END = re.compile(SENTENCE_END), re.compile(UNSPACED_END)
 _ATOM = re.compile(rf"\s*(?:(?:[{CJK}]{{1,2}}|[{SOUTH_EAST}]{{1,4}})[^\w\s「『（【《“(]*|[^\s{UNSPACED}]+)")
 """As much text as one word, with the white space before it."""
+_WORD = re.compile(r"\S+")
 _CHARACTER = re.compile(rf"\s*(?:[{UNSPACED}]|[^\s{UNSPACED}]+)")
 _WIDE = re.compile(rf"[{CJK}\u3000-\u303f\uff00-\uff60]")
 
@@ -71,14 +73,31 @@ def passages(text: str, size: int = PASSAGE_WORDS) -> list[str]:
 
 def _units(text: str, size: int, spaced: bool) -> Iterator[tuple[list[str], int]]:
     """The words of each sentence or line, and at the first line of a figure or table how many words are to stay together."""
-    end = _UNIT_END if spaced else _UNSPACED_UNIT_END
     lines = [line for line in text.split("\n") if line.strip()]
-    cut = [[unit.split() if spaced else _ATOM.findall(unit) for unit in end.split(line)] for line in lines]
+    cut = [[line[a:b].split() if spaced else _ATOM.findall(line[a:b]) for a, b in sentences(line, spaced)] for line in lines]
     counts = [sum(map(len, units)) for units in cut]
     together = {first: sum(counts[first : last + 1]) for first, last in kept_together(lines, counts, size)}
     for i, units in enumerate(cut):
         for k, atoms in enumerate(units):
             yield atoms, together.get(i, 0) if k == 0 else 0
+
+
+def sentences(line: str, spaced: bool) -> list[tuple[int, int]]:
+    """Start and end of the sentences of a line.
+
+    Args:
+        line: any text.
+        spaced: whether its words stand apart.
+    """
+    end = _UNIT_END if spaced else _UNSPACED_UNIT_END
+    edges = [(0, 0), *(found.span() for found in end.finditer(line)), (len(line), len(line))]
+    return [(a, b) for (_, a), (b, _) in pairwise(edges) if line[a:b].strip()]
+
+
+def atoms(text: str, spaced: bool) -> Iterator[tuple[int, int]]:
+    """Start and end of the words of a text, or of its stretches that count as one, without the white space before them."""
+    for found in (_WORD if spaced else _ATOM).finditer(text):
+        yield found.start() + len(found.group()) - len(found.group().lstrip()), found.end()
 
 
 def passage_scores(query: str, texts: Sequence[str], *, k1: float = 1.2, b: float = 0.4) -> list[float]:

@@ -105,17 +105,31 @@ class TextEncoder:
             A tensor for each text, (its tokens, dimension), in the encoder's type, on its device.
         """
         found: list[Any] = [None] * len(texts)
-        around = self._tokenizer.encode("a").special_tokens_mask
-        before, after = around.index(0), around[::-1].index(0)
-        prompt = len(self._tokenizer.encode(self._prompts.get(kind, "").strip(), add_special_tokens=False).ids)
+        before, after = self._around(kind)
 
         def keep(part: Sequence[int], states: Any, held: Any) -> None:
             for row, i in enumerate(part):
-                found[i] = states[row, before + prompt : int(held[row].sum()) - after].clone()
+                found[i] = states[row, before : int(held[row].sum()) - after].clone()
 
         ids = [one if len(one) <= most else one[: most - after] + one[len(one) - after :] for one in self._tokens(texts, kind)]
         self._each_batch(ids, keep, on_done, layer)
         return found
+
+    def offsets(self, texts: Sequence[str], kind: Kind = "document", *, most: int = 512) -> list[list[tuple[int, int]]]:
+        """Start and end, in each text, of the tokens that :meth:`states` gives the states of; arguments as there."""
+        before, after = self._around(kind)
+        prompt = self._prompts.get(kind, "")
+        found = []
+        for coded in self._tokenizer.encode_batch([prompt + text for text in texts]):
+            own = coded.offsets[before : min(len(coded.ids), most) - after]
+            found.append([(max(0, a - len(prompt)), max(0, b - len(prompt))) for a, b in own])
+        return found
+
+    def _around(self, kind: Kind) -> tuple[int, int]:
+        """Tokens before a text, its prompt's and special ones, and after it."""
+        around = self._tokenizer.encode("a").special_tokens_mask
+        prompt = len(self._tokenizer.encode(self._prompts.get(kind, "").strip(), add_special_tokens=False).ids)
+        return around.index(0) + prompt, around[::-1].index(0)
 
     def count(self, text: str) -> int:
         """Tokens of a text alone."""
