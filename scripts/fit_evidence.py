@@ -109,10 +109,9 @@ def rows_of(folder: Path, states: States, names: Sequence[str]) -> list[Row]:
                         continue
                     values = features(question.question, text, units, Matches(spans, cosines, asked.importance.numpy()))
                     spent = time.perf_counter() - start
-                    rows.append(
-                        Row(document.doc_name, fold[document.doc_name], question.type or "unknown", question.question, quote, text,
-                            units, values, begin(quote, units), spent)
-                    )  # fmt: skip
+                    kind, place = question.type or "unknown", fold[document.doc_name]
+                    first = begin(quote, units)
+                    rows.append(Row(document.doc_name, place, kind, question.question, quote, text, units, values, first, spent))
         tell(f"{name}: rows", len(rows), None)
     return rows
 
@@ -179,13 +178,13 @@ def measure(rows: Sequence[Row], texts: Sequence[str], seconds: float) -> dict[s
     for _ in range(2000):
         places = np.concatenate([by_document[k] for k in rng.integers(0, len(documents), len(documents))]).astype(int)
         drawn.append(held[places].mean())
-    types = sorted({row.type for row in rows})
+    by_type = {kind: held[[row.type == kind for row in rows]] for kind in sorted({row.type for row in rows})}
     return {
         "n": len(rows), "documents": len(documents), "covered": round(float(held.mean()), 4),
         "interval": [round(float(x), 4) for x in np.percentile(drawn, [2.5, 97.5])],
         "words_mean": round(float(np.mean(sizes)), 1), "words_p95": float(np.percentile(sizes, 95)),
         "ms_a_page": round(1000 * seconds / len(rows), 1),
-        "by_type": {t: [sum(r.type == t for r in rows), round(float(held[[r.type == t for r in rows]].mean()), 4)] for t in types},
+        "by_type": {kind: [len(own), round(float(own.mean()), 4)] for kind, own in by_type.items()},
     }  # fmt: skip
 
 
@@ -194,13 +193,23 @@ def tell(stage: str, done: int, total: int | None) -> None:
     sys.stderr.write(f"{stage} {done}{'' if total is None else f'/{total}'}\n")
 
 
+HEAD = """\"\"\"What each feature of a line counts for as the place where the answer begins.
+
+Made by ``{command}``.
+\"\"\"
+"""
+SAID = {
+    "WEIGHTS": "By name, in the order of the features; with a model's matches.",
+    "WEIGHTS_OF_TERMS": "The same without a model.",
+}
+
+
 def written(found: dict[str, np.ndarray[Any, Any]], command: str) -> str:
     """The module of the weights."""
-    lines = [f'"""What each feature of a line counts for as the place where the answer begins; made by\n``{command}``."""', ""]
+    lines = [HEAD.format(command=command)]
     for name, names in SETS.items():
-        lines += [f"{name}: dict[str, float] = {{", *(f'    "{one}": {value:.4f},' for one, value in zip(names, found[name], strict=True)), "}"]
-        said = "By name, in the order of the features; with a model's matches." if name == "WEIGHTS" else "The same without a model."
-        lines += [f'"""{said}"""', ""]
+        values = [f'    "{one}": {value:.4f},' for one, value in zip(names, found[name], strict=True)]
+        lines += [f"{name}: dict[str, float] = {{", *values, "}", f'"""{SAID[name]}"""', ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

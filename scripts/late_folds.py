@@ -6,9 +6,9 @@
 A fold is every fifth document; those of one project share a fold (``scripts/first_stage_folds.py``). ``train`` writes a line a
 held-out question to ``scores.jsonl`` in --out; what it holds is not trained again. ``report`` prints Recall of the first stage,
 of the sum by which the default sorts, and of the model alone, over ten candidates, with 95 % intervals of the gain (documents are
-drawn), by kind of question, language and type of evidence; the share of questions whose relevant pages are all within five; what
-of the quotes the shown evidence holds; and how well the best page's score tells answerable questions. Several folders, such as
-seeds, are averaged question by question.
+drawn), by kind of question, language and type of evidence; the share of questions whose relevant pages are all within five; and
+how well the best page's score tells answerable questions. Several folders, such as seeds, are averaged question by question.
+Evidence is measured by ``scripts/fit_evidence.py``.
 """
 
 from __future__ import annotations
@@ -29,8 +29,6 @@ from mmr5.engines.runtime.late_head import LateHead
 from mmr5.evaluation.answerability import auroc
 from mmr5.evaluation.runs import RunLine
 from mmr5.evaluation.statistics import intervals
-from mmr5.evidence import COVERED, find_evidence, share_held
-from mmr5.languages import words
 from mmr5.metrics import score
 from mmr5.training.late_config import load_late_config
 from mmr5.training.late_data import States, prepare
@@ -67,23 +65,16 @@ def train(given: argparse.Namespace) -> None:
 
 
 def measured(head: LateHead, states: States, example: Any, fold: int) -> Line:
-    """A question with the scores of its candidates, and the evidence on its relevant pages."""
+    """A question with the scores of its candidates."""
     pages = list(dict.fromkeys([*example.pages[:CANDIDATES], *(p for p in example.pages if p in example.relevant)]))
-    texts = states.texts(example.doc_name)
     with torch.inference_mode():
         _, found = score_list(head, states, example)
-    fits, owners = found.passages.numpy(), found.owners.numpy()
-    evidence = {}
-    for place, page in enumerate(example.pages):
-        if page in example.relevant and texts[page]:
-            judged = list(zip(texts[page], fits[owners == place].tolist(), strict=True))
-            evidence[page] = find_evidence(example.question, "", judged)
     return {
         "qid": example.qid, "doc_name": example.doc_name, "domain": example.domain, "fold": fold, "kind": kind(example),
         "language": example.language, "written": example.written, "type": example.type, "hard": example.kind,
         "corrected": example.corrected, "relevant": example.relevant, "pages": pages[:CANDIDATES],
         "first": example.first[:CANDIDATES], "late": [round(float(v), 4) for v in found.pages[:CANDIDATES]],
-        "weight": round(float(head.weights["first_stage"]), 4), "evidence": evidence,
+        "weight": round(float(head.weights["first_stage"]), 4),
     }  # fmt: skip
 
 
@@ -147,8 +138,8 @@ def report(given: argparse.Namespace) -> None:
         columns = "  ".join(cells(row[which]) for which in ("first stage", "default", "model alone"))
         print(f"{label:<16} {len(mine):>5}  {columns}  {gain}"
               f"  all in 5: {row['first stage, all within 5']:.3f} {row['default, all within 5']:.3f}")  # fmt: skip
-    found = {"table": table, "answerability": answerability(shared, by_qid), "evidence": evidence(given.quotes, by_qid[0])}
-    print(json.dumps({name: found[name] for name in ("answerability", "evidence")}, indent=1))
+    found = {"table": table, "answerability": answerability(shared, by_qid)}
+    print(json.dumps(found["answerability"], indent=1))
     if given.json:
         given.json.write_text(json.dumps({"made_by": " ".join(sys.argv), **found}, indent=1) + "\n", encoding="utf-8")
 
@@ -186,24 +177,6 @@ def value_of(line: Line, which: str) -> list[float]:
     return list(line["first"] if which == "first stage" else line["late"])
 
 
-def evidence(names: Sequence[str], lines: dict[str, Line]) -> dict[str, Any]:
-    """Share of quotes whose words the shown evidence holds, on relevant pages among the first stage's best."""
-    from mmr5.corpora import load_corpus
-
-    held, lengths = [], []
-    for name in names:
-        for question in load_corpus(name).questions:
-            for page, quote in question.quotes.items():
-                shown = lines.get(question.qid, {}).get("evidence", {}).get(str(page))
-                if quote and shown:
-                    held.append(share_held(quote, shown) >= COVERED)
-                    lengths.append(len(words(shown)))
-    if not held:
-        return {}
-    return {"n": len(held), "covered": round(float(np.mean(held)), 4), "words_mean": round(float(np.mean(lengths)), 1),
-            "words_p95": float(np.percentile(lengths, 95))}  # fmt: skip
-
-
 def tell(stage: str, done: int, total: int | None) -> None:
     """Progress on one line."""
     sys.stderr.write(f"\r{stage} {done}/{total}        ")
@@ -221,7 +194,6 @@ def main() -> None:
     own.add_argument("--set", action="append", default=[])
     told = verbs.add_parser("report")
     told.add_argument("folders", type=Path, nargs="+")
-    told.add_argument("--quotes", nargs="*", default=["opendocs", "opendocs-more"], help="corpora with quotes")
     told.add_argument("--json", type=Path)
     given = parser.parse_args()
     (train if given.verb == "train" else report)(given)

@@ -28,9 +28,9 @@ MOST_WORDS = 80
 MOST_PASSAGES = 2
 ANSWER_WORDS = (8, 16, 28)
 """Words from its begin on that an answer has, about; each as likely as the others."""
-WORD_PRICE = 0.00435
+WORD_PRICE = 0.0044
 """Probability that one more word must be worth."""
-CONTINUED_WORDS = 8
+CONTINUED_WORDS = 12
 """Words by which a passage grows, at most, to its sentence's begin, and to its end."""
 PAIRED = 60
 """Stretches, the best ones, that are tried as one of two."""

@@ -23,8 +23,10 @@ EDGE_LINES = 2
 """Running titles and page numbers stand among so many lines at the head and the foot of a page."""
 LEAST_LINES = 3 * EDGE_LINES
 """A page of fewer lines has none that are left out."""
-COSINE = 10.0
-"""What a cosine is multiplied by, so that features are of one size."""
+COSINE, SHARP = 10.0, 3.0
+"""What matches are multiplied by, so that features are of one size."""
+LEAST_SPREAD = 1e-3
+"""Least difference of cosines that a share is taken of."""
 NARROW, AHEAD = 12, 25
 """Words of the stretches that begin at a unit."""
 BEHIND, AFTER = 25, 30
@@ -37,19 +39,26 @@ TERMS = (
 )  # fmt: skip
 """Features that need no model, in the order of their weights:
 
-* *terms_own*, *terms_around*: what of the question's terms the unit, or the stretch around it, has, by their rarity on the page, as
-  a share of what the page's best has;
+* *terms_own*, *terms_around*: what of the question's terms the unit, or the stretch around it, has, by their rarity on the page,
+  as a share of what the page's best has;
 * *novel*: terms of the next words that the question has not, of 20 at most; *echo*: share of the unit's terms that it has;
 * *digit*: the unit has one; *place*: how far down the page it stands; *length*: its words, of :data:`UNIT_WORDS`; *short*: two or
   fewer; *signs*: none; *ended*: it ends as a sentence does; *colon*: with a colon; *fresh*: the unit before it ended.
 """
-MATCHES = ("match_own", "match_narrow", "match_ahead", "match_around", "match_after")
-"""Features of the matches of tokens, which stand before the others: how well the question's tokens are met, by their importance, in
-the unit, in some words from it on, around it, and in the unit after it; differences from the best place of the page."""
+MATCHES = ("match_own", "match_narrow", "match_ahead", "match_around", "match_after", "sharp_own", "sharp_around")
+"""Features of the matches of tokens, which stand before the others, differences from the best place of the page:
+
+* *match_…*: how well the question's tokens are met, by their importance, in the unit, in some words from it on, around it, and in
+  the unit after it;
+* *sharp_…*: the same where a token counts by how far it is met above the page's mean, as a share of the page's best, cubed: a
+  token that is met as well everywhere says nothing.
+"""
 
 _DIGIT = re.compile(r"\d")
 _ENDS = tuple(".:;!?。！？；।؟")
-_NUMBER_LINE = re.compile(r"\W*(?:(?:page|seite|p\.)\s*)?(?:\d{1,4}|[ivxlc]{1,7})(?:\s*(?:/|of|von|de)\s*\d{1,4})?\W*", re.IGNORECASE)
+_NUMBER_LINE = re.compile(
+    r"\W*(?:(?:page|seite|p\.)\s*)?(?:\d{1,4}|[ivxlc]{1,7})(?:\s*(?:/|of|von|de)\s*\d{1,4})?\W*", re.IGNORECASE
+)
 
 Span = tuple[int, int]
 
@@ -117,15 +126,31 @@ def cut(text: str, running: Iterable[str] = ()) -> Units:
     spaced = not is_unspaced(text)
     spans: list[Span] = []
     for place, (start, line) in enumerate(lines):
-        if len(lines) >= LEAST_LINES and _at_edge(place, len(lines)) and (_plain(line) in skipped or _NUMBER_LINE.fullmatch(line)):
+        if (
+            len(lines) >= LEAST_LINES
+            and _at_edge(place, len(lines))
+            and (_plain(line) in skipped or _NUMBER_LINE.fullmatch(line))
+        ):
             continue
-        for a, b in sentences(line, spaced):
+        for a, b in _whole(line, sentences(line, spaced)):
             found = list(atoms(line[a:b], spaced))
             for k in range(0, len(found), UNIT_WORDS):
                 own = found[k : k + UNIT_WORDS]
                 spans.append((start + a + own[0][0], start + a + own[-1][1]))
     texts = tuple(text[a:b] for a, b in spans)
     return Units(tuple(spans), texts, tuple(len(words(one)) for one in texts))
+
+
+def _whole(line: str, found: Sequence[Span]) -> list[Span]:
+    """Sentences of a line, put together again where the next one begins with a small letter or a digit, as after “no. 5”."""
+    whole: list[Span] = []
+    for a, b in found:
+        opening = line[a:b].lstrip()[:1]
+        if whole and (opening.islower() or opening.isdigit()):
+            whole[-1] = (whole[-1][0], b)
+        else:
+            whole.append((a, b))
+    return whole
 
 
 def running_lines(texts: Sequence[str]) -> frozenset[str]:
@@ -234,15 +259,24 @@ def _of_matches(matches: Matches, units: Units, stretches: dict[str, list[Span]]
     inside = (owners >= 0) & (begun < ends[np.maximum(owners, 0)])
     np.maximum.at(best.T, owners[inside], np.asarray(matches.cosines, dtype=float).T[inside])
 
-    def match(name: str) -> Array:
-        found = COSINE * np.array([float(matches.importance @ best[:, a:b].max(1)) for a, b in stretches[name]])
+    met = best > -1.0
+    mean = np.where(met, best, 0.0).sum(1) / np.maximum(met.sum(1), 1)
+    above = np.where(met, best - mean[:, None], 0.0) / np.maximum(best.max(1) - mean, LEAST_SPREAD)[:, None]
+    sharp = np.maximum(above, 0.0) ** 3
+
+    def over(values: Array, name: str, size: float) -> Array:
+        found = size * np.array([float(matches.importance @ values[:, a:b].max(1)) for a, b in stretches[name]])
         return np.asarray(found - found.max())
 
-    own = match("own")
-    return [own, *(match(name) for name in ("narrow", "ahead", "around")), np.concatenate([own[1:], [0.0]])]
+    own = over(best, "own", COSINE)
+    return [
+        own,
+        *(over(best, name, COSINE) for name in ("narrow", "ahead", "around")),
+        np.concatenate([own[1:], [0.0]]),
+        *(over(sharp, name, SHARP) for name in ("own", "around")),
+    ]
 
 
 def goes_on(before: str, after: str) -> bool:
     """Whether a unit goes on with the sentence of the one before it."""
     return not before.endswith(_ENDS) and after[:1].islower()
-

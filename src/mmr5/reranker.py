@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from mmr5 import documents, prompt
 from mmr5.engines.opening import open_engine
-from mmr5.engines.protocol import Engine
+from mmr5.engines.protocol import Engine, LateScorer
 from mmr5.errors import ConfigError, EngineError, InputError, MMR5Error, PageError
-from mmr5.evidence import JOIN, Passage, find_evidence, find_passages
+from mmr5.evidence import JOIN, Passage, find_passages
+from mmr5.evidence_features import Matches, running_lines
 from mmr5.languages import language
 from mmr5.methods import Adjust
 from mmr5.methods import method as find_method
@@ -391,11 +392,11 @@ def build_result(
     calibration = reranker.calibration(candidates.pages, retriever, fusion)
     relevance = relevance_of(calibration, ranking)
     kept = selection.of(ranking.order, relevance, [page.text for page in candidates.pages], reranker.engine.count_tokens)
+    found = evidence_of(reranker, candidates, kept)
     lines = []
     for rank, position in enumerate(kept, start=1):
         page = candidates.pages[position]
-        judged = None if ranking.passages is None else ranking.passages[position]
-        shown = tuple(placed(page, passage) for passage in find_passages(candidates.query, page.text, judged))
+        shown = tuple(placed(page, passage) for passage in found[position])
         lines.append(
             RankedPage(
                 rank=rank,
@@ -447,15 +448,31 @@ def read_calibrations(file: Path) -> list[Calibration]:
     return [Calibration.from_dict(one, str(file)) for one in found]
 
 
-def evidence_of(candidates: Candidates, ranking: Ranking, position: int) -> str | None:
-    """The words of the candidate at ``position`` that are shown beside it, chosen by the model where it judges passages."""
-    judged = None if ranking.passages is None else ranking.passages[position]
-    return find_evidence(candidates.query, candidates.pages[position].text, judged)
+def evidence_of(reranker: Reranker | None, candidates: Candidates, positions: Sequence[int]) -> dict[int, list[Passage]]:
+    """The passages that are shown of some candidates, by position.
+
+    Args:
+        reranker: whose model tells where tokens match, if it can; None weighs terms alone.
+        candidates: all that were ranked; running titles of their documents are not shown.
+        positions: of those that are shown.
+    """
+    texts: dict[str, list[str]] = {}
+    for page in candidates.pages:
+        texts.setdefault(page.source, []).append(page.text or "")
+    running = {source: running_lines(own) for source, own in texts.items()}
+    shown = [candidates.pages[position] for position in positions]
+    matches: Sequence[Matches | None] = [None] * len(shown)
+    if reranker is not None and reranker.engine.capabilities.score_tokens:
+        matches = cast(LateScorer, reranker.engine).matches(candidates.query, [page.text or "" for page in shown])
+    return {
+        position: find_passages(candidates.query, page.text, matched, running[page.source])
+        for position, page, matched in zip(positions, shown, matches, strict=True)
+    }
 
 
 def placed(page: Page, passage: Passage) -> EvidencePassage:
-    """A passage of a page with its boxes; without them where its place is not known, or the document cannot be read any more."""
-    if page.boxes is None or passage.span is None:
+    """A passage of a page with its boxes; without them where nobody knows them, or the document cannot be read any more."""
+    if page.boxes is None:
         return EvidencePassage(passage.text)
     try:
         return EvidencePassage(passage.text, tuple(page.boxes.of(*passage.span)))

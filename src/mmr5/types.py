@@ -278,8 +278,6 @@ class Ranking:
         issues: what was wrong with the reply.
         usage: tokens read and written.
         parse_ms: time spent on reading the reply, in milliseconds.
-        passages: N lists by candidate position: the page's passages in reading order, each with how well it fits the question by
-            the model's own judgement; None where it judges pages alone.
     """
 
     order: tuple[int, ...]
@@ -292,7 +290,6 @@ class Ranking:
     usage: Usage = Usage()
     verdicts: tuple[bool, ...] | None = None
     parse_ms: float = 0.0
-    passages: tuple[tuple[tuple[str, float], ...], ...] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.order)
@@ -300,7 +297,7 @@ class Ranking:
             raise ValueError(f"{list(self.order)} is not a permutation of 0..{n - 1}")
         if self.score_kind is not None:
             object.__setattr__(self, "score_kind", ScoreKind(self.score_kind))
-        for name in ("scores", "notes", "verdicts", "passages"):
+        for name in ("scores", "notes", "verdicts"):
             values = getattr(self, name)
             if values is not None and len(values) != n:
                 raise ValueError(f"{len(values)} {name} for {n} candidates: give one for each")

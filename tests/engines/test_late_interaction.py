@@ -13,6 +13,7 @@ from mmr5.engines.runtime.late_features import FEATURES, features
 from mmr5.engines.runtime.late_head import LateHead, PageTokens
 from mmr5.engines.runtime.text_encoder import TextEncoder
 from mmr5.errors import CapabilityError, ConfigError, ModelNotFoundError
+from mmr5.excerpts import passages
 from mmr5.models import Recipe
 from mmr5.models.late import LateConfig, is_late
 from mmr5.storage.cache import Cache
@@ -65,17 +66,29 @@ def test_the_score_is_the_formula(model):
     [found] = engine.score_tokens(["Where is the kettle?"], [TEXTS[:1]])
     head, encoder = engine._loaded.head, engine._loaded.encoder
     question = head.question(encoder.states(["Where is the kettle?"], "query", layer=1)[0])
-    parts = [head.page(one).half().float() for one in encoder.states([text for text, _ in found.passages[0]], layer=1)]
+    parts = [head.page(one).half().float() for one in encoder.states(passages(TEXTS[0], 6), layer=1)]
     best = [float(question.importance @ (question.vectors @ part.T).amax(1)) for part in parts]
     over_page = float(question.importance @ (question.vectors @ torch.cat(parts).T).amax(1))
     tokens = sum(map(len, parts))
     given = features("Where is the kettle?", TEXTS[0], tokens)
     expected = 8 * over_page + 4 * max(best) + 0.1 * given[0] + 0.5 * given[1] - 0.5 * given[2]
     assert found.log_odds[0] == pytest.approx(expected, abs=1e-3)
-    assert [fit for _, fit in found.passages[0]] == pytest.approx([15 * b for b in best], abs=1e-3)
-    assert " ".join(text for text, _ in found.passages[0]) == TEXTS[0].strip()
     assert float(question.importance.sum()) == pytest.approx(1.0)
     assert found.usage.prompt_tokens == tokens + len(question.importance)
+
+
+def test_matches_are_the_cosines_of_tokens_that_stand_where_they_say(model):
+    engine = LateInteractionEngine(str(model), dtype="float32")
+    head, encoder = engine._loaded.head, engine._loaded.encoder
+    [matches, none] = engine.matches("Where is the kettle?", [TEXTS[0], " "])
+    assert none is None
+    question = head.question(encoder.states(["Where is the kettle?"], "query", layer=1)[0])
+    parts = passages(TEXTS[0], 6)
+    page = torch.cat([head.page(one).half().float() for one in encoder.states(parts, layer=1)])
+    assert torch.from_numpy(matches.cosines).allclose(question.vectors @ page.T, atol=1e-3)
+    assert matches.importance == pytest.approx(question.importance.numpy())
+    assert len(matches.spans) == len(page)
+    assert "".join("".join(TEXTS[0][a:b] for a, b in matches.spans).split()) == "".join(TEXTS[0].split())
 
 
 def test_a_page_is_encoded_once(model, tmp_path, monkeypatch):
@@ -105,7 +118,7 @@ def test_a_question_of_signs_alone_has_finite_scores(model, question):
     engine = LateInteractionEngine(str(model))
     [found] = engine.score_tokens([question], [TEXTS])
     assert all(map(torch.isfinite, torch.tensor(found.log_odds)))
-    assert len(found.passages) == len(TEXTS)
+    assert len(found.log_odds) == len(TEXTS)
 
 
 def test_no_pages_and_pages_without_text(model):
@@ -114,7 +127,6 @@ def test_no_pages_and_pages_without_text(model):
     [none] = engine.score_tokens(["Where?"], [[]])
     assert none.log_odds == ()
     [empty] = engine.score_tokens(["Where?"], [["", "  \n"]])
-    assert empty.passages == ((), ())
     assert empty.log_odds[0] == empty.log_odds[1]
 
 

@@ -7,9 +7,9 @@ question, so that it is kept: in memory, and in the cache on disk. It reads the 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,6 +20,7 @@ from mmr5.engines.runtime.late_features import FEATURES, features
 from mmr5.engines.runtime.late_head import LateHead, PageTokens
 from mmr5.engines.runtime.text_encoder import TextEncoder, shared_encoder
 from mmr5.errors import CapabilityError, EngineError, MMR5Error, ModelNotFoundError
+from mmr5.evidence_features import Matches, token_spans
 from mmr5.excerpts import passages
 from mmr5.models import e5
 from mmr5.models.late import LateConfig
@@ -135,12 +136,8 @@ class LateInteractionEngine:
         Raises:
             EngineError: the model failed.
         """
-        try:
+        with self._failing(f"{sum(map(len, pages))} pages"):
             return self._score(queries, pages, on_done)
-        except MMR5Error:
-            raise
-        except (RuntimeError, ValueError) as error:
-            raise EngineError(f"{self.model} failed on {sum(map(len, pages))} pages: {error}") from error
 
     def _score(
         self, queries: Sequence[str], pages: Sequence[Sequence[str]], on_done: Callable[[int], None] | None
@@ -160,23 +157,46 @@ class LateInteractionEngine:
                     device=self.device,
                 )
                 if not len(of_question):  # nothing but white space or signs that the tokenizer drops
-                    found.append(LateScore((0.0,) * len(own), tuple(((),) * len(own)), Usage()))
+                    found.append(LateScore((0.0,) * len(own)))
                     continue
                 scores = head.score(head.question(of_question), tokens, given.reshape(len(own), len(FEATURES)))
-                fits = scores.passages.tolist()
-                ends = list(accumulate(len(one.lengths) for one in tokens))
-                judged = [
-                    tuple(zip(cut[text], fits[end - len(cut[text]) : end], strict=True))
-                    for text, end in zip(own, ends, strict=True)
-                ]
-                found.append(
-                    LateScore(
-                        tuple(scores.pages.tolist()),
-                        tuple(judged),
-                        Usage(len(of_question) + sum(sum(one.lengths) for one in tokens)),
-                    )
-                )  # fmt: skip
+                read_tokens = len(of_question) + sum(sum(one.lengths) for one in tokens)
+                found.append(LateScore(tuple(scores.pages.tolist()), Usage(read_tokens)))
         return found
+
+    def matches(self, query: str, texts: Sequence[str]) -> list[Matches | None]:
+        """How the tokens of a question meet those of each page; None where either has no tokens.
+
+        Raises:
+            EngineError: the model failed.
+        """
+        with self._failing(f"{len(texts)} pages"):
+            torch = import_torch()
+            head, encoder = self._loaded.head, self._loaded.encoder
+            [asked] = encoder.states([query], "query", layer=self._loaded.config.layer)
+            cut = {text: passages(text, self._loaded.config.passage_words) for text in texts}
+            read = self._read(cut, None)
+            found: list[Matches | None] = []
+            with torch.inference_mode():
+                question = head.question(asked) if len(asked) else None
+                for text in texts:
+                    vectors = read[text].vectors
+                    if question is None or not len(vectors):
+                        found.append(None)
+                        continue
+                    cosines = question.vectors @ vectors.float().T
+                    spans = token_spans(text, cut[text], encoder.offsets(cut[text], most=PASSAGE_TOKENS))
+                    found.append(Matches(spans, cosines.cpu().numpy(), question.importance.cpu().numpy()))
+            return found
+
+    @contextmanager
+    def _failing(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except MMR5Error:
+            raise
+        except (RuntimeError, ValueError) as error:
+            raise EngineError(f"{self.model} failed on {what}: {error}") from error
 
     def _read(self, cut: dict[str, list[str]], on_done: Callable[[int], None] | None) -> dict[str, PageTokens]:
         """The tokens of each page's text: held, kept in the cache, or encoded now."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 from mmr5.errors import CapabilityError
+from mmr5.evidence_features import Matches
 from mmr5.types import ImageSource, Message, Usage
 
 OnText = Callable[[int, str], None]
@@ -225,12 +226,10 @@ class LateScore:
 
     Attributes:
         log_odds: one a page; higher is more relevant, beside the first stage.
-        passages: of each page, its passages in reading order, each with how well it fits; the numbers compare with each other.
         usage: tokens read.
     """
 
     log_odds: tuple[float, ...]
-    passages: tuple[tuple[tuple[str, float], ...], ...]
     usage: Usage = Usage()
 
 
@@ -241,6 +240,13 @@ class LateScorer(Protocol):
         self, queries: Sequence[str], pages: Sequence[Sequence[str]], on_done: Callable[[int], None] | None = None
     ) -> list[LateScore]:
         """Scores of the texts of each question's own pages.
+
+        Raises:
+            EngineError: the backend failed.
+        """
+
+    def matches(self, query: str, texts: Sequence[str]) -> list[Matches | None]:
+        """How the tokens of a question meet those of each page; None where either has no tokens.
 
         Raises:
             EngineError: the backend failed.

@@ -21,7 +21,7 @@ from mmr5.evaluation.report import report_markdown
 from mmr5.evaluation.report_page import report_html
 from mmr5.evaluation.runs import RUN, FirstStage, RunLine, open_run, read_first_stage, trec_qrels, trec_run
 from mmr5.evaluation.statistics import summarise
-from mmr5.evidence import find_evidence
+from mmr5.evidence import JOIN, find_evidence
 from mmr5.pipeline import Searcher
 from mmr5.render.html import write_html
 from mmr5.reranker import Reranker, evidence_of, model_and_parse, relevance_of
@@ -282,8 +282,10 @@ def run_line(
     answers = None if meaning is None or ranking.scores is None else meaning.answerable(ranking.scores)
     ids = [candidates.index_of(i) for i in range(len(candidates))]
     areas = units.areas(question)
-    shown = {ids[i]: evidence_of(candidates, ranking, i) for i in ranking.order}
     quotes = question.quotes if areas is None else {}
+    reranker = None if searcher is None else searcher.reranker
+    passages = evidence_of(reranker, candidates, ranking.order)
+    shown = {ids[i]: JOIN.join(passage.text for passage in found) or None for i, found in passages.items()}
     return RunLine(
         qid=question.qid,
         doc_name=question.doc_name,

@@ -26,7 +26,7 @@ def rank(engine: Engine, batch: Sequence[Candidates], settings: MethodSettings, 
     rankings = []
     for found in scored:
         order = tuple(sorted(range(len(found.log_odds)), key=lambda i: (-found.log_odds[i], i)))
-        rankings.append(Ranking(order, found.log_odds, ScoreKind.RELEVANCE_LOG_ODDS, usage=found.usage, passages=found.passages))
+        rankings.append(Ranking(order, found.log_odds, ScoreKind.RELEVANCE_LOG_ODDS, usage=found.usage))
     return rankings
 
 
