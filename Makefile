@@ -35,10 +35,10 @@ test: install    ## the whole gate: format, lint, types, import contracts, tests
 coverage:        ## all of src, after `make test` and `make slow`
 	$(BIN)/coverage report --fail-under=92
 
-PACKS := tesseract-ocr tesseract-ocr-osd tesseract-ocr-rus tesseract-ocr-ell tesseract-ocr-ara tesseract-ocr-heb
+PACKS := poppler-utils tesseract-ocr tesseract-ocr-osd tesseract-ocr-rus tesseract-ocr-ell tesseract-ocr-ara tesseract-ocr-heb
 OFFICE := libreoffice-writer libreoffice-calc libreoffice-impress
 
-tools:           ## Chromium, tesseract and LibreOffice for the slow tests, from Debian's packages where they are missing
+tools:           ## Chromium, poppler, tesseract and LibreOffice for the slow tests, from Debian's packages where they are missing
 	command -v chromium tesseract soffice >/dev/null && dpkg -s $(PACKS) $(OFFICE) >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium $(PACKS) $(OFFICE); }
 
 slow: install tools  ## what does not fit the gate: the browser, killed processes, long proofs

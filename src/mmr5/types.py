@@ -59,6 +59,9 @@ class BoxSource(Protocol):
             PageError: the document cannot be read any more.
         """
 
+    def each(self, spans: Sequence[tuple[int, int]]) -> list[list[Box]]:
+        """:meth:`of` for each start and end; the page is read once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Page:

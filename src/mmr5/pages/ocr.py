@@ -82,6 +82,10 @@ class Recognition:
         """Boxes of the lines that hold the characters from ``start`` to before ``end``."""
         return [line.box for line in self.lines if line.start < end and line.end > start]
 
+    def each(self, spans: Sequence[tuple[int, int]]) -> list[list[Box]]:
+        """:meth:`of` for each start and end."""
+        return [self.of(start, end) for start, end in spans]
+
 
 def read_picture(source: ImageSource, cache: Cache | None = None) -> str:
     """The text in a picture, as :func:`recognise_picture` finds it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -174,13 +174,17 @@ class PdfBoxes:
         Raises:
             PageError: the file is gone, was changed, or the page cannot be read.
         """
+        return self.each([(start, end)])[0]
+
+    def each(self, spans: Sequence[tuple[int, int]]) -> list[list[Box]]:
+        """:meth:`of` for each start and end; the page is opened once."""
         self.file.check()
         with pdfium.open_document(self.file.path) as document, pdfium.open_page(document, self.index) as page:
             with text_page(page) as layer:
                 raw = read_layer(page, layer, document.formenv)
-                lines = _line_boxes(page, layer, raw, [(start, end)])[0]
+                found = _line_boxes(page, layer, raw, spans)
             shown = PageFrame.of(page)
-        return [shown(line) for line in lines]
+        return [[shown(line) for line in lines] for lines in found]
 
 
 def _line_boxes(page: Any, layer: Any, raw: RawLayer, spans: Sequence[tuple[int, int]]) -> list[list[Rect]]:
@@ -203,7 +207,7 @@ def _place(layer: Any, indices: Sequence[int], origin: int | Rect) -> Rect | Non
     return origin if isinstance(origin, tuple) else character_box(layer, indices[origin])
 
 
-def lines_of(rects: Sequence[Rect | None], along: PageFrame) -> list[Rect]:
+def lines_of(rects: Sequence[Rect | None], along: Callable[[Rect], Rect]) -> list[Rect]:
     """Boxes of lines around boxes of characters in reading order.
 
     Args:

@@ -52,12 +52,22 @@ class _Joined:
 
     def of(self, start: int, end: int) -> list[Box]:
         """Boxes of the characters from ``start`` to before ``end``, part by part."""
-        found: list[Box] = []
-        for first, last, source, offset in self.parts:
-            if first < end and last > start:
-                low, high = max(start, first) - first, min(end, last) - first
-                found += source.of(offset + low, offset + high)
-        return found
+        return self.each([(start, end)])[0]
+
+    def each(self, spans: Sequence[tuple[int, int]]) -> list[list[Box]]:
+        """:meth:`of` for each start and end; each source is asked once."""
+        sources = {id(source): source for _, _, source, _ in self.parts}
+        asked: dict[int, list[tuple[int, int]]] = {key: [] for key in sources}
+        pieces: list[list[tuple[int, int]]] = []
+        for start, end in spans:
+            own = []
+            for first, last, source, offset in self.parts:
+                if first < end and last > start:
+                    own.append((id(source), len(asked[id(source)])))
+                    asked[id(source)].append((offset + max(start, first) - first, offset + min(end, last) - first))
+            pieces.append(own)
+        told = {key: sources[key].each(parts) for key, parts in asked.items() if parts}
+        return [[box for key, place in own for box in told[key][place]] for own in pieces]
 
 
 @dataclass(frozen=True, slots=True)

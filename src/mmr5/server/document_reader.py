@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import logging
 import os
@@ -19,6 +20,7 @@ from typing import Any
 from mmr5 import sandbox
 from mmr5.pages import DEFAULT_MAX_PIXELS, ImageFile
 from mmr5.pages.files import StoredFile
+from mmr5.pages.word_boxes import WordBoxes
 from mmr5.server.document_worker import FULL, REFUSED
 from mmr5.server.fair_slots import FairSlots
 from mmr5.server.http_errors import WireError, disk_full
@@ -130,6 +132,24 @@ class Parser:
                     async with self._pictures.slot(client):
                         await self._run(folder / ORIGINAL, folder, source, {"view": index})
         return path
+
+    async def words(self, folder: Path, indices: Sequence[int], source: str, client: str) -> None:
+        """Find where the words of pages stand, unless it is known (:func:`placed` then gives them).
+
+        Args:
+            folder: the upload's folder in the store, read before.
+            indices: zero-based pages.
+            source: the name under which its pages are shown.
+            client: who asks, for fairness.
+
+        Raises:
+            WireError: 422 when the process died over it; 507 for a full disk.
+        """
+        async with self._alone(folder.name):
+            missing = [index for index in indices if not (folder / f"words-{index}.json").exists()]
+            if missing:
+                async with self._pictures.slot(client):
+                    await self._run(folder / ORIGINAL, folder, source, {"words": missing, "suffix": _suffix(source)})
 
     async def convert(self, root: Path, pictures: Sequence[bytes], client: str, pixels_left: int) -> list[Converted]:
         """Pictures of any known kind as PNGs, decoded by one process for all of them.
@@ -277,6 +297,15 @@ def _read_converted(folder: Path) -> list[Converted]:
         made = folder / f"picture-{place}.png"
         found.append(Converted(made.read_bytes() if made.exists() else None, entry["pixels"], entry["error"]))
     return found
+
+
+def placed(page: Page, folder: Path) -> Page:
+    """The page with the places of its words, where they were found (:meth:`Parser.words`)."""
+    try:
+        found = json.loads((folder / f"words-{page.number - 1}.json").read_text())
+    except FileNotFoundError:
+        return page
+    return dataclasses.replace(page, boxes=WordBoxes(tuple((start, end, tuple(box)) for start, end, box in found)))
 
 
 async def _tail(stream: asyncio.StreamReader) -> bytes:

@@ -2,7 +2,8 @@
 
 It may run out of memory or time, or be killed by what it opens, and the server goes on. It writes into FOLDER what
 :mod:`mmr5.server.store` describes, ``pages.json`` last; with ``{"view": k}`` only the picture of page k for people; with
-``{"convert": n}`` the pictures ``picture-<i>`` of FILE, a folder, as ``picture-<i>.png``, and ``converted.json``.
+``{"words": [k, …]}`` the places of the words of these pages; with ``{"convert": n}`` the pictures ``picture-<i>`` of FILE, a
+folder, as ``picture-<i>.png``, and ``converted.json``.
 
 A line on stdout is its progress, ``{"part": …, "done": …, "total": …}``, or ``{"isolated": …}``; its one line on stderr is the
 reason of a refusal. Each page or picture has its own processor time: what takes more ends the process by ``SIGPROF``.
@@ -14,6 +15,7 @@ import contextlib
 import functools
 import json
 import os
+import pickle
 import re
 import sys
 import textwrap
@@ -37,6 +39,8 @@ FULL = 4
 THUMB_PIXELS = 90_000
 VIEW_PIXELS = 1_600_000
 QUALITY = 82
+PLACES = "places.pickle"
+"""Where the text of each page stands: :class:`mmr5.types.BoxSource` by zero-based page. Only this process opens it."""
 PARTS = frozenset({"ocr", "pictures"})
 _NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 CONVERTED_PIXELS = 4_000_000
@@ -86,6 +90,7 @@ def parse(file: Path, folder: Path, *, max_pages: int, page_pixels: int, ocr: st
     ]
     if not records:
         raise DocumentError("none of its pages can be shown: save it again")
+    (folder / PLACES).write_bytes(pickle.dumps({page.number - 1: page.boxes for page in pages}))
     report = {
         "made_for": {"page_pixels": page_pixels, "ocr": ocr},
         "pages": records,
@@ -95,6 +100,24 @@ def parse(file: Path, folder: Path, *, max_pages: int, page_pixels: int, ocr: st
     draft.write_text(json.dumps(report))
     draft.replace(folder / "pages.json")
     return len(records)
+
+
+def place_words(folder: Path, indices: Sequence[int]) -> None:
+    """Write where the words of pages stand, ``words-<k>.json``: lists of start, end and box; empty where that is not known."""
+    from mmr5.pages import read_pages  # noqa: F401 - the kinds of places are known once it is imported
+    from mmr5.pages.word_boxes import words_of
+    from mmr5.types import Page
+
+    held = pickle.loads((folder / PLACES).read_bytes())  # noqa: S301 - only a process such as this one wrote it
+    texts = {page["number"] - 1: page["text"] for page in json.loads((folder / "pages.json").read_text())["pages"]}
+    for index in indices:
+        try:
+            found = words_of(Page("", index + 1, text=texts.get(index), boxes=held.get(index)))
+        except PageError:
+            found = []
+        draft = folder / f"words-{index}.json.part"
+        draft.write_text(json.dumps([[start, end, [round(x, 5) for x in box]] for start, end, box in found]))
+        draft.replace(folder / f"words-{index}.json")
 
 
 def draw(file: Path, folder: Path, index: int) -> None:
@@ -314,6 +337,9 @@ def main(arguments: Sequence[str], *, confined: bool = True) -> int:
 def _work(file: Path, folder: Path, options: dict[str, Any], progress: Progress | None) -> None:
     if "view" in options:
         draw(file, folder, options["view"])
+    elif "words" in options:
+        with _named(file, folder, options["suffix"]):
+            place_words(folder, options["words"])
     elif "convert" in options:
         next_picture = (lambda: None) if progress is None else (lambda: progress("picture", 0, None))
         convert(file, options["convert"], options["max_pixels"], options["pixels_left"], next_picture)

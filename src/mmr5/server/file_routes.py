@@ -18,8 +18,8 @@ from mmr5.server.http_errors import WireError
 from mmr5.server.protocol import ErrorBody
 from mmr5.server.rerank_routes import ERRORS, caller, gone
 from mmr5.server.service import Service, while_wanted
-from mmr5.server.store import storing
-from mmr5.server.uploads import Upload, UploadService, addresses, not_held
+from mmr5.server.store import ORIGINAL, storing
+from mmr5.server.uploads import Upload, UploadService, addresses, is_pdf, not_held, shown_name
 
 EXAMPLE = "harbour-report.pdf"
 """In the folder ``example`` of this package, with ``questions.json``; the same as in the repository's ``examples``."""
@@ -108,6 +108,24 @@ def add(app: FastAPI, service: Service, uploads: UploadService) -> None:
         """The document that comes with mmr5, read and ready for `/v1/search`, and questions to try on it."""
         upload, questions = await asyncio.to_thread(_example, uploads, caller(request).owner)
         return Example(file=(await described(request, [upload]))[0], questions=questions)
+
+    @app.get(
+        "/v1/files/{name}/original",
+        summary="A PDF as it was sent",
+        response_class=FileResponse,
+        responses={**NOT_FOUND, 422: ERRORS[422]},
+    )
+    async def original(request: Request, name: str) -> FileResponse:
+        """A PDF, for a browser to open at a page (`#page=N`)."""
+        folder = uploads.store.folder(name)
+        if folder is None or not await asyncio.to_thread(is_pdf, folder / ORIGINAL):
+            raise not_held()
+        headers = {"Cache-Control": "private, max-age=3600"}
+        shown = shown_name(uploads.store.shown(name, caller(request).owner), set())
+        kind = "application/pdf"
+        return FileResponse(
+            folder / ORIGINAL, media_type=kind, headers=headers, filename=shown, content_disposition_type="inline"
+        )
 
     @app.get(
         "/v1/files/{name}/pages/{page}/thumbnail",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -13,14 +14,20 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 
 from mmr5.documents import common_view
+from mmr5.evidence import JOIN
+from mmr5.reranker import evidence_of
+from mmr5.retrieval import find_candidates, open_retriever
 from mmr5.selection import Selection
 from mmr5.server import events
 from mmr5.server.file_routes import NOT_FOUND, STORAGE, FormRoute
 from mmr5.server.rerank_routes import ERRORS, caller, gone
 from mmr5.server.service import Service, check_question, count, while_wanted
 from mmr5.server.stream_parser import TextRelay
-from mmr5.server.uploads import Upload, UploadService, addresses
-from mmr5.types import Candidates
+from mmr5.server.uploads import Upload, UploadService
+from mmr5.types import Candidates, Page
+
+EARLY = "bm25"
+"""The first stage of the first answer of a stream."""
 
 
 class FoundPage(BaseModel):
@@ -42,6 +49,7 @@ class FoundPage(BaseModel):
     file_id: str
     thumbnail: str
     image: str
+    document: str | None
 
 
 class SearchResponse(BaseModel):
@@ -124,6 +132,11 @@ def add(app: FastAPI, service: Service, uploads: UploadService) -> None:
     app.include_router(routes)
 
 
+def _early(query: str, pages: Sequence[Page], most: int) -> Candidates:
+    """The candidates by BM25, which needs no model."""
+    return find_candidates(query, pages, open_retriever(EARLY, pages), most)
+
+
 def _no_events(name: str, data: Mapping[str, Any]) -> None:
     del name, data
 
@@ -140,7 +153,10 @@ async def _stream(service: Service, uploads: UploadService, asked: Asked, send: 
 async def _search(
     service: Service, uploads: UploadService, asked: Asked, send: events.SendEvent, relay: TextRelay | None = None
 ) -> SearchResponse:
-    """Read, retrieve, rank; sends ``stage`` and ``candidates`` on the way, and through the relay what the model writes."""
+    """Read, retrieve, rank; sends ``stage`` and ``candidates`` on the way, and through the relay what the model writes.
+
+    ``candidates`` come from BM25 as soon as the text is read, and again from the first stage where that is another one.
+    """
     ids = {upload.source: upload.id for upload in asked.uploads}
     searcher = service.searcher
     async with uploads.holding(asked.uploads):
@@ -150,29 +166,39 @@ async def _search(
         )
         read_at = time.monotonic()
         send("stage", {"stage": "retrieving", "total": len(pages)})
+        if relay is not None and searcher.retriever not in {EARLY, "none"}:
+            early = await service.run(_early, asked.query, pages, searcher.n_candidates)
+            send("candidates", await service.run(_chosen, uploads, early, EARLY, len(pages), ids))
         candidates = await service.run(searcher.candidates, asked.query, pages)
         retrieved_at = time.monotonic()
-        send("candidates", _chosen(candidates, searcher.retriever, len(pages), ids))
+        send("candidates", await service.run(_chosen, uploads, candidates, searcher.retriever, len(pages), ids))
         view = common_view(service.reranker.view, candidates.pages)
         if relay is not None:
             relay.connect(events.text_events(send, candidates.index_of))
         future = service.submit(candidates, view, asked.started, relay)
         send("stage", {"stage": "ranking", "total": len(candidates)})
-        ranking = await asyncio.wrap_future(future)
+        ranking, seen = await asyncio.gather(asyncio.wrap_future(future), uploads.placed(candidates, ids, asked.client))
     count(service.metrics, ranking)
     timings = {
         "retrieve": (retrieved_at - read_at) * 1000,
         "model": (time.monotonic() - retrieved_at) * 1000,
     }
     selection = Selection(asked.min_relevance, asked.top_n)
-    result = searcher.result(candidates, ranking, len(pages), selection=selection, timings_ms=timings)
+    found = functools.partial(searcher.result, selection=selection, timings_ms=timings)
+    result = await service.run(found, seen, ranking, len(pages))
     result = result.with_reading(problems, (read_at - asked.started) * 1000)
-    lines = [{**line.to_dict(), "file_id": ids[line.source], **addresses(ids[line.source], line.page)} for line in result.ranking]
+    lines = [
+        {**line.to_dict(), "file_id": ids[line.source], **uploads.addresses(ids[line.source], line.page)}
+        for line in result.ranking
+    ]
     return SearchResponse.model_validate({**result.to_dict(), "ranking": lines})
 
 
-def _chosen(candidates: Candidates, retriever: str, n_pages: int, ids: Mapping[str, str]) -> dict[str, Any]:
+def _chosen(
+    uploads: UploadService, candidates: Candidates, retriever: str, n_pages: int, ids: Mapping[str, str]
+) -> dict[str, Any]:
     """The first stage's order, as the event ``candidates`` has it."""
+    shown = evidence_of(None, candidates, range(len(candidates)))
     lines = [
         {
             "rank": position + 1,
@@ -180,8 +206,11 @@ def _chosen(candidates: Candidates, retriever: str, n_pages: int, ids: Mapping[s
             "source": page.source,
             "page": page.number,
             "first_stage_score": None if candidates.scores is None else candidates.scores[position],
+            "evidence": JOIN.join(passage.text for passage in shown[position]) or None,
+            "evidence_passages": [{"text": passage.text, "boxes": []} for passage in shown[position]],
+            "page_label": page.label,
             "file_id": ids[page.source],
-            **addresses(ids[page.source], page.number),
+            **uploads.addresses(ids[page.source], page.number),
         }
         for position, page in enumerate(candidates.pages)
     ]

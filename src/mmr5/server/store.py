@@ -1,9 +1,10 @@
 """Uploads on disk: named by their content, capped, the least recently used go first.
 
 Layout: ``<root>/<sha256>/original`` with a ``name-<owner>`` for each owner who sent it, beside what the parsing process derived
-from it: ``pages.json``, ``thumb-<k>.jpg``, ``page-<k>.jpg`` where the model looks at pictures, and ``view-<k>.jpg`` for people
-who asked to see a page (``.svg`` for the pages of a text); ``<k>`` is the zero-based page. Every living server that uses a
-root holds a lock on it, so that what a killed one left is found: unfinished files, and whole temporary folders beside a new one.
+from it: ``pages.json``, ``places.pickle``, ``thumb-<k>.jpg``, ``page-<k>.jpg`` where the model looks at pictures,
+``words-<k>.json`` where evidence was shown, and ``view-<k>.jpg`` for people who asked to see a page (``.svg`` for the pages of a
+text); ``<k>`` is the zero-based page. Every living server that uses a root holds a lock on it, so that what a killed one left is
+found: unfinished files, and whole temporary folders beside a new one.
 """
 
 from __future__ import annotations

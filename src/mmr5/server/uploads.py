@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
+import logging
 import unicodedata
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fastapi import UploadFile
 
 from mmr5.errors import InputError
-from mmr5.server.document_reader import Parser
+from mmr5.server.document_reader import Parser, placed
 from mmr5.server.http_errors import WireError
-from mmr5.server.store import Store
+from mmr5.server.logs import log_event
+from mmr5.server.store import ORIGINAL, Store
 from mmr5.settings import ServerSettings
-from mmr5.types import Page, Problem
+from mmr5.types import Candidates, Page, Problem
 
 _NAME_CHARS = 120
+_HEAD = 1024
+"""Bytes in which a PDF names its kind."""
 
 OnProgress = Callable[[str, dict[str, Any]], None]
 """Called with progress: the file's shown name, and what :data:`mmr5.server.document_reader.OnProgress` is called with."""
@@ -124,11 +130,45 @@ class UploadService:
                 raise WireError(413, message, reason="pages")
         return pages, problems
 
+    async def placed(self, candidates: Candidates, ids: Mapping[str, str], client: str) -> Candidates:
+        """Candidates whose pages know where their text stands; those of a file that is not placed stay as they are.
+
+        Args:
+            candidates: pages of files that are held and were read.
+            ids: of the files, by the names under which their pages are shown.
+            client: who asks, for fairness.
+        """
+        wanted: dict[str, list[int]] = {}
+        for page in candidates.pages:
+            wanted.setdefault(page.source, []).append(page.number - 1)
+        for source, indices in wanted.items():
+            try:
+                await self.parser.words(self.store.root / ids[source], indices, source, client)
+            except WireError as error:  # the answer stands without boxes
+                log_event("words_not_placed", logging.WARNING, source=source, why=error.message)
+        found = [(page, self.store.root / ids[page.source]) for page in candidates.pages]
+        pages = await asyncio.to_thread(lambda: tuple(placed(page, folder) for page, folder in found))
+        return dataclasses.replace(candidates, pages=pages)
+
+    def addresses(self, name: str, page: int) -> dict[str, str | None]:
+        """Where a page is shown: :func:`addresses`, and ``document``, the whole PDF opened at the page; None for other kinds."""
+        original = f"/v1/files/{name}/original#page={page}" if is_pdf(self.store.root / name / ORIGINAL) else None
+        return {**addresses(name, page), "document": original}
+
 
 def addresses(name: str, page: int) -> dict[str, str]:
     """Where a page is shown: ``thumbnail`` and ``image``; ``page`` counts from one."""
     base = f"/v1/files/{name}/pages/{page}"
     return {"thumbnail": f"{base}/thumbnail", "image": f"{base}/image"}
+
+
+def is_pdf(file: Path) -> bool:
+    """Whether a file says of itself that it is a PDF."""
+    try:
+        with file.open("rb") as stream:
+            return b"%PDF-" in stream.read(_HEAD)
+    except OSError:
+        return False
 
 
 def not_held() -> WireError:
