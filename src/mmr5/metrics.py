@@ -98,6 +98,26 @@ def overlap(a: Box, b: Box) -> float:
     return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
 
 
+def union(boxes: Sequence[Box]) -> Box:
+    """The smallest box around boxes, at least one."""
+    return min(b[0] for b in boxes), min(b[1] for b in boxes), max(b[2] for b in boxes), max(b[3] for b in boxes)
+
+
+def box_iou(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes, in [0, 1]; 0 where both are empty."""
+    shared = overlap(a, b)
+    total = sum((x[2] - x[0]) * (x[3] - x[1]) for x in (a, b)) - shared
+    return shared / total if total > 0 else 0.0
+
+
+def box_found(predicted: Sequence[Box], gold: Sequence[Box], least: float = 0.5) -> bool:
+    """Whether some predicted box meets a gold one with an IoU of ``least``, or all together meet all gold ones."""
+    if not predicted or not gold:
+        return False
+    pairs = [(a, b) for a in (*predicted, union(predicted)) for b in (*gold, union(gold))]
+    return any(box_iou(a, b) >= least for a, b in pairs)
+
+
 def layout_share(page_id: int, box: Box, relevant: Sequence[tuple[int, Box]]) -> float:
     """How much of the relevant layouts' area one layout covers; what lies on another page covers nothing.
 

@@ -104,6 +104,14 @@ def test_quotes_are_looked_for_in_the_evidence():
     assert evidence_scores([line()]) is None
 
 
+def test_boxes_of_the_evidence_meet_annotated_ones():
+    gold = {1: ((0.1, 0.1, 0.5, 0.2),), 2: ((0.1, 0.1, 0.5, 0.2), (0.1, 0.2, 0.5, 0.3)), 3: ((0.0, 0.0, 1.0, 0.1),), 4: ()}
+    shown = {1: ((0.1, 0.1, 0.5, 0.19),), 2: ((0.1, 0.1, 0.5, 0.29),), 3: ((0.0, 0.06, 1.0, 0.2),)}
+    found = evidence_scores([line(gold_boxes=gold, evidence_boxes=shown)])
+    assert (found["n"], found["n_boxes"], found["box_iou"]) == (0, 3, pytest.approx(2 / 3))
+    assert evidence_scores([line(gold_boxes=gold)]) is None
+
+
 def test_words_of_a_quote_are_counted_as_often_as_they_stand():
     assert share_held("one two two", "two one") == pytest.approx(2 / 3)
     assert share_held("苹果产量", "去年苹果产量很高") == 1
@@ -119,7 +127,7 @@ def test_languages_are_told_apart():
 def test_a_line_with_everything_is_read_back():
     whole = line(
         language="en", page_language="de", relevance=(0.9, 0.1), evidence=("a", None), probability=0.7, quotes={1: "w"},
-        quote_evidence={1: "v"},
+        quote_evidence={1: "v"}, gold_boxes={1: ((0.1, 0.2, 0.3, 0.4),)}, evidence_boxes={1: ()},
     )  # fmt: skip
     assert parse_line(whole.to_json(), "x") == whole
 

@@ -10,7 +10,7 @@ from typing import Any
 from mmr5.evaluation.runs import RunLine
 from mmr5.evidence import COVERED, share_held
 from mmr5.languages import words
-from mmr5.metrics import micro, quantile
+from mmr5.metrics import box_found, micro, quantile
 
 KEPT = 0.95
 """Share of the answerable questions that ``refused_at_95`` keeps."""
@@ -170,17 +170,19 @@ def cut_keeping(positive: Sequence[float], kept: float) -> float:
 
 
 def evidence_scores(lines: Sequence[RunLine]) -> dict[str, Any] | None:
-    """``scores.json["evidence"]``, or None where no question has quotes.
+    """``scores.json["evidence"]``, or None where no question has quotes or annotated boxes.
 
     Each relevant page with a quote counts, wherever it was ranked; one that only the picture shows is counted apart.
 
     Returns:
         ``n``, ``n_visual``, ``quote_coverage`` (share of the pages whose evidence holds at least 80 % of the quote's words),
-        ``words_mean``, ``words_p95`` (length of the evidence), ``box_iou`` (None: no boxes are annotated).
+        ``words_mean``, ``words_p95`` (length of the evidence), ``n_boxes`` (annotated pages whose text has places), ``box_iou``
+        (share of these on which a shown passage and an annotated box have an IoU of .5 or more; None where there is none).
     """
     quoted = [(quote, x.quote_evidence.get(page) or "") for x in lines for page, quote in x.quotes.items()]
     shown = [(quote, evidence) for quote, evidence in quoted if words(quote)]
-    if not quoted:
+    boxed = [(gold, x.evidence_boxes[page]) for x in lines for page, gold in x.gold_boxes.items() if page in x.evidence_boxes]
+    if not quoted and not boxed:
         return None
     lengths = [len(words(evidence)) for _, evidence in shown]
     return {
@@ -189,7 +191,8 @@ def evidence_scores(lines: Sequence[RunLine]) -> dict[str, Any] | None:
         "quote_coverage": micro(float(share_held(quote, evidence) >= COVERED) for quote, evidence in shown),
         "words_mean": micro(lengths),
         "words_p95": quantile(lengths, 0.95) if lengths else 0.0,
-        "box_iou": None,
+        "n_boxes": len(boxed),
+        "box_iou": micro([float(box_found(shown, gold)) for gold, shown in boxed]) if boxed else None,
     }
 
 

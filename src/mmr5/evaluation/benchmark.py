@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmr5.corpora import Corpus, Document, Question
-from mmr5.corpora.records import question_hash
+from mmr5.corpora.records import Layout, question_hash
 from mmr5.errors import ConfigError, CorpusError, EngineError, MMR5Error
 from mmr5.evaluation.granularity import Units, units_of
 from mmr5.evaluation.provenance import claim, provenance
@@ -21,16 +21,17 @@ from mmr5.evaluation.report import report_markdown
 from mmr5.evaluation.report_page import report_html
 from mmr5.evaluation.runs import RUN, FirstStage, RunLine, open_run, read_first_stage, trec_qrels, trec_run
 from mmr5.evaluation.statistics import summarise
-from mmr5.evidence import JOIN, find_evidence
+from mmr5.evidence import JOIN, Passage
+from mmr5.metrics import union
 from mmr5.pipeline import Searcher
 from mmr5.render.html import write_html
-from mmr5.reranker import Reranker, evidence_of, model_and_parse, relevance_of
+from mmr5.reranker import Reranker, evidence_of, model_and_parse, placed, relevance_of
 from mmr5.retrieval import Retriever, find_candidates, is_retriever, open_retriever
 from mmr5.settings import EvaluationSettings, knobs
 from mmr5.storage.atomic import write_text
 from mmr5.storage.cache import Cache
 from mmr5.storage.jsonl import write_json
-from mmr5.types import Candidates, Page, Progress, Ranking
+from mmr5.types import Box, Candidates, Page, Progress, Ranking
 
 __all__ = ["BASELINES", "BATCH", "command_of", "evaluate"]
 
@@ -282,10 +283,16 @@ def run_line(
     answers = None if meaning is None or ranking.scores is None else meaning.answerable(ranking.scores)
     ids = [candidates.index_of(i) for i in range(len(candidates))]
     areas = units.areas(question)
-    quotes = question.quotes if areas is None else {}
+    quotes, layouts = (question.quotes, question.layouts) if areas is None else ({}, ())
     reranker = None if searcher is None else searcher.reranker
     passages = evidence_of(reranker, candidates, ranking.order)
-    shown = {ids[i]: JOIN.join(passage.text for passage in found) or None for i, found in passages.items()}
+    found = {ids[i]: own for i, own in passages.items()}
+    annotated = sorted({*quotes, *(layout.page_id for layout in layouts)})
+    unranked = [page for page in annotated if page not in found]
+    others = Candidates(question.question, tuple(units.pages[page] for page in unranked))
+    found |= {unranked[i]: own for i, own in evidence_of(reranker, others, range(len(unranked))).items()}
+    shown = {page: JOIN.join(passage.text for passage in own) or None for page, own in found.items()}
+    gold = gold_boxes(layouts)
     return RunLine(
         qid=question.qid,
         doc_name=question.doc_name,
@@ -307,11 +314,30 @@ def run_line(
         areas=None if areas is None else tuple(areas[i] for i in ids),
         language=question.language,
         page_language=document.language or question.language,
-        evidence=tuple(shown.values()),
+        evidence=tuple(shown[ids[i]] for i in ranking.order),
         relevance=None if relevance is None else tuple(relevance[i] for i in ranking.order),
         answerable=None if answers is None else dataclasses.asdict(answers),
         quotes=dict(quotes),
-        quote_evidence={
-            page: shown[page] if page in shown else find_evidence(question.question, units.pages[page].text) for page in quotes
+        quote_evidence={page: shown[page] for page in quotes},
+        gold_boxes=gold,
+        evidence_boxes={
+            page: shown_boxes(units.pages[page], found[page]) for page in gold if units.pages[page].boxes is not None
         },
     )
+
+
+def gold_boxes(layouts: Sequence[Layout]) -> dict[int, tuple[Box, ...]]:
+    """The annotated boxes of each page, in shares of its width and height; those of pages of unknown size are left out."""
+    found: dict[int, tuple[Box, ...]] = {}
+    for layout in layouts:
+        if layout.page_size is not None:
+            (width, height), (x0, y0, x1, y1) = layout.page_size, layout.bbox
+            own = found.get(layout.page_id, ())
+            found[layout.page_id] = (*own, (x0 / width, y0 / height, x1 / width, y1 / height))
+    return found
+
+
+def shown_boxes(page: Page, passages: Sequence[Passage]) -> tuple[Box, ...]:
+    """A box around each passage of a page whose place is known."""
+    boxes = [placed(page, passage).boxes for passage in passages]
+    return tuple(union(own) for own in boxes if own)

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from mmr5.errors import CorpusError
+from mmr5.metrics import Box
 from mmr5.storage.journal import Journal
 
 RUN = "run.jsonl"
@@ -48,6 +49,8 @@ class RunLine:
         quote_evidence: page id of ``quotes`` → the passage that is shown of it, wherever it was ranked.
         first_stage_scale: log-odds that one unit of ``first_stage_scores`` is worth; None where they compare within a list only.
         kind: why no page answers, or None.
+        gold_boxes: relevant page id → annotated boxes, in shares of the page's width and height.
+        evidence_boxes: page id of ``gold_boxes`` → a box around each passage that is shown of it; only where places are known.
     """
 
     qid: str
@@ -75,6 +78,8 @@ class RunLine:
     quote_evidence: Mapping[int, str | None] = field(default_factory=dict)
     first_stage_scale: float | None = None
     kind: str | None = None
+    gold_boxes: Mapping[int, Sequence[Box]] = field(default_factory=dict)
+    evidence_boxes: Mapping[int, Sequence[Box]] = field(default_factory=dict)
 
     @property
     def is_unanswerable(self) -> bool:
@@ -129,6 +134,8 @@ def parse_line(text: str | bytes, where: str) -> RunLine:
         known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in names}
         for name in ("quotes", "quote_evidence"):
             known[name] = {int(page): text for page, text in (known.get(name) or {}).items()}
+        for name in ("gold_boxes", "evidence_boxes"):
+            known[name] = {int(page): tuple(map(tuple, boxes)) for page, boxes in (known.get(name) or {}).items()}
         line = RunLine(**{"domain": "none", **known})
     except (ValueError, TypeError, AttributeError) as error:
         raise CorpusError(f"{where} is no line of a run: {error}") from error
