@@ -3,13 +3,13 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from mmr5.render.terminal import result_table
+from mmr5.render.terminal import cut_around, result_table
 from mmr5.types import Answerable
 
 
-def printed(result, width=80):
+def printed(result, width=80, named=None):
     console = Console(width=width, record=True, force_terminal=False, file=io.StringIO())
-    console.print(result_table(result))
+    console.print(result_table(result, named=named, width=width))
     return console.export_text()
 
 
@@ -24,6 +24,37 @@ def test_one_document_is_named_by_its_pages_only(result):
     text = printed(replace(result, ranking=result.ranking[:3]))
     assert "p. 1" in text
     assert "a.pdf" not in text
+
+
+def test_the_document_is_named_where_several_were_read(result):
+    text = printed(replace(result, ranking=result.ranking[:1]), named=True)
+    assert f"{result[0].source} p. 1" in text
+
+
+LONG = "The weather was fine. " * 30 + "A berth costs forty-eight crowns a night. " + "The light burns at night. " * 30
+
+
+def test_a_passage_is_cut_around_what_the_question_asks_for():
+    shown = cut_around(LONG, "What does a berth cost?", 120)
+    assert len(shown) <= 120
+    assert "A berth costs forty-eight crowns" in shown
+    assert shown.startswith("… ")
+    assert shown.endswith(" …")
+    middle = shown.index("berth") / len(shown)
+    assert 0.3 < middle < 0.6
+    assert cut_around(LONG, "zebra", 120).startswith("The weather was fine.")
+    assert cut_around("A berth costs.", "berth", 120) == "A berth costs."
+    han = "天气很好。" * 60 + "港口费用为十二克朗。" + "灯塔亮着。" * 60
+    assert "港口费用" in cut_around(han, "港口费用是多少？", 40)
+    assert len(cut_around(han, "港口费用是多少？", 40)) <= 40
+
+
+def test_a_wide_terminal_shows_more(result):
+    ranking = (replace(result[0], reason=None, evidence=LONG),)
+    found = replace(result, ranking=ranking, query="What does a berth cost?")
+    narrow, wide = printed(found), printed(found, 160)
+    assert "berth costs" in " ".join(narrow.split())
+    assert len(wide.split()) > 1.5 * len(narrow.split())
 
 
 def test_a_long_reason_is_cut(result):

@@ -82,14 +82,15 @@ def rerank(
         searcher = Searcher(reranker, search.retriever, candidates=search.candidates, fusion=search.fusion, progress=progress)
         if questions is None:
             result = searcher.search(query, pages, **limits).with_reading(problems, read_ms)
+    named = len({page.source for page in pages}) > 1
     for problem in problems:
         note(f"warning: passed over {problem}")
     if questions is not None:
         found = searcher.search_each([record["question"] for record in asked], pages, **limits)
-        _print_all(asked, found, lambda one: one.with_reading(problems, read_ms), as_json=as_json)
+        _print_all(asked, found, lambda one: one.with_reading(problems, read_ms), as_json=as_json, named=named)
         return
     _note_reply(result, as_json=as_json, debug=debug)
-    _print(result, as_json=as_json)
+    _print(result, as_json=as_json, named=named)
     if html is not None:
         from mmr5.render.result import result_html, write_html
 
@@ -97,7 +98,9 @@ def rerank(
         note(f"wrote {html}")
 
 
-def _print_all(asked: Sequence[dict[str, Any]], found: Iterable[Any], finished: Callable[[Any], Any], *, as_json: bool) -> None:
+def _print_all(
+    asked: Sequence[dict[str, Any]], found: Iterable[Any], finished: Callable[[Any], Any], *, as_json: bool, named: bool
+) -> None:
     """Print a result a question as soon as it is there; one that fails says so, and the exit code is 1 at the end.
 
     Raises:
@@ -117,7 +120,7 @@ def _print_all(asked: Sequence[dict[str, Any]], found: Iterable[Any], finished: 
             typer.echo(json.dumps({**more, **finished(result).to_dict()}, ensure_ascii=False))
         else:
             _note_reply(result, as_json=False, debug=False)
-            _print(result, as_json=False)
+            _print(result, as_json=False, named=named)
     if failed:
         note(f"{failed} of {len(asked)} questions failed")
         raise typer.Exit(1)
@@ -132,7 +135,7 @@ def _note_reply(result: Any, *, as_json: bool, debug: bool) -> None:
         note(f"reply:\n{result.reply}\n")
 
 
-def _print(result: Any, *, as_json: bool) -> None:
+def _print(result: Any, *, as_json: bool, named: bool) -> None:
     if as_json:
         typer.echo(json.dumps(result.to_dict(), ensure_ascii=False, indent=2))
         return
@@ -140,4 +143,5 @@ def _print(result: Any, *, as_json: bool) -> None:
 
     from mmr5.render.terminal import result_table
 
-    Console().print(result_table(result))
+    console = Console()
+    console.print(result_table(result, named=named, width=console.width))
