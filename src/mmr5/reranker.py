@@ -426,6 +426,7 @@ def build_result(
         candidates.query, reranker.model, reranker.method, retriever, n_pages, tuple(lines), ranking.reasoning, ranking.reply,
         ranking.issues, parts, ranking.usage, (), settings,
         None if calibration is None or ranking.scores is None else calibration.answerable(ranking.scores),
+        tuple(candidates.pages[position] for position in kept),
     )  # fmt: skip
 
 

@@ -21,6 +21,8 @@ View = Literal["image", "text", "both"]
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom of a part of a page, in [0, 1] of its picture as shown; the origin is the top left corner."""
 
+_OPENING, _SHOWN = 40, 3
+"""Characters of a page, and pages of a result, that its short form has."""
 Progress = Callable[[str, int, int | None], None]
 """Called as ``progress(stage, done, total)``; ``total`` is None while it is unknown."""
 
@@ -63,7 +65,7 @@ class BoxSource(Protocol):
         """:meth:`of` for each start and end; the page is read once."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Page:
     """One page of a document.
 
@@ -91,6 +93,12 @@ class Page:
     size: tuple[float, float] | None = None
     boxes: BoxSource | None = field(default=None, repr=False, compare=False)
     ocr_spans: tuple[tuple[int, int], ...] = ()
+
+    def __repr__(self) -> str:
+        text = "no text yet" if self.text is None else f"{len(self.text):,} characters"
+        kind = "" if self.text_kind is None else f" ({self.text_kind})"
+        opening = " ".join((self.text or "")[:_OPENING].split())
+        return f"Page({self.source!r}, {self.number}: {text}{kind}{f', {opening!r}…' if opening else ''})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,7 +385,12 @@ class RankedPage:
         return {name: getattr(self, name) for name in self.__slots__} | {"evidence_passages": shown}
 
 
-@dataclass(frozen=True, slots=True)
+def _short(page: RankedPage) -> str:
+    score = "" if page.score is None else f" ({page.score:.2f})"
+    return f"{page.source} p. {page.page}{score if page.relevance is None else f' ({100 * page.relevance:.0f} %)'}"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class RerankResult:
     """What a rerank gives: the pages in order, and how that order was won.
 
@@ -399,6 +412,7 @@ class RerankResult:
         settings: how the pages entered the prompt: ``view``, ``page_tokens`` (text budget a page, or None), ``window``,
             ``fusion`` (weight of the model against the first stage, or None).
         answerable: whether any page answers; None without a calibration for this setting, or without pages.
+        pages: the page of each of ``ranking``, so that it can be shown; empty for a result that was read back.
     """
 
     query: str
@@ -415,6 +429,7 @@ class RerankResult:
     problems: tuple[Problem, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
     answerable: Answerable | None = None
+    pages: tuple[Page, ...] = field(default=(), compare=False)
 
     @property
     def order(self) -> tuple[int, ...]:
@@ -424,6 +439,18 @@ class RerankResult:
     def with_reading(self, problems: Sequence[Problem], read_ms: float) -> RerankResult:
         """The same result, told what was passed over while the documents were read and how long that took, in milliseconds."""
         return replace(self, problems=tuple(problems), timings_ms={**self.timings_ms, "read": read_ms})
+
+    def __repr__(self) -> str:
+        best = [_short(page) for page in self.ranking[:_SHOWN]]
+        more = len(self.ranking) - len(best)
+        listed = ", ".join([*best, *([f"… {more} more"] if more > 0 else [])]) or "no page"
+        return f"RerankResult({self.query!r}: {listed}; {self.n_pages} pages read, {self.model}, {self.method})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the pages with their pictures, the evidence marked on them."""
+        from mmr5.render.notebook import notebook_html
+
+        return notebook_html(self)
 
     def __len__(self) -> int:
         return len(self.ranking)

@@ -94,7 +94,7 @@ def rerank(
     if html is not None:
         from mmr5.render.result import result_html, write_html
 
-        write_html(html, result_html(result, pages))
+        write_html(html, result_html(result, pages, folder=Path(html).parent))
         note(f"wrote {html}")
 
 
