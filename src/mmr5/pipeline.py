@@ -21,6 +21,7 @@ from mmr5.selection import EVERYTHING, Selection
 from mmr5.settings import SearchSettings
 from mmr5.storage.cache import Cache
 from mmr5.types import Candidates, Issue, Page, Progress, Ranking, RerankResult, View
+from mmr5.watching import watched
 
 DEFAULT_CANDIDATES = 10
 _SCORING = frozenset({"pointwise", "logits", "likelihood"})
@@ -38,7 +39,7 @@ class Searcher:
         fusion: weight of the model against the first stage (see :func:`fuse`); None takes the recipe's for the method that it was
             made for, and else the model's order alone; 0 is the first stage alone.
         cache: where page embeddings are kept.
-        progress: told of long work.
+        progress: told of long work; None shows a line where a person watches (:mod:`mmr5.watching`).
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Searcher:
         self.retriever = retriever
         self.n_candidates = candidates if candidates is not None or retriever == "none" else DEFAULT_CANDIDATES
         self._cache = cache
-        self._progress = progress
+        self._progress = watched(progress)
 
     def with_view(self, view: View) -> Searcher:
         """The same searcher with another view of the pages; see :meth:`mmr5.Reranker.with_view`."""

@@ -29,6 +29,7 @@ from mmr5.settings import MethodSettings, ModelSettings, check_names
 from mmr5.storage.cache import Cache
 from mmr5.storage.jsonl import read_json
 from mmr5.types import Candidates, EvidencePassage, Issue, Page, Progress, RankedPage, Ranking, RerankResult, View
+from mmr5.watching import watched
 
 SIDE_BY_SIDE = 32
 """Most lists that are ranked at once by a server; the engine's concurrency bounds the requests."""
@@ -103,7 +104,7 @@ class Reranker:
             dtype: ``auto``, ``float32``, ``bfloat16``, ``float16``.
             quantize: ``none``, ``8bit`` or ``4bit`` (engine ``transformers``, on a GPU).
             cache: where weights are kept.
-            progress: told of downloads.
+            progress: told of downloads; None shows a line where a person watches (:mod:`mmr5.watching`).
             settings: fields of :class:`mmr5.settings.MethodSettings` that override the recipe's.
 
         Raises:
@@ -121,6 +122,7 @@ class Reranker:
     @classmethod
     def from_settings(cls, chosen: ModelSettings, *, cache: Cache | None = None, progress: Progress | None = None) -> Reranker:
         """:meth:`from_pretrained` by settings, such as the command's flags give; the same errors."""
+        progress = watched(progress)
         if chosen.method != "auto":
             find_method(chosen.method)
         check_names(MethodSettings, chosen.given, "setting")

@@ -6,7 +6,7 @@ import pytest
 
 from mmr5.errors import OutputError
 from mmr5.render.result import result_html, results_html, write_html
-from mmr5.types import Issue, Problem
+from mmr5.types import EvidencePassage, Issue, Problem
 
 HOSTILE = "</title></style><script>alert(1)</script>\"' onerror=alert(2) <img src=x>"
 
@@ -179,3 +179,69 @@ def test_the_web_page_says_of_issues_what_everything_says():
     block = script.split("const ISSUES = {", 1)[1].split("};", 1)[0]
     assert dict(re.findall(r'(\w+): "([^"]+)"', block)) == {issue.value: words for issue, words in ISSUES.items()}
     assert set(ISSUES) == set(Issue)
+
+
+class Places:
+    """Each word on a line of its own."""
+
+    def of(self, start, end):
+        return self.each([(start, end)])[0]
+
+    def each(self, spans):
+        return [[(0.1, 0.1 + start / 1000, 0.3, 0.12 + start / 1000)] for start, _ in spans]
+
+
+def test_the_evidence_is_marked_on_the_picture_and_words_can_be_selected(result, pages):
+    shown = (EvidencePassage("Berthing fees are 48 crowns.", ((0.1, 0.2, 0.5, 0.25), (0.1, 0.3, 0.2, 0.35))),)
+    found = replace(result, ranking=(replace(result[0], evidence_passages=shown), *result.ranking[1:]))
+    page = Elements(result_html(found, [replace(pages[0], boxes=Places()), *pages[1:]]))
+    marks = page.all("rect")
+    assert [(m["x"], m["y"], m["width"], m["height"]) for m in marks] == [("96", "196", "408", "58"), ("96", "296", "108", "58")]
+    words = page.all("tspan")
+    assert len(words) == 5
+    assert words[0] == {"x": "100", "y": "116", "font-size": "20", "textlength": "200", "lengthadjust": "spacingAndGlyphs"}
+    assert [a["data-words"] for a in page.all("template")] == ["0"]
+    assert "Berthing fees are 48 crowns." in page.text()
+
+
+def test_words_of_a_page_are_inert(result, pages):
+    hostile = replace(pages[0], text="</template><script>alert(1)</script>", boxes=Places())
+    page = Elements(result_html(result, [hostile, *pages[1:]]))
+    assert len(page.all("script")) == 1
+    assert len(page.all("template")) == 1
+
+
+def test_pages_of_a_pdf_link_into_it(result, pages, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.pdf").write_bytes(b"%PDF-1.4")
+    (tmp_path / "out").mkdir()
+    links = [a["href"] for a in Elements(result_html(result, pages, folder=tmp_path / "out")).all("a")]
+    assert links == ["../docs/a.pdf#page=1", "../docs/a.pdf#page=2", "../docs/a.pdf#page=3"]
+    assert not Elements(result_html(result, pages)).all("a")
+
+
+def test_a_result_shows_itself_in_a_notebook(result, pages):
+    marked = (EvidencePassage("Berthing fees are 48 crowns.", ((0.1, 0.2, 0.5, 0.25),)),)
+    ranking = (replace(result[0], evidence_passages=marked, relevance=0.93), *result.ranking[1:])
+    html = replace(result, ranking=ranking, pages=tuple(pages))._repr_html_()
+    page = Elements(html)
+    assert len(page.all("img")) == 4
+    assert len(page.all("rect")) == 1
+    assert not page.all("script")
+    assert "1. docs/a.pdf, page 1 · 93 %" in page.text()
+    assert "<mark>fees</mark>" in html
+    assert Elements(replace(result, query=HOSTILE, pages=tuple(pages))._repr_html_()).all("script") == []
+    assert not Elements(result._repr_html_()).all("img")  # read back, without its pages
+    assert "No page." in replace(result, ranking=())._repr_html_()
+
+
+def test_results_and_pages_are_short(result, pages):
+    assert repr(pages[0]) == "Page('docs/a.pdf', 1: 28 characters, 'Berthing fees are 48 crowns.'…)"
+    assert repr(pages[2]) == "Page('docs/a.pdf', 3: no text yet)"
+    said = repr(replace(result, ranking=(replace(result[0], relevance=0.93), *result.ranking[1:])))
+    assert said == (
+        "RerankResult('What are the fees?': docs/a.pdf p. 1 (93 %), docs/a.pdf p. 2 (0.50), docs/a.pdf p. 3 (0.40), … 1 more; "
+        "4 pages read, mini, reason)"
+    )
+    assert "no page" in repr(replace(result, ranking=()))

@@ -36,6 +36,7 @@ try:
     )
     from mmr5.cli.console import guarded_streams, note
     from mmr5.errors import ConfigError, MMR5Error, MMR5Warning
+    from mmr5.watching import silence
 except KeyboardInterrupt:
     sys.stderr.write("interrupted\n")
     raise SystemExit(INTERRUPTED) from None
@@ -92,6 +93,7 @@ class UsageProblem(Protocol):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    silence()
     warnings.showwarning = _warn(warnings.showwarning)
     with guarded_streams():
         code = _run(given, debug="--debug" in given)

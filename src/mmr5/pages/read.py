@@ -33,6 +33,7 @@ from mmr5.pages.pdfium import BAD_PAGE
 from mmr5.pages.settle import PICTURE_PAGES, OcrMode, report_pages, settle_texts
 from mmr5.storage.cache import Cache
 from mmr5.types import Page, Problem, Progress
+from mmr5.watching import watched
 
 MAX_POINTS = 14_400
 """The longest side of a page that PDF allows."""
@@ -62,7 +63,8 @@ def read_pages(
         strict: raise at the first bad file or page instead of passing it over. What a readable page or file leaves out
             (hidden text, attached files, a doubtful recognition) is reported, and never raised.
         cache: where text layers and recognised texts are kept by content; None stands for ``Cache()``.
-        progress: called with the stages ``"reading"`` (files) and ``"ocr"`` (pages).
+        progress: called with the stages ``"reading"`` (files) and ``"ocr"`` (pages); None shows a line where a person watches
+            (:mod:`mmr5.watching`).
         on_problem: called for each file, page or part of them that was passed over; None stands for an ``MMR5Warning``
             each.
         picture_pages: most pages with a text of their own whose pictures ``auto`` reads for words, at least 0; None reads all.
@@ -89,6 +91,7 @@ def read_pages(
     problems = Problems(strict)
     files = _find_files(given, problems)
     store = Cache() if cache is None else cache
+    progress = watched(progress)
     drafts = _read_files(files, store, problems, progress)
     settle_texts(drafts, ocr, store, problems, progress, picture_pages)
     report_pages(drafts, ocr, problems)

@@ -36,6 +36,7 @@ from mmr5.server.store import Store
 from mmr5.server.uploads import UploadService
 from mmr5.settings import ServerSettings
 from mmr5.storage.cache import Cache
+from mmr5.watching import silence
 
 
 class Json(JSONResponse):
@@ -54,6 +55,7 @@ def create_app(reranker: Reranker, settings: ServerSettings | None = None, *, ca
         settings: limits and times; None takes the defaults.
         cache: where recognised texts and embeddings are kept; None stands for ``Cache()``.
     """
+    silence()
     limits = settings or ServerSettings()
     metrics = Metrics()
     store, parser = Store(limits.store_root, limits.store_bytes), Parser(limits, reranker.view)
