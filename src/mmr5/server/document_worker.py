@@ -324,7 +324,7 @@ def main(arguments: Sequence[str], *, confined: bool = True) -> int:
         _work(file, folder, options, progress)
     except MMR5Error as error:
         said = re.sub(rf"{re.escape(str(folder))}/document\.[a-z0-9]+: ", "", str(error))
-        return _refuse(said.replace(str(file), "the file").replace(str(folder), ""), REFUSED)
+        return _refuse(said.replace(str(file), "the file").replace(str(folder), "").removeprefix("the file: "), REFUSED)
     except MemoryError:
         return _refuse("it takes more memory than an upload may: send a smaller one", REFUSED)
     except OSError as error:

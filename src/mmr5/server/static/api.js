@@ -32,6 +32,7 @@ async function call(path, options = {}) {
   return response;
 }
 
+export const held = async (id) => (await call(`/v1/files/${id}`)).json();
 export const info = async () => (await call("/info")).json();
 export const example = async () => (await call("/v1/example")).json();
 
@@ -78,7 +79,7 @@ async function* events(body) {
   }
 }
 
-/** Where a picture can be shown from: its address, or where keys are set a copy in this tab. */
+/** Where a picture or document can be shown from: its address, or where keys are set a copy in this tab. */
 export async function picture(address) {
   if (!headers().Authorization) return address;
   if (!pictures.has(address)) {

@@ -1,6 +1,9 @@
 /** The pages of a result: their cards, and how they move. */
 
-import { picture } from "/static/api.js";
+import { hasKey, picture } from "/static/api.js";
+
+const SVG = "http://www.w3.org/2000/svg";
+const MARGIN = 0.004;
 
 const KINDS = {
   first_stage: "first-stage score",
@@ -43,16 +46,76 @@ export function makeCard(line, several, enlarge) {
   card.dataset.index = line.index;
   card.classList.add("waiting");
   const title = card.querySelector("h3");
-  title.textContent = `Page ${line.page}`;
+  const label = line.page_label && line.page_label !== String(line.page) ? ` (${line.page_label})` : "";
+  title.textContent = `Page ${line.page}${label}`;
   if (several) title.append(" ", element("small", line.source));
+  linkTo(card.querySelector(".original"), line);
+  card.querySelector(".more").addEventListener("click", () => unfold(card, !card.classList.contains("whole")));
   const thumb = card.querySelector(".thumb");
   thumb.setAttribute("aria-label", `Enlarge page ${line.page}${several ? ` of ${line.source}` : ""}`);
   thumb.addEventListener("click", () => enlarge(line.index));
   show(thumb.querySelector("img"), line.thumbnail);
   card.querySelector(".rank").textContent = line.rank;
   card.querySelector(".reason").textContent = "waiting for the model";
-  figures(card, [["first-stage score", line.first_stage_score, null]]);
   return card;
+}
+
+/** What an early stage says of a page that the model has not read yet. */
+export function sketchCard(card, line, query) {
+  card.querySelector(".rank").textContent = line.rank;
+  quote(card, line, query);
+  figures(card, [["first-stage score", line.first_stage_score, null]]);
+}
+
+/** The passages of a page, marked in the text and on its picture. */
+function quote(card, line, query) {
+  const evidence = card.querySelector(".evidence");
+  evidence.hidden = !line.evidence;
+  evidence.replaceChildren(...marked(line.evidence ?? "", query));
+  card.querySelector(".marks").replaceWith(marks(line));
+  unfold(card, false);
+}
+
+/** Show all of the evidence, or its beginning; the button is there where something is cut. */
+function unfold(card, whole) {
+  const more = card.querySelector(".more");
+  card.classList.toggle("whole", whole);
+  more.textContent = whole ? "Show less" : "Show all";
+  more.setAttribute("aria-expanded", String(whole));
+  const evidence = card.querySelector(".evidence");
+  if (!whole) requestAnimationFrame(() => { more.hidden = evidence.scrollHeight <= evidence.clientHeight + 1; });
+}
+addEventListener("resize", () => document.querySelectorAll(".card:not(.whole)").forEach((card) => unfold(card, false)));
+
+/** Marks over the picture of a page where its evidence stands. */
+export function marks(line) {
+  const layer = document.createElementNS(SVG, "svg");
+  layer.setAttribute("class", "marks");
+  layer.setAttribute("viewBox", "0 0 1000 1000");
+  layer.setAttribute("preserveAspectRatio", "none");
+  layer.setAttribute("aria-hidden", "true");
+  for (const [x0, y0, x1, y1] of (line.evidence_passages ?? []).flatMap((passage) => passage.boxes)) {
+    const mark = document.createElementNS(SVG, "rect");
+    const sizes = { x: x0 - MARGIN, y: y0 - MARGIN, width: x1 - x0 + 2 * MARGIN, height: y1 - y0 + 2 * MARGIN };
+    for (const [name, share] of Object.entries(sizes)) mark.setAttribute(name, (1000 * share).toFixed(1));
+    layer.append(mark);
+  }
+  return layer;
+}
+
+/** Let a link open the PDF at the page; where keys are set, a copy of it in this tab. */
+export function linkTo(link, line) {
+  link.hidden = !line.document;
+  link.onclick = null;
+  if (!line.document) return;
+  link.href = line.document;
+  link.setAttribute("aria-label", `Open ${line.source} at page ${line.page}`);
+  link.onclick = async (event) => {
+    if (!hasKey()) return;
+    event.preventDefault();
+    const [address, place] = line.document.split("#");
+    open(`${await picture(address)}#${place}`, "_blank");
+  };
 }
 
 /** Add a piece of the note that is being written on a page; what counts comes with the result. */
@@ -70,9 +133,7 @@ export function fillCard(card, line, query) {
   reason.removeAttribute("aria-busy");
   reason.textContent = line.reason ?? "";
   reason.hidden = !line.reason;
-  const evidence = card.querySelector(".evidence");
-  evidence.hidden = !line.evidence;
-  evidence.replaceChildren(...marked(line.evidence ?? "", query));
+  quote(card, line, query);
   const moved = card.querySelector(".moved");
   const gained = line.first_stage_rank === null ? 0 : line.first_stage_rank - line.rank;
   moved.classList.toggle("up", gained > 0);

@@ -23,10 +23,25 @@ export async function addExample(failed) {
   await add({ name: "the example", example: true, get }, failed);
 }
 
-/** The ids of all documents, once they are read. */
-export async function ids() {
-  const entries = await Promise.all(held.map((entry) => entry.ready));
-  return [...new Set(entries.filter(Boolean).map((entry) => entry.file.id))];
+/** All documents that could be read, once they are: `{id, name, …}` of each; one that could not has told so itself. */
+export async function files() {
+  const entries = await Promise.all(held.map((entry) => entry.ready.catch(() => null)));
+  return [...new Map(entries.filter(Boolean).map((entry) => [entry.file.id, entry.file])).values()];
+}
+
+/** Take documents that the server holds, by their ids, in the place of all others; one that it does not hold is an error. */
+export async function take(ids) {
+  const found = await Promise.all(ids.map((id) => held.find((entry) => entry.file?.id === id)?.file ?? api.held(id)));
+  const known = new Map(held.filter((entry) => entry.file).map((entry) => [entry.file.id, entry]));
+  held.splice(0, held.length, ...found.map((file) => known.get(file.id) ?? asEntry(file)));
+  if (!held.some((entry) => entry.example)) suggest([]);
+  draw();
+}
+
+function asEntry(file) {
+  const entry = { name: file.name, file, get: () => api.held(file.id) };
+  entry.ready = Promise.resolve(entry);
+  return entry;
 }
 
 /** Send everything again: the server has forgotten something. */

@@ -1,19 +1,29 @@
 /** The dialog that shows one page large; arrow keys walk through the pages in their present order. */
 
-import { element, show } from "/static/cards.js";
+import { element, linkTo, marks, show } from "/static/cards.js";
 
 const dialog = document.getElementById("large");
 const title = document.getElementById("large-title");
 const image = document.getElementById("large-picture");
 const reason = document.getElementById("large-reason");
+const sheet = dialog.querySelector(".sheet");
 let open = { lines: [], place: 0 };
 
 /** Show `lines[place]`; `lines` are the pages in the order in which they stand on the screen. */
 export function enlarge(lines, place) {
   open = { lines, place };
-  draw();
   if (!dialog.open) dialog.showModal();
+  draw();
+  sheet.focus();
 }
+
+/** Bring the first mark into sight, near the top; a page without marks is shown from its head. */
+function scroll() {
+  const mark = sheet.querySelector(".marks rect");
+  const top = mark ? mark.getBoundingClientRect().top - sheet.firstElementChild.getBoundingClientRect().top : 0;
+  sheet.scrollTop = Math.max(0, top - sheet.clientHeight / 4);
+}
+image.addEventListener("load", scroll);
 
 function draw() {
   const line = open.lines[open.place];
@@ -22,7 +32,9 @@ function draw() {
   image.removeAttribute("src");
   show(image, line.image);
   reason.textContent = line.reason ?? "";
-  dialog.querySelector(".sheet").scrollTop = 0;
+  linkTo(document.getElementById("large-original"), line);
+  sheet.querySelector(".marks").replaceWith(marks(line));
+  sheet.scrollTop = 0;
   for (const button of dialog.querySelectorAll("[data-step]")) {
     button.disabled = !(open.place + Number(button.dataset.step) in open.lines);
   }

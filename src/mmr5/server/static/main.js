@@ -1,8 +1,9 @@
 /** The page: a question goes out, events come in, cards move. */
 
 import * as api from "/static/api.js";
-import { calm, element, fillCard, growReason, makeCard, reorder } from "/static/cards.js";
+import { calm, element, fillCard, growReason, makeCard, reorder, sketchCard } from "/static/cards.js";
 import * as documents from "/static/documents.js";
+import * as earlier from "/static/earlier.js";
 import { enlarge } from "/static/enlarge.js";
 
 const $ = (id) => document.getElementById(id);
@@ -22,6 +23,7 @@ const STEP_MS = 90;
 let running = null;
 let lines = new Map();
 let aloud = "";
+let several = false;
 let orders = { before: [], after: [] };
 
 const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, calm() ? 0 : ms); });
@@ -37,15 +39,22 @@ function fail(error, name = "") {
     if (!$("locked").open) $("locked").showModal();
     return;
   }
-  $("error").replaceChildren(element("b", name ? `${name} could not be taken` : "That did not work"), error.message);
+  const told = element("p");
+  const said = name && error.message.startsWith(`${name}: `) ? error.message.slice(name.length + 2) : error.message;
+  told.append(element("b", name ? `${name} could not be taken` : "That did not work"), said);
+  $("error").append(told);
   $("error").hidden = false;
   if (!(error instanceof api.Refused)) throw error;
 }
 
 // Documents
 
-const take = (files) => {
+const forgive = () => {
   $("error").hidden = true;
+  $("error").replaceChildren();
+};
+const take = (files) => {
+  forgive();
   question.focus();
   return documents.addFiles(files, fail);
 };
@@ -55,7 +64,7 @@ $("file").addEventListener("change", () => {
   $("file").value = "";
 });
 $("example").addEventListener("click", () => {
-  $("error").hidden = true;
+  forgive();
   question.focus();
   documents.addExample(fail);
 });
@@ -94,21 +103,26 @@ form.addEventListener("submit", (event) => {
 
 async function ask() {
   const query = question.value.trim();
-  $("error").hidden = true;
+  forgive();
   if (!query) return;
   running = new AbortController();
   const { signal } = running;
   clear(query);
   try {
-    let wanted = await Promise.race([documents.ids(), stopped(signal)]);
-    if (!wanted.length) throw new api.Refused(0, "There is no document yet: drop a PDF, choose a file, or take the example.");
+    const wanted = async () => {
+      const files = await Promise.race([documents.files(), stopped(signal)]);
+      several = files.length > 1;
+      if (files.length) earlier.remember(query, files);
+      return files.map((file) => file.id);
+    };
+    const ids = await wanted();
+    if (!ids.length) throw new api.Refused(0, "There is no document yet: drop a PDF, choose a file, or take the example.");
     try {
-      await api.search(query, wanted, signal, hear);
+      await api.search(query, ids, signal, hear);
     } catch (error) {
       if (error.status !== 404) throw error;
       await documents.renew();
-      wanted = await documents.ids();
-      await api.search(query, wanted, signal, hear);
+      await api.search(query, await wanted(), signal, hear);
     }
   } catch (error) {
     if (!orders.after.length) $("result").hidden = true;
@@ -165,13 +179,20 @@ function stage({ stage: at, done, total }) {
   }
 }
 
-function candidates({ n_pages: read, ranking }) {
-  const several = new Set(ranking.map((line) => line.source)).size > 1;
+/** An early answer; it may come twice, by words alone and then by the first stage, and the cards move. */
+function candidates({ n_pages: read, ranking, retriever }) {
   lines = new Map(ranking.map((line) => [line.index, line]));
   orders.before = ranking.map((line) => line.index);
-  pages.replaceChildren(...ranking.map((line) => makeCard(line, several, open)));
+  const cards = new Map([...pages.children].map((card) => [Number(card.dataset.index), card]));
+  for (const [index, card] of cards) if (!lines.has(index)) card.remove();
+  for (const line of ranking) {
+    const card = cards.get(line.index) ?? makeCard(line, several, open);
+    if (!cards.has(line.index)) pages.append(card);
+    sketchCard(card, line, $("asked").textContent);
+  }
+  reorder(pages, orders.before);
   $("order").querySelector("[value=before]").checked = true;
-  $("headline").textContent = "As the first stage has it";
+  $("headline").textContent = retriever === "bm25" ? "A first look, by words alone" : "As the first stage has it";
   $("facts").textContent = `${count(read, "page")} read · ${count(ranking.length, "candidate")}`;
   $("result").hidden = false;
 }
@@ -246,7 +267,9 @@ function result(answer) {
   $("notes").hidden = !notes.length;
   const best = answer.ranking[0];
   const missing = answer.answerable?.verdict === "no";
-  $("headline").textContent = !best ? "No page was found" : missing ? "Probably not in these documents" : `Page ${best.page} comes first`;
+  const where = several && best ? ` of ${best.source}` : "";
+  const nowhere = `Probably not in ${several ? "these documents" : "this document"}`;
+  $("headline").textContent = !best ? "No page was found" : missing ? nowhere : `Page ${best.page}${where} comes first`;
   if (best) say(missing ? "Done. Probably no page answers; the best guesses are shown." : `Done. First is page ${best.page} of ${best.source}.`);
 }
 
@@ -268,6 +291,26 @@ $("unlock").addEventListener("submit", (event) => {
   api.keepKey($("key").value);
   $("key").value = "";
   $("locked").close();
-  greet();
+  greet().then(restore);
 });
-greet();
+
+// Questions with an address of their own
+
+async function restore() {
+  const said = earlier.asked();
+  if (!said) return;
+  if (running) running.abort();
+  forgive();
+  question.value = said.query;
+  try {
+    await documents.take(said.ids);
+  } catch (error) {
+    fail(error);
+    return;
+  }
+  while (running) await pause(STEP_MS);
+  ask();
+}
+addEventListener("hashchange", restore);
+earlier.draw();
+greet().then(restore);
