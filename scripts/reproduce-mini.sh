@@ -20,6 +20,7 @@ for SEED in 1 2 3; do    # results/README.md: seed 1 on five folds, 2 on two, 3 
     "$BIN/python" scripts/late_folds.py train mini/late --out "$OUT/folds-$SEED" --states "$STATES" --set optim.seed=$SEED
 done
 "$BIN/python" scripts/late_folds.py report "$OUT/folds-1" "$OUT/folds-2" "$OUT/folds-3" --json "$OUT/folds.json"
+"$BIN/python" scripts/fit_evidence.py "$OUT/folds-1" --states "$OUT/states" --json "$OUT/evidence.json"  # --write ships the weights
 
 # `mini-lm`: SFT, then GRPO (an hour and twenty minutes of one core)
 resume() { [ -f "$1/provenance.json" ] && echo --resume || true; }
