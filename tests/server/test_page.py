@@ -304,7 +304,11 @@ def test_a_forgotten_document_is_sent_again(serve, open_page):
 
     page.route("**/v1/search", refuse_once)
     ask(page)
-    assert [path for path in sent if path.startswith("/v1/") and not path.endswith("thumbnail")] == ["/v1/search", "/v1/files", "/v1/search"]
+    assert [path for path in sent if path.startswith("/v1/") and not path.endswith("thumbnail")] == [
+        "/v1/search",
+        "/v1/files",
+        "/v1/search",
+    ]
     assert len(order(page)) == 3
 
 

@@ -6,7 +6,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from mmr5.server import search_routes
+from mmr5.errors import PageError
+from mmr5.server import document_worker, search_routes
+from mmr5.server.document_reader import thumbnail_of
 
 from .test_files import events
 from .test_search import REPORT, search
@@ -95,3 +97,48 @@ def test_only_pdfs_are_given_back_as_they_were_sent(client):
     [line] = search(client, ("a.html", page)).json()["ranking"]
     assert line["document"] is None
     assert client.get(f"/v1/files/{line['file_id']}/original").status_code == 404
+
+
+def test_the_text_is_there_before_the_pictures_which_come_after_it(tmp_path):
+    file, folder = tmp_path / "report.pdf", tmp_path / "out"
+    file.write_bytes(REPORT)
+    folder.mkdir()
+    told = []
+
+    def progress(part, done, total):
+        there = (folder / "pages.json").exists(), len(list(folder.glob("thumb-*")))
+        told.append((part, *there))
+
+    document_worker.parse(file, folder, max_pages=9, page_pixels=0, ocr="auto", progress=progress)
+    assert ("text", True, 0) in told
+    assert told[-1] == ("pictures", True, 2)
+    assert len(list(folder.glob("thumb-*.jpg"))) == 3
+    seen = tmp_path / "seen"
+    seen.mkdir()
+    folder, told = seen, []
+    document_worker.parse(file, seen, max_pages=9, page_pixels=90_000, ocr="auto", progress=progress)
+    assert told[0] == ("pictures", False, 0)
+    assert told[-1] == ("text", True, 3)
+
+
+def test_a_missing_thumbnail_is_drawn(client):
+    best = search(client, ("report.pdf", REPORT)).json()["ranking"][0]
+    folder = next(client.app.state.store.root.iterdir())
+    first = client.get(best["thumbnail"])
+    assert first.headers["content-type"] == "image/jpeg"
+    (folder / "thumb-1.jpg").unlink()
+    assert client.get(best["thumbnail"]).content == first.content
+    assert client.get(best["thumbnail"].replace("pages/2", "pages/4")).status_code == 404
+
+
+def test_a_page_that_cannot_be_drawn_is_a_card_that_says_so(tmp_path, monkeypatch):
+    def broken(source, folder, index, pixels):
+        raise PageError("its picture is cut off")
+
+    monkeypatch.setattr(document_worker, "_write_pictures", broken)
+    file = tmp_path / "report.pdf"
+    file.write_bytes(REPORT)
+    assert document_worker.parse(file, tmp_path, max_pages=9, page_pixels=0, ocr="auto") == 3
+    assert "This page cannot be shown: its picture is<" in (tmp_path / "thumb-0.svg").read_text()
+    assert thumbnail_of(tmp_path, 0) == tmp_path / "thumb-0.svg"
+    assert json.loads((tmp_path / "pages.json").read_text())["problems"] == []

@@ -65,6 +65,7 @@ def create_app(reranker: Reranker, settings: ServerSettings | None = None, *, ca
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         del app
         yield
+        await parser.close()
         await asyncio.to_thread(service.close)
         store.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import json
 import logging
 import os
@@ -74,6 +75,7 @@ class Parser:
         self._pictures = FairSlots(WORKERS, SHARE)
         self._open_network_logged = False
         self._locks: dict[str, asyncio.Lock] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def pages(
         self, folder: Path, source: str, client: str, on_progress: OnProgress | None = None
@@ -89,19 +91,72 @@ class Parser:
         Raises:
             WireError: 422 when it cannot be read, also when the process died over it; 507 for a full disk.
         """
-        made_for = self._made_for()
-        async with self._alone(folder.name):
+        report = await asyncio.to_thread(_report, folder)
+        if report is None or report["made_for"] != self._made_for():
+            await self._until_read(folder, source, client, on_progress)
             report = await asyncio.to_thread(_report, folder)
-            if report is None or report["made_for"] != made_for:
-                options = {"max_pages": self.settings.max_upload_pages, "suffix": _suffix(source), **made_for}
-                async with self._documents.slot(client):
-                    await self._run(folder / ORIGINAL, folder, source, options, on_progress)
+        if report is None:
+            raise WireError(422, f"{source}: the process that reads uploads left nothing: send it again", reason="parser_died")
+        return await asyncio.to_thread(_load, report, folder, source)
+
+    async def _until_read(self, folder: Path, source: str, client: str, on_progress: OnProgress | None) -> None:
+        """Have an upload read, and wait for its text; its pictures may follow after that.
+
+        Raises:
+            WireError: it cannot be read.
+        """
+        read = asyncio.Event()
+
+        async def work() -> None:
+            async with self._alone(folder.name):
                 report = await asyncio.to_thread(_report, folder)
-            if report is None:
-                raise WireError(
-                    422, f"{source}: the process that reads uploads left nothing: send it again", reason="parser_died"
-                )
-            return await asyncio.to_thread(_load, report, folder, source)
+                if report is None or report["made_for"] != self._made_for():
+                    options = {"max_pages": self.settings.max_upload_pages, "suffix": _suffix(source), **self._made_for()}
+                    async with self._documents.slot(client):
+                        await self._run(folder / ORIGINAL, folder, source, options, on_progress, read.set)
+
+        task, waiting = asyncio.create_task(work()), asyncio.create_task(read.wait())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        try:
+            await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        finally:
+            waiting.cancel()
+        if read.is_set():
+            task.add_done_callback(functools.partial(_pictures_ended, source))
+        else:
+            await task
+
+    async def close(self) -> None:
+        """End what is still being drawn."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def thumbnail(self, folder: Path, index: int, source: str, client: str) -> Path:
+        """The small picture of a page, a drawing of its words where it is a text; drawn now where that was not done.
+
+        Args:
+            folder: the upload's folder in the store, read before.
+            index: zero-based page.
+            source: the name under which its pages are shown.
+            client: who asks, for fairness.
+
+        Raises:
+            WireError: 422 when it cannot be drawn; 507 for a full disk.
+        """
+        found = thumbnail_of(folder, index)
+        if found is None:
+            async with self._alone(folder.name):  # whoever draws all of them may be at it
+                found = thumbnail_of(folder, index)
+                if found is None:
+                    async with self._pictures.slot(client):
+                        await self._run(folder / ORIGINAL, folder, source, {"thumb": index})
+                    found = thumbnail_of(folder, index)
+        return found or folder / f"thumb-{index}.jpg"
 
     def _made_for(self) -> dict[str, Any]:
         """What the pages are needed for."""
@@ -181,9 +236,15 @@ class Parser:
                 self._locks.pop(name, None)
 
     async def _run(
-        self, file: Path, folder: Path, source: str, options: dict[str, Any], on_progress: OnProgress | None = None
+        self,
+        file: Path,
+        folder: Path,
+        source: str,
+        options: dict[str, Any],
+        on_progress: OnProgress | None = None,
+        on_text: Callable[[], None] | None = None,
     ) -> None:
-        """Run a process to its end.
+        """Run a process to its end; ``on_text`` is called once it has read the text.
 
         Raises:
             WireError: 422 or 507.
@@ -209,7 +270,7 @@ class Parser:
             assert process.stderr is not None
             try:
                 async with asyncio.timeout(limits.parse_timeout_s):
-                    _, errors = await asyncio.gather(self._follow(process.stdout, on_progress), _tail(process.stderr))
+                    _, errors = await asyncio.gather(self._follow(process.stdout, on_progress, on_text), _tail(process.stderr))
                     await process.wait()
             except TimeoutError:
                 message = f"{source}: it could not be read within {limits.parse_timeout_s:g} s: send a part of it"
@@ -224,7 +285,9 @@ class Parser:
         if refusal is not None:
             raise refusal
 
-    async def _follow(self, stream: asyncio.StreamReader, on_progress: OnProgress | None) -> None:
+    async def _follow(
+        self, stream: asyncio.StreamReader, on_progress: OnProgress | None, on_text: Callable[[], None] | None
+    ) -> None:
         """Pass the worker's progress on; a line that is no progress is left out."""
         rest = b""
         while piece := await stream.read(_OUTPUT):
@@ -232,10 +295,14 @@ class Parser:
             rest = rest[-_OUTPUT:]
             for line in lines:
                 with contextlib.suppress(ValueError):
-                    self._report(json.loads(line), on_progress)
+                    self._report(json.loads(line), on_progress, on_text)
 
-    def _report(self, line: Any, on_progress: OnProgress | None) -> None:
+    def _report(self, line: Any, on_progress: OnProgress | None, on_text: Callable[[], None] | None = None) -> None:
         if not isinstance(line, dict):
+            return
+        if "text" in line:
+            if on_text is not None:
+                on_text()
             return
         if "isolated" in line:
             if line["isolated"] is False and not self._open_network_logged:
@@ -243,6 +310,23 @@ class Parser:
                 log_event("reading_process_has_network", logging.WARNING, why="the system does not let it leave its namespace")
         elif on_progress is not None:
             on_progress({name: line.get(name) for name in ("part", "done", "total")})
+
+
+def _pictures_ended(source: str, task: asyncio.Task[None]) -> None:
+    """Say what kept the small pictures of an upload from being drawn, once its text was read."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log_event("pictures_not_drawn", logging.WARNING, source=source, why=str(error))
+
+
+def thumbnail_of(folder: Path, index: int) -> Path | None:
+    """The small picture of a page, or None where there is none yet."""
+    return next((path for suffix in ("svg", "jpg") if (path := folder / f"thumb-{index}.{suffix}").is_file()), None)
+
+
+def has_page(folder: Path, page: int) -> bool:
+    """Whether an upload that was read has a page; they count from one."""
+    report = _report(folder)
+    return report is not None and any(record["number"] == page for record in report["pages"])
 
 
 def _suffix(source: str) -> str:

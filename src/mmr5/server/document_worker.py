@@ -1,12 +1,14 @@
 """The process that opens uploads: ``python -m mmr5.server.document_worker FILE FOLDER '{"max_pages": …}'``.
 
 It may run out of memory or time, or be killed by what it opens, and the server goes on. It writes into FOLDER what
-:mod:`mmr5.server.store` describes, ``pages.json`` last; with ``{"view": k}`` only the picture of page k for people; with
+:mod:`mmr5.server.store` describes: ``pages.json``, then the small pictures, where the model reads text; else all pictures first.
+With ``{"view": k}`` it writes only the picture of page k for people; with ``{"thumb": k}`` its small picture; with
 ``{"words": [k, …]}`` the places of the words of these pages; with ``{"convert": n}`` the pictures ``picture-<i>`` of FILE, a
 folder, as ``picture-<i>.png``, and ``converted.json``.
 
-A line on stdout is its progress, ``{"part": …, "done": …, "total": …}``, or ``{"isolated": …}``; its one line on stderr is the
-reason of a refusal. Each page or picture has its own processor time: what takes more ends the process by ``SIGPROF``.
+A line on stdout is its progress, ``{"part": …, "done": …, "total": …}``, or ``{"isolated": …}``, or ``{"text": true}`` once
+``pages.json`` is there; its one line on stderr is the reason of a refusal. Each page or picture has its own processor time: what
+takes more ends the process by ``SIGPROF``.
 """
 
 from __future__ import annotations
@@ -72,7 +74,8 @@ def parse(file: Path, folder: Path, *, max_pages: int, page_pixels: int, ocr: st
 
     shown = _shown_by(file)
     count = 0 if shown is None else _refuse_many_pages(shown, max_pages)
-    failed = {} if shown is None else _write_all_pictures(shown, folder, count, page_pixels, progress)
+    seen = page_pixels > 0
+    failed = _write_all_pictures(shown, folder, range(count), page_pixels, progress) if shown is not None and seen else {}
     if progress is not None:
         progress("layers", 0, count)
     problems: list[Problem] = []
@@ -99,7 +102,18 @@ def parse(file: Path, folder: Path, *, max_pages: int, page_pixels: int, ocr: st
     draft = folder / "pages.json.part"
     draft.write_text(json.dumps(report))
     draft.replace(folder / "pages.json")
+    if progress is not None:
+        progress("text", len(records), len(records))
+    if shown is not None and not seen:
+        draw_small(shown, folder, [record["number"] - 1 for record in records], progress)
     return len(records)
+
+
+def draw_small(shown: Path, folder: Path, indices: Sequence[int], progress: Progress | None = None) -> None:
+    """Write small pictures of pages; one that cannot be drawn is a card that says why."""
+    for number, reason in _write_all_pictures(shown, folder, indices, 0, progress).items():
+        said = f"This page cannot be shown: {reason}"
+        (folder / f"thumb-{number - 1}.svg").write_text(card(said, 44, 30), encoding="utf-8")
 
 
 def place_words(folder: Path, indices: Sequence[int]) -> None:
@@ -246,19 +260,21 @@ def _refuse_many_pages(file: Path, max_pages: int) -> int:
     return count
 
 
-def _write_all_pictures(file: Path, folder: Path, count: int, page_pixels: int, progress: Progress | None) -> dict[int, str]:
-    """Write the pictures of all pages, before text is recognised: a page that cannot be drawn in time ends the process here.
+def _write_all_pictures(
+    file: Path, folder: Path, indices: Sequence[int], page_pixels: int, progress: Progress | None
+) -> dict[int, str]:
+    """Write the pictures of pages; one that cannot be drawn in time ends the process here.
 
     Returns:
         Why pages, by their one-based number, could not be drawn.
     """
     failed: dict[int, str] = {}
-    if count == 0:
+    if not indices:
         return failed
     picture_of = _pictures(file)
-    for index in range(count):
+    for place, index in enumerate(indices):
         if progress is not None:
-            progress("pictures", index, count)
+            progress("pictures", place, len(indices))
         try:
             _write_pictures(picture_of(index), folder, index, page_pixels)
         except MMR5Error as error:
@@ -302,6 +318,8 @@ def _progress(page_seconds: float) -> Progress:
             sandbox.allow_cpu(page_seconds)
         if part in PARTS:
             _report(part=part, done=done, total=total)
+        elif part == "text":
+            _report(text=True)
 
     return progress
 
@@ -337,6 +355,10 @@ def main(arguments: Sequence[str], *, confined: bool = True) -> int:
 def _work(file: Path, folder: Path, options: dict[str, Any], progress: Progress | None) -> None:
     if "view" in options:
         draw(file, folder, options["view"])
+    elif "thumb" in options:
+        shown = _shown_by(file)
+        if shown is not None:
+            draw_small(shown, folder, [options["thumb"]], progress)
     elif "words" in options:
         with _named(file, folder, options["suffix"]):
             place_words(folder, options["words"])

@@ -14,6 +14,7 @@ from fastapi.responses import FileResponse, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 
+from mmr5.server.document_reader import has_page, thumbnail_of
 from mmr5.server.http_errors import WireError
 from mmr5.server.protocol import ErrorBody
 from mmr5.server.rerank_routes import ERRORS, caller, gone
@@ -131,11 +132,14 @@ def add(app: FastAPI, service: Service, uploads: UploadService) -> None:
         "/v1/files/{name}/pages/{page}/thumbnail",
         summary="A small picture of a page",
         response_class=FileResponse,
-        responses={**NOT_FOUND, 422: ERRORS[422]},
+        responses={**NOT_FOUND, 422: ERRORS[422], **STORAGE},
     )
-    async def thumbnail(name: str, page: int) -> FileResponse:
+    async def thumbnail(request: Request, name: str, page: int) -> FileResponse:
         """The picture of an uploaded page; `page` counts from one."""
-        return _picture(_thumbnail(_page_folder(uploads, name, page), page))
+        folder, who = _page_folder(uploads, name, page), caller(request)
+        async with uploads.holding([Upload(name, name)]):
+            drawn = uploads.parser.thumbnail(folder, page - 1, uploads.store.shown(name, who.owner), who.client)
+            return _picture(await while_wanted(drawn, gone(request), service.settings.deadline_s))
 
     @app.get(
         "/v1/files/{name}/pages/{page}/image",
@@ -184,15 +188,9 @@ def _page_folder(uploads: UploadService, name: str, page: int) -> Path:
         WireError: 404.
     """
     folder = uploads.store.folder(name)
-    if folder is None or not 1 <= page <= 10**6 or not _thumbnail(folder, page).is_file():
+    if folder is None or not 1 <= page <= 10**6 or not (thumbnail_of(folder, page - 1) or has_page(folder, page)):
         raise not_held()
     return folder
-
-
-def _thumbnail(folder: Path, page: int) -> Path:
-    """The small picture of a page: a drawing of its words where it is a text."""
-    words = folder / f"thumb-{page - 1}.svg"
-    return words if words.is_file() else folder / f"thumb-{page - 1}.jpg"
 
 
 def _picture(path: Path) -> FileResponse:
