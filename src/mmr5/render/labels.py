@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import PurePath
+
 from mmr5.types import Issue
 
 ISSUES = {
@@ -25,3 +28,10 @@ def movement(rank: int, first_stage_rank: int | None) -> str:
         return ""
     gained = first_stage_rank - rank
     return "same" if not gained else f"up {gained}" if gained > 0 else f"down {-gained}"
+
+
+def short_names(sources: Iterable[str]) -> dict[str, str]:
+    """A short name a source: its last part where that tells the sources apart, else all of it."""
+    found = sorted(sources)
+    short = [PurePath(source.replace("\\", "/")).name or source for source in found]
+    return dict(zip(found, short if len(set(short)) == len(found) else found, strict=True))

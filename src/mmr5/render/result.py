@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 from urllib.parse import quote
 
 from mmr5.render.html import environment, write_html
-from mmr5.render.labels import ISSUES, NOT_HERE, PARTS, movement
+from mmr5.render.labels import ISSUES, NOT_HERE, PARTS, movement, short_names
 from mmr5.render.overlay import marks, words
 from mmr5.render.thumbnails import page_uri
 from mmr5.types import Page, RankedPage, RerankResult
@@ -52,7 +52,7 @@ def results_html(
     """
     shown = sorted({line.index for result in results for line in result})
     pictures = {index: page_uri(pages[index], thumbnail_pixels) for index in shown}
-    names = _names({line.source for result in results for line in result})
+    names = short_names({line.source for result in results for line in result})
     embedded: set[int] = set()
     layers = {index: words(pages[index]) for index in shown}
     blocks = [(result, [_card(line, pages[line.index], names, embedded, folder) for line in result]) for result in results]
@@ -61,13 +61,6 @@ def results_html(
     return template.render(
         title=title, blocks=blocks, pictures=pictures, layers=layers, issue_words=ISSUES, part_words=PARTS, not_here=NOT_HERE
     )
-
-
-def _names(sources: Iterable[str]) -> dict[str, str]:
-    """A short name a source: its last part where that tells the sources apart, else all of it."""
-    found = sorted(sources)
-    short = [PurePath(source.replace("\\", "/")).name or source for source in found]
-    return dict(zip(found, short if len(set(short)) == len(found) else found, strict=True))
 
 
 def _card(line: RankedPage, page: Page, names: dict[str, str], embedded: set[int], folder: Path | None) -> dict[str, object]:

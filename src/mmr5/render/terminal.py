@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mmr5.languages import marked
-from mmr5.render.labels import NOT_HERE, movement
+from mmr5.render.labels import NOT_HERE, movement, short_names
 from mmr5.types import RankedPage, RerankResult
 
 if TYPE_CHECKING:
@@ -101,7 +101,8 @@ def result_table(result: RerankResult, *, named: bool | None = None, width: int 
     table.add_column("relevance" if calibrated else "score", justify="right", no_wrap=True)
     whole = all(line.reason for line in result)
     table.add_column("reason" if whole else "reason, or “passage”" if has_reason else "evidence", ratio=1)
-    places = [_place(line, several=several) for line in result]
+    names = short_names({line.source for line in result}) if several else {}
+    places = [_place(line, names.get(line.source, "")) for line in result]
     length = SHOWN_LINES * (width - OTHER_COLUMNS - min(PAGE_WIDTH, max(map(len, places), default=0)))
     for line, place in zip(result, places, strict=True):
         was = "" if line.first_stage_rank is None else str(line.first_stage_rank)
@@ -115,9 +116,9 @@ def result_table(result: RerankResult, *, named: bool | None = None, width: int 
     return table
 
 
-def _place(line: RankedPage, *, several: bool) -> str:
+def _place(line: RankedPage, name: str) -> str:
     labelled = f" ({line.page_label})" if line.page_label not in (None, str(line.page)) else ""
-    return _plain(f"{line.source} p. {line.page}{labelled}" if several else f"p. {line.page}{labelled}")
+    return _plain(f"{name} p. {line.page}{labelled}")
 
 
 def _marked(text: str, query: str) -> Text:
