@@ -1,6 +1,7 @@
 """What is shown of a page beside its place."""
 
 import re
+import time
 
 import numpy as np
 import pytest
@@ -106,6 +107,15 @@ def test_tokens_stand_where_their_characters_do():
     text = "A  crane\nlifts boxes."
     assert token_spans(text, ["A crane", "lifts boxes."], [[(0, 1), (1, 7)], [(0, 5), (5, 6), (6, 12)]]) == [
         (0, 1), (3, 8), (9, 14), (15, 15), (15, 21)]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", ["----", "The weather over the town is fine.", "港口费用为十二克朗。"])
+def test_a_very_long_text_takes_seconds(line):
+    text = "\n".join([line] * 5_000 + ["A ticket for the ferry costs twelve crowns."] + [line] * 5_000)
+    start = time.perf_counter()
+    shown = find_evidence("What does a ticket cost?", text)
+    assert "costs twelve crowns" in shown
+    assert time.perf_counter() - start < 30
 
 
 def test_weights_are_for_all_features():

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mmr5.evidence_features import Matches, Units, cut, features, goes_on
+from mmr5.evidence_features import MOST_UNITS, Matches, Units, cut, features, goes_on
 from mmr5.evidence_weights import WEIGHTS, WEIGHTS_OF_TERMS
 from mmr5.languages import CJK, words
 
@@ -28,7 +28,7 @@ MOST_WORDS = 80
 MOST_PASSAGES = 2
 ANSWER_WORDS = (8, 16, 28)
 """Words from its begin on that an answer has, about; each as likely as the others."""
-WORD_PRICE = 0.0044
+WORD_PRICE = 0.00445
 """Probability that one more word must be worth."""
 CONTINUED_WORDS = 12
 """Words by which a passage grows, at most, to its sentence's begin, and to its end."""
@@ -108,7 +108,10 @@ def choose(odds: Array, units: Units) -> list[tuple[int, int]]:
     log_odds = np.asarray(odds, dtype=float)
     likely = np.exp(log_odds - log_odds.max())
     likely /= likely.sum()
-    spans, sizes, values = _stretches(likely, units)
+    spans, sizes, held = _stretches(likely, units)
+    values = held - WORD_PRICE * sizes
+    if values.max() <= 0:  # a long text, no place of which is likely: its best place, whatever it costs
+        values = held - held.max() * WORD_PRICE * sizes
     best = int(np.argmax(values))
     chosen, worth = [spans[best]], float(values[best])
     starts, ends = spans[:, 0], spans[:, 1]
@@ -122,28 +125,30 @@ def choose(odds: Array, units: Units) -> list[tuple[int, int]]:
 
 
 def _stretches(likely: Array, units: Units) -> tuple[Array, Array, Array]:
-    """All stretches of at most :data:`MOST_WORDS` words: their first unit and the one after, their words, what they are worth."""
+    """All stretches of at most :data:`MOST_WORDS` words: first unit and the one after, words, how likely the answer is there."""
     import numpy as np
 
     count = len(likely)
     ends = np.array([[_answer_end(units.lengths, i, most) for i in range(count)] for most in ANSWER_WORDS])
     shares = np.tile(likely / len(ANSWER_WORDS), (len(ANSWER_WORDS), 1))
     edge = np.concatenate([[0], np.cumsum(units.lengths)])
-    spans, sizes, values = [], [], []
+    spans, sizes, likelihoods = [], [], []
     for start in range(count):
-        last = max(start + 1, int(np.searchsorted(edge, edge[start] + MOST_WORDS, side="right")) - 1)
-        held = np.cumsum(np.bincount(ends[:, start:].ravel(), shares[:, start:].ravel(), minlength=count + 1))
+        full = int(np.searchsorted(edge, edge[start] + MOST_WORDS, side="right")) - 1
+        last = max(start + 1, min(full, start + MOST_UNITS))
+        own = ends[:, start:last].ravel() - start
+        held = np.cumsum(np.bincount(own, shares[:, start:last].ravel(), minlength=last - start + 1))
         after = np.arange(start + 1, last + 1)
         spans.append(np.stack([np.full(len(after), start), after], axis=1))
         sizes.append(edge[after] - edge[start])
-        values.append(held[after] - WORD_PRICE * sizes[-1])
-    return np.concatenate(spans), np.concatenate(sizes), np.concatenate(values)
+        likelihoods.append(held[after - start])
+    return np.concatenate(spans), np.concatenate(sizes), np.concatenate(likelihoods)
 
 
 def _answer_end(lengths: Sequence[int], start: int, most: int) -> int:
     """The unit after those that an answer of so many words has which begins here."""
     held, end = 0, start
-    while end < len(lengths) and held < most:
+    while end < min(len(lengths), start + MOST_UNITS) and held < most:
         held += lengths[end]
         end += 1
     return end

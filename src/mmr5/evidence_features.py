@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 UNIT_WORDS = 25
 """A line or sentence of more words is cut."""
+MOST_UNITS = 80
+"""Lines and sentences of a stretch; it matters where they are of signs alone."""
 EDGE_LINES = 2
 """Running titles and page numbers stand among so many lines at the head and the foot of a page."""
 LEAST_LINES = 3 * EDGE_LINES
@@ -234,7 +236,7 @@ def _stretches(lengths: Sequence[int]) -> dict[str, list[Span]]:
 def ahead_of(lengths: Sequence[int], start: int, most: int) -> int:
     """The end of the units from ``start`` on that have no more than so many words; at least one."""
     end, held = start, 0
-    while end < len(lengths) and (end == start or held + lengths[end] <= most):
+    while end < min(len(lengths), start + MOST_UNITS) and (end == start or held + lengths[end] <= most):
         held += lengths[end]
         end += 1
     return end
@@ -242,7 +244,7 @@ def ahead_of(lengths: Sequence[int], start: int, most: int) -> int:
 
 def _behind(lengths: Sequence[int], end: int, most: int) -> int:
     start, held = end, 0
-    while start > 0 and held + lengths[start - 1] <= most:
+    while start > max(0, end - MOST_UNITS) and held + lengths[start - 1] <= most:
         start -= 1
         held += lengths[start]
     return start

@@ -356,7 +356,7 @@ class RankedPage:
         first_stage_score: the first stage's score, or None.
         reason: the model's own sentence on this page, or None.
         evidence: the page's best-matching passages, joined by " … ", or None where there is no text.
-        evidence_passages: the same one by one, the best one first, and where they stand; empty where there is no text.
+        evidence_passages: the same one by one, in reading order, and where they stand; empty where there is no text.
         relevance: calibrated probability, in [0, 1], that the page holds the answer or a needed part of it; None without a
             calibration for this setting.
     """

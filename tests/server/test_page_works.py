@@ -172,3 +172,10 @@ def test_long_evidence_can_be_shown_whole_and_the_pdf_opened(serve, open_page): 
     sent = page.request.get(f"{page.url.split('/#')[0]}{link.get_attribute('href').split('#')[0]}")
     assert sent.headers["content-type"] == "application/pdf"
     assert sent.body().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_where_a_key_is_asked_for(serve, open_page, scheme):  # noqa: F811
+    page = open_page(serve(api_keys=("sesame",)).url, color_scheme=scheme)
+    page.locator("#locked[open]").wait_for()
+    assert violations(page) == []
