@@ -24,6 +24,7 @@ OPERATIONS = [
     "POST /v1/search",
     "POST /v1/files",
     "GET /v1/files/{name}",
+    "GET /v1/files/{name}/original",
     "GET /v1/files/{name}/pages/{page}/thumbnail",
     "GET /v1/files/{name}/pages/{page}/image",
     "GET /v1/example",

@@ -82,6 +82,7 @@ def test_keys_are_needed_where_they_are_set(make_client):
         "/info",
         "/metrics",
         "/v1/example",
+        f"/v1/files/{'0' * 64}/original",
         *(f"/v1/files/{'0' * 64}/pages/1/{what}" for what in ("thumbnail", "image")),
     ):
         assert client.get(path).status_code == 401
