@@ -1,6 +1,6 @@
 """Times to the first evidence and to the final order, against the time of reading the text: a warm server, unseen documents.
 
-    MMR5_CACHE=/tmp/empty mmr5 serve --port 8917 &
+    MMR5_CACHE=$(mktemp -d) mmr5 serve --port 8917 &
     python benchmarks/first_evidence.py http://127.0.0.1:8917 "question" a.pdf b.pdf c.pdf
 
 The server has answered a question about the example before, and holds nothing of the documents (give it an empty cache). Each

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-Box = tuple[float, float, float, float]
+from mmr5.types import Box, union
 
 
 def recall(ranking: Sequence[int], relevant: Collection[int], k: int) -> float:
@@ -96,11 +96,6 @@ def macro(values: Mapping[str, Sequence[float]], domains: Sequence[str] | None =
 def overlap(a: Box, b: Box) -> float:
     """Area that two boxes (x1, y1, x2, y2) share."""
     return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-
-
-def union(boxes: Sequence[Box]) -> Box:
-    """The smallest box around boxes, at least one."""
-    return min(b[0] for b in boxes), min(b[1] for b in boxes), max(b[2] for b in boxes), max(b[3] for b in boxes)
 
 
 def box_iou(a: Box, b: Box) -> float:

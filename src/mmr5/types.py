@@ -48,6 +48,11 @@ Message = dict[str, Any]
 ``{"type": "image", "image": ImageSource}``."""
 
 
+def union(boxes: Sequence[Box]) -> Box:
+    """The smallest box around boxes, at least one."""
+    return min(b[0] for b in boxes), min(b[1] for b in boxes), max(b[2] for b in boxes), max(b[3] for b in boxes)
+
+
 @runtime_checkable
 class BoxSource(Protocol):
     """Where the text of a page stands on it, looked up only when asked for."""

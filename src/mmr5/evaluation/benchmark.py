@@ -22,7 +22,6 @@ from mmr5.evaluation.report_page import report_html
 from mmr5.evaluation.runs import RUN, FirstStage, RunLine, open_run, read_first_stage, trec_qrels, trec_run
 from mmr5.evaluation.statistics import summarise
 from mmr5.evidence import JOIN, Passage
-from mmr5.metrics import union
 from mmr5.pipeline import Searcher
 from mmr5.render.html import write_html
 from mmr5.reranker import Reranker, evidence_of, model_and_parse, placed, relevance_of
@@ -31,7 +30,7 @@ from mmr5.settings import EvaluationSettings, knobs
 from mmr5.storage.atomic import write_text
 from mmr5.storage.cache import Cache
 from mmr5.storage.jsonl import write_json
-from mmr5.types import Box, Candidates, Page, Progress, Ranking
+from mmr5.types import Box, Candidates, Page, Progress, Ranking, union
 
 __all__ = ["BASELINES", "BATCH", "command_of", "evaluate"]
 

@@ -13,8 +13,8 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from mmr5.errors import CorpusError
-from mmr5.metrics import Box
 from mmr5.storage.journal import Journal
+from mmr5.types import Box
 
 RUN = "run.jsonl"
 

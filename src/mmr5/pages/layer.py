@@ -21,6 +21,7 @@ from operator import sub
 from typing import Any
 
 from mmr5.pages.text import count_visible
+from mmr5.types import union
 
 Rect = tuple[float, float, float, float]
 """Left, bottom, right and top, in points of the page before it is turned."""
@@ -463,11 +464,6 @@ def _without_contrast(page: Any, layer: Any, groups: Sequence[Sequence[int]], in
         if high - low < MIN_CONTRAST:
             found.update(group)
     return found
-
-
-def union(rects: Sequence[Rect]) -> Rect:
-    """The smallest box around boxes."""
-    return min(r[0] for r in rects), min(r[1] for r in rects), max(r[2] for r in rects), max(r[3] for r in rects)
 
 
 @dataclass(frozen=True, slots=True)

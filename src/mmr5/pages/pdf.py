@@ -25,13 +25,12 @@ from mmr5.pages.layer import (
     hide_text,
     read_layer,
     text_page,
-    union,
 )
 from mmr5.pages.plausible import is_unlikely, unlikely_lines
 from mmr5.pages.regions import Region, line_before, regions
 from mmr5.pages.text import clean, clean_places, layer_problem
 from mmr5.storage.cache import Cache, digest
-from mmr5.types import Box
+from mmr5.types import Box, union
 
 if TYPE_CHECKING:
     from PIL.Image import Image

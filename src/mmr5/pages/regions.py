@@ -7,8 +7,8 @@ from itertools import combinations
 from typing import NamedTuple
 
 from mmr5.captions import caption_kind
-from mmr5.pages.layer import Picture, Rect, union
-from mmr5.types import Box
+from mmr5.pages.layer import Picture, Rect
+from mmr5.types import Box, union
 
 MIN_SHARE = 0.01
 """Least share of a page that a region covers: smaller pictures are signs, letters and rules."""

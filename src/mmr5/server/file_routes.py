@@ -92,6 +92,12 @@ def add(app: FastAPI, service: Service, uploads: UploadService) -> None:
         work = _described(uploads, files, caller(request).client)
         return await while_wanted(work, gone(request), service.settings.deadline_s)
 
+    async def drawn(request: Request, name: str, page: int, draw: Callable[..., Coroutine[Any, Any, Path]]) -> FileResponse:
+        folder, who = _page_folder(uploads, name, page), caller(request)
+        async with uploads.holding([Upload(name, name)]):
+            work = draw(folder, page - 1, uploads.store.shown(name, who.owner), who.client)
+            return _picture(await while_wanted(work, gone(request), service.settings.deadline_s))
+
     @forms.post("/v1/files", summary="Send documents for several questions", responses={**ERRORS, **STORAGE})
     async def send(
         request: Request, files: Annotated[list[UploadFile], File(description="Documents of any kind that is read.")]
@@ -136,10 +142,7 @@ def add(app: FastAPI, service: Service, uploads: UploadService) -> None:
     )
     async def thumbnail(request: Request, name: str, page: int) -> FileResponse:
         """The picture of an uploaded page; `page` counts from one."""
-        folder, who = _page_folder(uploads, name, page), caller(request)
-        async with uploads.holding([Upload(name, name)]):
-            drawn = uploads.parser.thumbnail(folder, page - 1, uploads.store.shown(name, who.owner), who.client)
-            return _picture(await while_wanted(drawn, gone(request), service.settings.deadline_s))
+        return await drawn(request, name, page, uploads.parser.thumbnail)
 
     @app.get(
         "/v1/files/{name}/pages/{page}/image",
@@ -149,10 +152,7 @@ def add(app: FastAPI, service: Service, uploads: UploadService) -> None:
     )
     async def image(request: Request, name: str, page: int) -> FileResponse:
         """The picture of an uploaded page, drawn when it is first asked for; `page` counts from one."""
-        folder, who = _page_folder(uploads, name, page), caller(request)
-        async with uploads.holding([Upload(name, name)]):
-            drawn = uploads.parser.picture(folder, page - 1, uploads.store.shown(name, who.owner), who.client)
-            return _picture(await while_wanted(drawn, gone(request), service.settings.deadline_s))
+        return await drawn(request, name, page, uploads.parser.picture)
 
     app.include_router(forms)
 

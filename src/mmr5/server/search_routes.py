@@ -177,11 +177,17 @@ async def _search(
             relay.connect(events.text_events(send, candidates.index_of))
         future = service.submit(candidates, view, asked.started, relay)
         send("stage", {"stage": "ranking", "total": len(candidates)})
-        ranking, seen = await asyncio.gather(asyncio.wrap_future(future), uploads.placed(candidates, ids, asked.client))
+        placing = asyncio.create_task(uploads.placed(candidates, ids, asked.client))  # beside the model
+        try:
+            ranking = await asyncio.wrap_future(future)
+            ranked_at = time.monotonic()
+            seen = await placing
+        finally:
+            placing.cancel()
     count(service.metrics, ranking)
     timings = {
         "retrieve": (retrieved_at - read_at) * 1000,
-        "model": (time.monotonic() - retrieved_at) * 1000,
+        "model": (ranked_at - retrieved_at) * 1000,
     }
     selection = Selection(asked.min_relevance, asked.top_n)
     found = functools.partial(searcher.result, selection=selection, timings_ms=timings)
