@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from mmr5.corpora.records import Layout
 from mmr5.evaluation.answerability import (
     answerability,
     auroc,
@@ -18,10 +19,13 @@ from mmr5.evaluation.answerability import (
     reliability,
     roc,
 )  # fmt: skip
+from mmr5.evaluation.benchmark import gold_boxes, shown_boxes
 from mmr5.evaluation.report_page import signal_plots
 from mmr5.evaluation.runs import RunLine, parse_line
 from mmr5.evaluation.statistics import language_group, summarise
-from mmr5.evidence import share_held
+from mmr5.evidence import Passage, share_held
+from mmr5.metrics import box_found, box_iou
+from mmr5.types import Page
 
 
 def line(qid="d#0", relevant=(1,), top=1.0, probability=None, **more):
@@ -188,3 +192,28 @@ def test_plots_hold_every_question_and_the_cut():
     assert "lie 50% of" in how and "cut 0.70" in svg and "answerable, 3" in svg and "unanswerable, 2" in svg
     assert found["Is relevance right?"][1].count("<circle") == 10 + 5
     assert signal_plots([line("d#0")]) == []
+
+
+def test_annotated_and_shown_boxes_are_shares_of_the_page():
+    layouts = [
+        Layout("d", 3, (10, 20, 50, 100), page_size=(100, 400)),
+        Layout("d", 3, (0, 0, 100, 40), page_size=(100, 400)),
+        Layout("d", 4, (1, 2, 3, 4)),
+    ]
+    assert gold_boxes(layouts) == {3: ((0.1, 0.05, 0.5, 0.25), (0.0, 0.0, 1.0, 0.1))}
+
+    class Lines:
+        def of(self, start, end):
+            return [(0.1, start / 100, 0.4, start / 100 + 0.05), (0.2, end / 100, 0.9, end / 100 + 0.05)]
+
+    page = Page("d", 4, text="The fee is twelve crowns.", boxes=Lines())
+    shown = shown_boxes(page, [Passage("The fee", (0, 7)), Passage("twelve", (11, 17))])
+    assert shown == (pytest.approx((0.1, 0.0, 0.9, 0.12)), pytest.approx((0.1, 0.11, 0.9, 0.22)))
+    assert shown_boxes(Page("d", 4, text="The fee"), [Passage("The fee", (0, 7))]) == ()
+
+
+def test_an_iou_is_of_areas():
+    assert box_iou((0, 0, 2, 2), (1, 0, 3, 2)) == pytest.approx(1 / 3)
+    assert box_iou((0, 0, 1, 1), (2, 2, 3, 3)) == 0
+    assert box_iou((0, 0, 0, 0), (0, 0, 0, 0)) == 0
+    assert not box_found([], [(0, 0, 1, 1)])
