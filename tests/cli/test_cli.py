@@ -52,6 +52,16 @@ def test_the_table_goes_to_stdout_and_the_reasoning_to_stderr(run):
     assert "reasoning:" not in out
 
 
+def test_the_table_names_documents_where_more_than_one_was_given(run, tmp_path):
+    (tmp_path / "cut.png").write_bytes(b"\x89PNG")
+    options = dry("--method", "likelihood", "--view", "text", "--top-n", 1)
+    for other in (tmp_path / "cut.png", REPORT.parent / "README.md"):
+        _, out, _ = run("rerank", "berthing fees", REPORT, other, *options)
+        assert "harbour-report.pdf" in "".join(out.split())
+    _, out, _ = run("rerank", "berthing fees", REPORT, *options)
+    assert "harbour-report" not in out
+
+
 def test_the_command_equals_the_library(run):
     from mmr5 import Reranker, Searcher, read_pages
 

@@ -82,7 +82,7 @@ def rerank(
         searcher = Searcher(reranker, search.retriever, candidates=search.candidates, fusion=search.fusion, progress=progress)
         if questions is None:
             result = searcher.search(query, pages, **limits).with_reading(problems, read_ms)
-    named = len({page.source for page in pages}) > 1
+    named = len({page.source for page in pages} | {problem.source for problem in problems if problem.page is None}) > 1
     for problem in problems:
         note(f"warning: passed over {problem}")
     if questions is not None:
