@@ -1,4 +1,4 @@
-"""``mmr5 train``: supervised fine-tuning, reinforcement learning, merging an adapter."""
+"""``mmr5 train``: supervised fine-tuning, reinforcement learning, merging an adapter, late interaction."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mmr5.training.config import Stage, TrainingConfig
 
 app = typer.Typer(
-    help="Train a checkpoint: sft, then grpo; merge its adapter; or a late-interaction reranker.",
+    help="Train a checkpoint: sft, then grpo or order; merge its adapter; or a late-interaction reranker.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -80,6 +80,25 @@ def late(
     loaded = load_late_config(find(config), set_ or ())
     with progress_line() as progress:
         facts = train_late(loaded, resume=resume, progress=progress)
+    _report(facts, loaded.run.out, as_json=as_json)
+
+
+@app.command("order")
+def order(
+    config: Config,
+    set_: Set = None,
+    resume: Resume = False,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Reinforcement learning of a model's order by its scores: late interaction, pointwise, logits or a cross-encoder."""
+    from mmr5.training.order_config import load_order_config
+    from mmr5.training.order_policy import train_order
+
+    del debug
+    loaded = load_order_config(find(config), set_ or ())
+    with progress_line() as progress:
+        facts = train_order(loaded, resume=resume, progress=progress)
     _report(facts, loaded.run.out, as_json=as_json)
 
 

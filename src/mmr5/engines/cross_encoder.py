@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from mmr5.engines.encoders import load_encoder
 from mmr5.engines.loading import dtype_name, import_torch, load_model, pick_device, pick_dtype
 from mmr5.engines.protocol import Capabilities, Document
-from mmr5.errors import CapabilityError, EngineError, MMR5Error, ModelNotFoundError
+from mmr5.errors import CapabilityError, ConfigError, EngineError, MMR5Error, ModelNotFoundError
 from mmr5.pages.images import DEFAULT_MAX_PIXELS
 from mmr5.prompt import neutralise
 
@@ -85,6 +85,19 @@ class CrossEncoderEngine:
         except (RuntimeError, ValueError) as error:
             raise EngineError(f"{self.model} failed on {len(pairs)} pairs: {error}") from error
 
+    @property
+    def weights(self) -> Any:
+        """The model itself, for training: a ``CrossEncoder`` of sentence-transformers.
+
+        Raises:
+            ConfigError: it is of another kind.
+        """
+        if not isinstance(self._scorer, _Library):
+            raise ConfigError(
+                f"{self.model} is MonoQwen2-VL: train a cross-encoder of sentence-transformers, or a language model"
+            )
+        return self._scorer.model
+
     def _part(self, text: str | None, image: Any) -> Any:
         """A document as the libraries take it: a text, a picture, or both."""
         if image is None:
@@ -112,22 +125,22 @@ class _Library:
     """A ``CrossEncoder``."""
 
     def __init__(self, path: str, device: str, dtype: str) -> None:
-        self._model = load_encoder("CrossEncoder", path, device=device, dtype=dtype)
-        if self._model.num_labels != 1:
+        self.model = load_encoder("CrossEncoder", path, device=device, dtype=dtype)
+        if self.model.num_labels != 1:
             raise ModelNotFoundError(
-                f"{path!r} gives {self._model.num_labels} labels for a pair, and a reranker gives one score: use a reranker"
+                f"{path!r} gives {self.model.num_labels} labels for a pair, and a reranker gives one score: use a reranker"
             )
-        self.images = "image" in self._model.modalities
-        self.tokenizer = self._model.tokenizer
-        self.device = self._model.device
-        self.dtype = dtype_name(next(self._model.parameters()).dtype)
-        length = self._model.max_seq_length
+        self.images = "image" in self.model.modalities
+        self.tokenizer = self.model.tokenizer
+        self.device = self.model.device
+        self.dtype = dtype_name(next(self.model.parameters()).dtype)
+        length = self.model.max_seq_length
         self.context = length if length is not None and length < _UNBOUNDED else None
 
     def predict(self, pairs: Sequence[tuple[str, Any]]) -> Any:
         torch = import_torch()
         batch = TEXT_BATCH if all(isinstance(document, str) for _, document in pairs) else IMAGE_BATCH
-        return self._model.predict(list(pairs), batch_size=batch, show_progress_bar=False, activation_fn=torch.nn.Identity())
+        return self.model.predict(list(pairs), batch_size=batch, show_progress_bar=False, activation_fn=torch.nn.Identity())
 
 
 class _Mono:

@@ -24,6 +24,7 @@ from mmr5.evidence_features import Matches, token_spans
 from mmr5.excerpts import passages
 from mmr5.models import e5
 from mmr5.models.late import LateConfig
+from mmr5.storage.atomic import writing
 from mmr5.storage.cache import Cache, digest
 from mmr5.storage.lru import LRU
 from mmr5.types import Progress, Usage
@@ -34,6 +35,10 @@ MEMORY_BYTES = 256 * 2**20
 """Most bytes of pages' tokens that are held in memory."""
 PASSAGE_TOKENS = 192
 """Most tokens of a passage of :attr:`LateConfig.passage_words` words that are read, with those that stand around it."""
+
+WEIGHTS = "model.safetensors"
+MAPS = ("page.weight", "page.bias", "question.weight", "question.bias", "importance.weight", "importance.bias")
+"""Weights that are stored in float16; the others are single numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +67,34 @@ def load(folder: Path, *, device: str = "auto", dtype: str = "auto", cache: Cach
     encoder = shared_encoder(base_folder(config.base, cache=cache, progress=progress), device=device, dtype=dtype)
     if config.layer > encoder.depth:
         raise ModelNotFoundError(f"{folder}: layer is {config.layer}, and {config.base} has {encoder.depth}")
-    with load_errors(str(folder), "late-interaction model"):
-        from safetensors.torch import load_file
-
-        weights = {name: value.float() for name, value in load_file(folder / "model.safetensors").items()}
-    head = LateHead(weights)
+    head = read_head(folder)
     if head.hidden != encoder.dimension:
         raise ModelNotFoundError(
             f"{folder} was made for states of {head.hidden} numbers, and {config.base} gives {encoder.dimension}: "
             "name the encoder that it was trained on in config.json"
         )
     return LateWeights(config, encoder, head.to(encoder.device))
+
+
+def read_head(folder: Path) -> LateHead:
+    """The trained part in a model's folder, float32.
+
+    Raises:
+        ModelNotFoundError: there is none, or it is damaged.
+    """
+    with load_errors(str(folder), "late-interaction model"):
+        from safetensors.torch import load_file
+
+        return LateHead({name: value.float() for name, value in load_file(folder / WEIGHTS).items()})
+
+
+def write_head(head: LateHead, folder: Path) -> None:
+    """Write what :func:`read_head` reads."""
+    from safetensors.torch import save
+
+    own = {name: (v.detach().half() if name in MAPS else v.detach()).contiguous() for name, v in head.weights.items()}
+    with writing(folder / WEIGHTS) as stream:
+        stream.write(save(own))
 
 
 def base_folder(base: str, *, cache: Cache | None = None, progress: Progress | None = None) -> Path:
@@ -115,7 +137,7 @@ class LateInteractionEngine:
         self.device, self.dtype = self._loaded.encoder.device, dtype_name(self._loaded.encoder.dtype)
         self._store = cache or Cache()
         base = base_folder(self._loaded.config.base, cache=cache)
-        weights = (folder / "model.safetensors").read_bytes()  # the recipe beside them says nothing of the tokens
+        weights = (folder / WEIGHTS).read_bytes()  # the recipe beside them says nothing of the tokens
         self._identity = digest(weights, self._loaded.config.to_json(), checkpoint_identity(str(base)), self.dtype)
         self._held: LRU[PageTokens] = LRU(MEMORY_BYTES)
 

@@ -233,6 +233,26 @@ class TransformersEngine:
             requests, ids, longest, lambda prompts, _: generation.score_text(self._reader, prompts), alone=self._scores_alone
         )
 
+    # --- training -------------------------------------------------------------------------------------------------
+
+    @property
+    def weights(self) -> Any:
+        """The model itself, for training (:mod:`mmr5.training.order_models`)."""
+        return self._model
+
+    @property
+    def processor(self) -> Any:
+        """Its tokenizer, or its processor if it sees."""
+        return self._processor
+
+    def prompt_ids(self, request: Request) -> list[int]:
+        """Token ids of a prompt without pictures, prefill included, as they are read."""
+        return self._prompts.ids(request)
+
+    def choice_paths(self, prefill: str, choices: Sequence[str]) -> list[tuple[int, ...]]:
+        """Tokens of each choice as they follow the prefill (:func:`mmr5.engines.runtime.choices.token_paths`)."""
+        return token_paths(self._prompts.encode, prefill, choices)
+
     # --- prompts --------------------------------------------------------------------------------------------------
 
     def render(self, request: Request) -> str:

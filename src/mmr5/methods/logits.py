@@ -26,8 +26,7 @@ def rank(engine: Engine, batch: Sequence[Candidates], settings: MethodSettings, 
     def ask(parts: Sequence[Candidates], room: Sequence[int], listeners: Sequence[int | None]) -> list[Ranking]:
         del listeners
         pairs = zip(parts, room, strict=True)
-        opening = ANSWER_PREFILL if settings.wording.prefill is None else settings.wording.prefill
-        requests = [request(engine, c, settings, budget, think=False, prefill=opening) for c, budget in pairs]
+        requests = [request(engine, c, settings, budget, think=False, prefill=opening(settings)) for c, budget in pairs]
         found = []
         for scored in engine.score_choices(requests, [choices(len(c), settings) for c in parts]):
             values = scored.logprobs
@@ -36,6 +35,11 @@ def rank(engine: Engine, batch: Sequence[Candidates], settings: MethodSettings, 
         return found
 
     return rank_windows(engine, batch, settings, ask, think=False)
+
+
+def opening(settings: MethodSettings) -> str:
+    """How the assistant's turn begins: as the grammar says, or as the recipe words it."""
+    return ANSWER_PREFILL if settings.wording.prefill is None else settings.wording.prefill
 
 
 def choices(n: int, settings: MethodSettings) -> list[str]:

@@ -9,7 +9,6 @@ a pass over a thousand questions takes about a minute of two cores.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import random
 from collections.abc import Sequence
@@ -17,32 +16,32 @@ from pathlib import Path
 from typing import Any
 
 from mmr5 import __version__
+from mmr5.engines.late_interaction import MAPS, WEIGHTS, write_head
 from mmr5.engines.loading import import_torch
 from mmr5.engines.runtime.late_head import LateHead, Scores
 from mmr5.errors import ConfigError
 from mmr5.models.late import FILE as CONFIG
+from mmr5.models.late import LateConfig
 from mmr5.models.recipes import FILE as RECIPE
 from mmr5.models.recipes import Recipe
 from mmr5.provenance import FILE as PROVENANCE
 from mmr5.provenance import environment
 from mmr5.storage.atomic import make_folder, write_text, writing
-from mmr5.storage.jsonl import read_json, write_json
+from mmr5.storage.jsonl import write_json
 from mmr5.training.curves import draw
 from mmr5.training.late_config import LateTrainingConfig
 from mmr5.training.late_data import Example, States, fingerprint, prepare, tokens_of
-from mmr5.training.run_dir import CARD, CURVES, HISTORY
+from mmr5.training.run_dir import CARD, CURVES, HISTORY, check_folder
 from mmr5.types import Progress
 
 STAGE = "late"
 STATE = "state.pt"
-WEIGHTS = "model.safetensors"
 SAMPLE = 100_000
 """Tokens whose principal components are what the maps begin with, about."""
 CENTRED = 200
 """Questions over whose lists :func:`centre` takes the mean."""
 LAST_RATE = 0.02
 """Share of the peak rates that is left at the end."""
-_MAPS = ("page.weight", "page.bias", "question.weight", "question.bias", "importance.weight", "importance.bias")
 _FREE = ("run", "data.states")
 """Settings that may change when a run is gone on with."""
 
@@ -63,7 +62,7 @@ def train_late(config: LateTrainingConfig, *, resume: bool = False, progress: Pr
     """
     torch = import_torch()
     out = Path(config.run.out)
-    _check_folder(config, out, resume=resume)
+    check_folder(config.to_dict(), out, WEIGHTS, free=_FREE, resume=resume)
     names = prepare(config, progress)
     states = States(config.states)
     taught = [name for name in names if name not in config.data.leave_out]
@@ -96,7 +95,7 @@ def train_late(config: LateTrainingConfig, *, resume: bool = False, progress: Pr
         "loss": history[-1]["loss"] if history else None,
         "first_stage_weight": round(float(head.weights["first_stage"].detach()), 4),
     }  # fmt: skip
-    save(head, config, out)
+    save(head, config.model, out)
     write_json(out / HISTORY, {"facts": facts, "history": history})
     draw(history, out / CURVES, title=f"{STAGE} · {out.name}")
     write_text(out / CARD, _card(config, facts))
@@ -127,7 +126,7 @@ def useful(example: Example, binary_weight: float) -> bool:
     return bool(example.pages) and ((found and len(example.pages) > 1) or (not example.relevant and binary_weight > 0))
 
 
-def training_order(examples: Sequence[Example], passes: int, seed: int) -> list[int]:
+def training_order(examples: Sequence[object], passes: int, seed: int) -> list[int]:
     """Places of the questions in the order in which they are learnt from."""
     order: list[int] = []
     for number in range(passes):
@@ -147,16 +146,10 @@ def score(head: LateHead, states: States, example: Example, pages: Sequence[int]
     return head.weights["first_stage"] * torch.tensor(example.first[:n]) + scores.pages, scores
 
 
-def save(head: LateHead, config: LateTrainingConfig, out: Path) -> None:
-    """Write weights, configuration and recipe."""
-    from safetensors.torch import save as serialise
-
-    weights = {
-        name: (value.detach().half() if name in _MAPS else value.detach()).contiguous() for name, value in head.weights.items()
-    }
-    with writing(out / WEIGHTS) as stream:
-        stream.write(serialise(weights))
-    write_text(out / CONFIG, config.model.to_json())
+def save(head: LateHead, model: LateConfig, out: Path) -> None:
+    """Write weights, configuration and recipe; what scores mean is fitted afterwards."""
+    write_head(head, out)
+    write_text(out / CONFIG, model.to_json())
     fusion = round(1 / max(float(head.weights["first_stage"].detach()), 1e-3), 4)
     write_text(out / RECIPE, Recipe(method="late-interaction", view="text", fusion=fusion, notes=0).to_json())
 
@@ -170,8 +163,8 @@ class _Run:
         for value in head.weights.values():
             value.requires_grad_(True)
         groups = [
-            {"params": [head.weights[name] for name in _MAPS], "lr": config.optim.learning_rate},
-            {"params": [value for name, value in head.weights.items() if name not in _MAPS], "lr": config.optim.scale_rate},
+            {"params": [head.weights[name] for name in MAPS], "lr": config.optim.learning_rate},
+            {"params": [value for name, value in head.weights.items() if name not in MAPS], "lr": config.optim.scale_rate},
         ]
         self._optimizer = torch.optim.Adam(groups)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, self._rate)
@@ -247,24 +240,6 @@ class _Run:
         self.step = state["step"]
         history: list[dict[str, Any]] = json.loads(state["history"])
         return history
-
-
-def _check_folder(config: LateTrainingConfig, out: Path, *, resume: bool) -> None:
-    if not (out / PROVENANCE).is_file():
-        return
-    if not resume:
-        raise ConfigError(f"{out} holds a run already: add --resume to go on with it, or name another folder (run.out)")
-    if (out / WEIGHTS).is_file():
-        raise ConfigError(f"the run in {out} has ended: name another folder (run.out)")
-    before, now = read_json(out / PROVENANCE)["config"], json.loads(json.dumps(config.to_dict()))
-    for table in _FREE:
-        for settings in (before, now):
-            part, _, key = table.partition(".")
-            with contextlib.suppress(KeyError):
-                _ = settings[part].pop(key) if key else settings.pop(part)
-    differ = [f"{table}.{key}" for table, keys in now.items() for key in keys if before.get(table, {}).get(key) != keys[key]]
-    if differ:
-        raise ConfigError(f"the run in {out} was made with other settings ({', '.join(differ)}): name another folder (run.out)")
 
 
 def _sample(states: States, examples: Sequence[Example]) -> Any:

@@ -57,6 +57,31 @@ def find_checkpoint(config: TrainingConfig, stage: str, *, resume: bool) -> Path
     return found
 
 
+def check_folder(config: Mapping[str, Any], out: Path, finished: str, *, free: Sequence[str], resume: bool) -> None:
+    """Refuse a folder that holds another run, or one that has ended; for runs that keep one checkpoint of their own.
+
+    Args:
+        config: the settings of this run, by table.
+        out: its folder.
+        finished: the file that a finished run leaves.
+        free: settings (``table`` or ``table.key``) that may change when a run is gone on with.
+        resume: go on with the run that is there.
+
+    Raises:
+        ConfigError: there is a run and ``resume`` is False, it has ended, or it was made with other settings.
+    """
+    before = _read(out / PROVENANCE)
+    if before is None:
+        return
+    if not resume:
+        raise ConfigError(f"{out} holds a run already: add --resume to go on with it, or name another folder (run.out)")
+    if (out / finished).is_file():
+        raise ConfigError(f"the run in {out} has ended: name another folder (run.out)")
+    pairs = _settings(before, json.loads(json.dumps(config)))
+    if differ := _differing(pairs, free):
+        raise ConfigError(f"the run in {out} was made with other settings ({', '.join(differ)}): name another folder (run.out)")
+
+
 def claim(config: TrainingConfig, stage: str) -> None:
     """Write into the run's folder what is trained there; called once all that can be refused has been read.
 
@@ -158,12 +183,21 @@ def _card(config: TrainingConfig, stage: str, facts: Mapping[str, Any], base: st
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Names of the settings and inputs that differ and may not."""
-    pairs = {"inputs": (before.get("inputs"), now["inputs"])}
-    for table, values in now["config"].items():
-        for key, value in values.items():
-            pairs[f"{table}.{key}"] = (before.get("config", {}).get(table, {}).get(key), value)
+    pairs = {"inputs": (before.get("inputs"), now["inputs"]), **_settings(before, now["config"])}
     pairs["prompt_fingerprint"] = (before.get("prompt_fingerprint"), now["prompt_fingerprint"])
-    return sorted(n for n, (old, new) in pairs.items() if old != new and n not in _FREE and n.partition(".")[0] not in _FREE)
+    return _differing(pairs, _FREE)
+
+
+def _settings(before: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Every setting as ``table.key``, as it was in an earlier provenance and as it is now."""
+    old = before.get("config", {})
+    return {f"{t}.{key}": (old.get(t, {}).get(key), value) for t, values in config.items() for key, value in values.items()}
+
+
+def _differing(pairs: Mapping[str, tuple[Any, Any]], free: Sequence[str]) -> list[str]:
+    return sorted(
+        name for name, (old, new) in pairs.items() if old != new and name not in free and name.partition(".")[0] not in free
+    )
 
 
 def _read(path: Path) -> dict[str, Any] | None:
