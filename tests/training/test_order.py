@@ -87,7 +87,8 @@ KINDS = ("late-interaction", "pointwise", "logits", "cross-encoder")
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_raises_the_reward_and_what_is_saved_ranks_by_it(settings, starts, tmp_path, kind):
     """The optimum is known: each question's own page first, reward 1."""
-    train_order(settings(kind, f"optim.passes={60 if kind == 'late-interaction' else 8}"))
+    passes = {"late-interaction": 60, "logits": 8}.get(kind, 25)
+    train_order(settings(kind, f"optim.passes={passes}"))
     history = json.loads((tmp_path / kind / "history.json").read_text())["history"]
     earned = [point["reward"] for point in history]
     assert sum(earned[-3:]) / 3 > sum(earned[:3]) / 3 + 0.2, earned
@@ -117,7 +118,7 @@ def test_the_scores_in_training_are_those_that_rank(settings, starts, kind):
         [ranking] = reranker.rank_many([candidates])
         first = read_head(starts[kind]).weights["first_stage"]
         scores = [float(first) * candidates.scale * s + m for s, m in zip(candidates.scores, ranking.scores, strict=True)]
-        assert found == pytest.approx(scores, abs=3e-2)
+        assert found == pytest.approx(scores, abs=6e-2)  # vectors are kept in float16
         return
     [ranking] = reranker.rank_many([candidates])
     turned = {"pointwise": lambda p: math.log(p / (1 - p)), "logits": math.log, "cross-encoder": float}[kind]
@@ -188,7 +189,6 @@ def test_an_adapter_is_saved_with_its_base(settings, tmp_path):
         ("late-interaction", 'data.only=["nothing"]', "nothing can be learnt"),
         ("pointwise", 'data.retriever="none"', "whose scores have no scale"),
         ("logits", 'model.method="auto"', "give model.method pointwise or logits"),
-        ("logits", "data.depth=30", "do not fit a window"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(settings, kind, override, said, tmp_path):

@@ -72,7 +72,7 @@ def train_late(config: LateTrainingConfig, *, resume: bool = False, progress: Pr
     make_folder(out)
     write_json(out / PROVENANCE, _provenance(config, fingerprint(config, taught)))
     torch.manual_seed(config.optim.seed)
-    head = LateHead.untrained(_sample(states, examples), config.model.dimension)
+    head = LateHead.untrained(sample_states(states, examples), config.model.dimension)
     order = training_order(examples, config.optim.passes, config.optim.seed)
     total = max(1, len(order) // config.optim.batch)
     run = _Run(head, config, total)
@@ -242,7 +242,7 @@ class _Run:
         return history
 
 
-def _sample(states: States, examples: Sequence[Example]) -> Any:
+def sample_states(states: States, examples: Sequence[Example]) -> Any:
     """States of the first pages of the lists, up to about :data:`SAMPLE` tokens, spread over the documents."""
     torch = import_torch()
     order = list(range(len(examples)))
