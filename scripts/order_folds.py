@@ -1,7 +1,7 @@
 """Stage two on orders over folds of documents: what it does to models of stage one, on documents that neither has seen.
 
-    python scripts/order_folds.py train both --stage-one runs/late/a --states runs/late/states --out runs/order/both [--folds 0,1]
-    python scripts/order_folds.py report runs/order/both … --stage-one runs/late/a --states runs/late/states [--folds 1,3,4] [--json FILE]
+    python scripts/order_folds.py train both --stage-one runs/late/a --states runs/late/states --out runs/order/both
+    python scripts/order_folds.py report runs/order/both … --stage-one runs/late/a --states runs/late/states [--json FILE]
 
 Stage one is that of ``scripts/late_folds.py train``; each fold's model is trained on, on the documents that it has seen, by
 ``mini/order`` and:
@@ -12,9 +12,9 @@ Stage one is that of ``scripts/late_folds.py train``; each fold's model is train
 * ``refusal``: with questions that no page answers, where "none of these" is the place to find.
 
 ``train`` writes a line a held-out question to ``scores.jsonl`` in --out; what it holds is not trained again. ``report`` prints
-Recall, MRR and the ranking reward of the order that is served (first stage and model, ten candidates) and the mean reward of drawn
-orders (temperature .4, the whole list), each with its gain over stage one and its 95 % interval (documents are drawn), and AUROC
-of the best score, answerable against hard unanswerable questions.
+Recall, MRR and the ranking reward of the order that is served (first stage and model, ten candidates) and the mean reward of
+drawn orders (temperature .4, the whole list), each with its gain over stage one and its 95 % interval (documents are drawn), and
+AUROC of the best score, answerable against hard unanswerable questions. ``--folds 1,3,4`` takes some folds.
 """
 
 from __future__ import annotations
