@@ -7,6 +7,7 @@ stands in two dataclasses is declared in one and taken over by :func:`same`.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
@@ -248,6 +249,9 @@ class WorkerSettings:
 
 
 MEBI = 2**20
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.\-]*[A-Za-z0-9])?|\[?[0-9A-Fa-f:]+\]?")
+_ROOT = re.compile(r"(?:/[A-Za-z0-9._~\-]+)+")
 
 
 @dataclass(frozen=True)
@@ -255,12 +259,19 @@ class ServerSettings:
     """What the server accepts, how long it waits, and where it keeps uploads.
 
     ``api_keys``: a request must carry one as ``Authorization: Bearer``; none leaves the server open. ``hosts``: when not empty,
-    the only names, without port, that ``Host`` may carry; it keeps a web page that re-binds its own name to this machine out of a
-    server that needs no key.
+    the only names, without port, that ``Host`` may carry, beside ``allow_host``; it keeps a web page that re-binds its own name
+    to this machine out of a server that needs no key.
     """
 
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     hosts: tuple[str, ...] = ()
+    allow_host: tuple[str, ...] = knob(
+        (), "Name that Host may carry beside this machine's own, as behind a proxy; may be repeated.", flag="allow-host"
+    )
+    allow_origin: tuple[str, ...] = knob(
+        (), "Site whose pages may call from a browser, e.g. https://app.example.org (CORS); may be repeated.", flag="allow-origin"
+    )
+    root_path: str = knob("", "Path below which a proxy shows the server, e.g. /mmr5.")
     max_body_bytes: int = knob(32 * MEBI, "Most MiB of a JSON body.", low=1, flag="max-body-mb", unit=MEBI)
     max_documents: int = knob(100, "Most documents of a request.", low=1)
     max_query_chars: int = knob(8_000, "Most characters of a question.", low=1)
@@ -317,5 +328,20 @@ class ServerSettings:
 
     def __post_init__(self) -> None:
         check(self)
+        for origin in self.allow_origin:
+            if not _ORIGIN.fullmatch(origin):
+                raise ConfigError(f"allow_origin is {origin!r}: give scheme, name and port alone, e.g. https://app.example.org")
+        for name in self.allow_host:
+            if not _HOST.fullmatch(name):
+                raise ConfigError(f"allow_host is {name!r}: give a name without scheme, port and path, e.g. mmr5.example.org")
+        if self.root_path and not _ROOT.fullmatch(self.root_path):
+            raise ConfigError(
+                f"root_path is {self.root_path!r}: give a path that begins with / and does not end with it, e.g. /mmr5"
+            )
         if any(not key for key in self.api_keys):
             raise ConfigError("an API key is empty: give at least one character, or no key at all")
+
+    @property
+    def all_hosts(self) -> tuple[str, ...]:
+        """Names that ``Host`` may carry, in lower case; empty lets all pass."""
+        return (*self.hosts, *(name.lower().strip("[]") for name in self.allow_host)) if self.hosts else ()

@@ -21,13 +21,13 @@ STATUSES = {
     "nested objects": 413,
     "a number of many digits": 400,
     "a fraction of many digits": 400,
-    "escapes": 413,
-    "quotes in a text": 413,
+    "escapes": 400,
+    "quotes in a text": 400,
     "base64 with blanks": 422,
     "base64 with line ends": 422,
     "percent signs": 422,
     "an address of many letters": 422,
-    "a text of many letters": 413,
+    "a text of many letters": 400,
 }
 
 

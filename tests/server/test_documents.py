@@ -37,13 +37,13 @@ PICTURE = {"image": base64.b64encode(png()).decode()}
     ],
 )  # fmt: skip
 def test_bare_strings(text, picture):
-    sent = drafts([text], 1000)[0]
+    sent = drafts([text], 1000)[0][0]
     assert (sent.text, sent.picture) == ((None, text) if picture else (text, None))
 
 
 def test_what_comes_back():
     def back(item):
-        return echo(item, drafts([item], 1000)[0])
+        return echo(item, drafts([item], 1000)[0][0])
 
     assert back("words") == {"text": "words"}
     assert back("https://example.org/p.png") == {"image": "https://example.org/p.png"}
@@ -291,7 +291,7 @@ def test_what_is_called_an_image_is_one_or_is_refused_by_both(name, make_client)
     )
 )
 def test_text_is_never_lost(value):
-    sent = drafts([value], 10**6)[0]
+    sent = drafts([value], 10**6)[0][0]
     library = draft(value)
     if re.fullmatch(r"(?i)\s*(https?|file)://\S+\s*", value):
         assert (sent.picture, library.text) == (value, value)
@@ -306,7 +306,7 @@ def test_text_is_never_lost(value):
 def test_a_picture_is_never_text(kind, width, height, line):
     value = encoded(kind, (width, height))
     value = in_lines(value, line) if line else value
-    assert (drafts([value], 1000)[0].picture, draft(value).picture) == (value, value)
+    assert (drafts([value], 1000)[0][0].picture, draft(value).picture) == (value, value)
     assert to_pages([value], "image")[0][0].image.load().size == (width, height)
 
 

@@ -28,10 +28,11 @@ def test_sorted_complete_and_indexed(client, path):
     assert scores == sorted(scores, reverse=True)
     assert all(0 <= s <= 1 for s in scores)
     assert body["score_kind"] == "relevance_probability"
-    assert body["model"] == "scripted" and body["object"] == "list"
+    assert body["model"] == "scripted" and body["object"] == "rerank"
     assert body["usage"]["total_tokens"] > 0
     assert body["meta"]["api_version"]["version"] == "2"
-    assert "document" not in body["results"][0] and "reasoning" not in body
+    assert body["results"][0]["document"] == {"text": DOCS[1]} and "reasoning" not in body
+    assert "document" not in post(client, path, documents=DOCS, return_documents=False).json()["results"][0]
 
 
 def test_chinese_documents_without_spaces_are_told_apart(client):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,17 +14,20 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 
 from mmr5 import __version__
 from mmr5.errors import MMR5Error
 from mmr5.reranker import Reranker
 from mmr5.server import file_routes, page_routes, rerank_routes, search_routes
 from mmr5.server.document_reader import Parser
-from mmr5.server.http_errors import WireError, error_body, error_headers, from_error
+from mmr5.server.http_errors import WireError, error_body, error_headers, from_error, in_words, status_for
 from mmr5.server.middleware import (
+    OPEN_PATHS,
     ApiKeyMiddleware,
     BodyMiddleware,
     ErrorMiddleware,
+    HeadMiddleware,
     InflightMiddleware,
     OriginMiddleware,
     RequestLogMiddleware,
@@ -76,11 +80,14 @@ def create_app(reranker: Reranker, settings: ServerSettings | None = None, *, ca
         lifespan=lifespan,
         default_response_class=Json,
         redoc_url=None,
+        root_path=limits.root_path,
         middleware=[
             Middleware(RequestLogMiddleware, metrics=metrics),
             Middleware(SecurityHeadersMiddleware),
             Middleware(ErrorMiddleware),
-            Middleware(OriginMiddleware, hosts=limits.hosts),
+            Middleware(HeadMiddleware),
+            *([Middleware(CORSMiddleware, **_cors(limits))] if limits.allow_origin else []),
+            Middleware(OriginMiddleware, hosts=limits.all_hosts, origins=limits.allow_origin),
             Middleware(ApiKeyMiddleware, keys=limits.api_keys),
             Middleware(InflightMiddleware, limit=limits.max_inflight, metrics=metrics),
             Middleware(BodyMiddleware, settings=limits),
@@ -94,6 +101,7 @@ def create_app(reranker: Reranker, settings: ServerSettings | None = None, *, ca
     file_routes.add(app, service, uploads)
     search_routes.add(app, service, uploads)
     page_routes.add(app)
+    _describe(app, keys=bool(limits.api_keys))
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(WireError, _wire_error)
@@ -101,9 +109,37 @@ def create_app(reranker: Reranker, settings: ServerSettings | None = None, *, ca
     return app
 
 
+def _cors(limits: ServerSettings) -> dict[str, Any]:
+    """What a browser is told of the sites that may call."""
+    return {
+        "allow_origins": list(limits.allow_origin),
+        "allow_methods": ["GET", "POST"],
+        "allow_headers": ["Authorization", "Content-Type", "X-Request-ID"],
+        "expose_headers": ["X-Request-ID", "Retry-After"],
+        "max_age": 600,
+    }
+
+
+def _describe(app: FastAPI, *, keys: bool) -> None:
+    """Say in the OpenAPI document where a key is needed."""
+    plain = app.openapi
+
+    def described() -> dict[str, Any]:
+        made = plain()
+        schemes = made.setdefault("components", {}).setdefault("securitySchemes", {})
+        schemes["apiKey"] = {"type": "http", "scheme": "bearer", "description": "A key of the server, where it has any."}
+        for path, operations in made["paths"].items():
+            for operation in operations.values():
+                is_open = path in OPEN_PATHS or not keys
+                operation["security"] = [{}] if is_open else [{"apiKey": []}]
+        return made
+
+    app.openapi = described  # type: ignore[method-assign]
+
+
 def _add_pages(app: FastAPI, service: Service, metrics: Metrics) -> None:
     """The routes that only report."""
-    reranker = service.reranker
+    reranker, limits = service.reranker, service.settings
 
     @app.get("/health", summary="The process is alive")
     async def health() -> dict[str, str]:
@@ -119,9 +155,19 @@ def _add_pages(app: FastAPI, service: Service, metrics: Metrics) -> None:
     async def metric_text() -> Response:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    started = int(time.time())
+
+    @app.get("/models", summary="The model, as infinity's clients ask", include_in_schema=False)
+    @app.get("/infinity/models", include_in_schema=False)
+    @app.get("/v1/models", summary="The model, as OpenAI's clients ask")
+    async def models() -> dict[str, Any]:
+        waiting = len(service.batcher)
+        stats = {"queue_fraction": waiting / limits.queue_size, "queue_absolute": waiting, "results_absolute": 0}
+        one = {"id": reranker.model, "object": "model", "created": started, "owned_by": "mmr5"}
+        return {"object": "list", "data": [{**one, "backend": reranker.engine.name, "capabilities": ["rerank"], "stats": stats}]}
+
     @app.get("/info", summary="The model, its method and the limits")
     async def info() -> dict[str, Any]:
-        limits = service.settings
         return {
             "version": __version__,
             "model": reranker.model,
@@ -141,14 +187,9 @@ def _add_pages(app: FastAPI, service: Service, metrics: Metrics) -> None:
 
 async def _invalid(request: Request, error: Exception) -> Response:
     """A body that is not of our shape; what was sent is not repeated."""
-    del request
     assert isinstance(error, RequestValidationError)
-    lines = []
-    for found in error.errors()[:5]:
-        where = ".".join(str(part)[:40] for part in found["loc"][1:]) or "body"
-        lines.append(f"{where}: {str(found['msg']).removeprefix('Value error, ')}")
-    tei = isinstance(error.body, dict) and "texts" in error.body
-    return Json(error_body(422, "; ".join(lines), tei=tei), 422)
+    status = status_for(422, voyage=getattr(request.state, "voyage", False))
+    return Json(error_body(status, in_words(error.errors()), tei=getattr(request.state, "tei", False)), status)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -161,8 +202,9 @@ async def _wire_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, WireError)
     if error.reason != "client_gone":
         request.app.state.service.metrics.refused.labels(error.reason).inc()
-    tei = getattr(request.state, "tei", False)
-    return Json(error_body(error.status, error.message, tei=tei), error.status, headers=error_headers(error.retry_after))
+    tei, voyage = (getattr(request.state, name, False) for name in ("tei", "voyage"))
+    status = status_for(error.status, voyage=voyage)
+    return Json(error_body(status, error.message, tei=tei), status, headers=error_headers(error.retry_after))
 
 
 async def _own_error(request: Request, error: Exception) -> Response:

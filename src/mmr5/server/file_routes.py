@@ -20,7 +20,7 @@ from mmr5.server.protocol import ErrorBody
 from mmr5.server.rerank_routes import ERRORS, caller, gone
 from mmr5.server.service import Service, while_wanted
 from mmr5.server.store import ORIGINAL, storing
-from mmr5.server.uploads import Upload, UploadService, addresses, is_pdf, not_held, shown_name
+from mmr5.server.uploads import Upload, UploadService, is_pdf, not_held, shown_name
 
 EXAMPLE = "harbour-report.pdf"
 """In the folder ``example`` of this package, with ``questions.json``; the same as in the repository's ``examples``."""
@@ -29,6 +29,9 @@ STORAGE: dict[int | str, dict[str, Any]] = {
     507: {"model": ErrorBody, "description": "The disk for uploads is full; see Retry-After."}
 }
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": ErrorBody, "description": "No such file or page, or not any more."}}
+
+
+FORM = "multipart/form-data"
 
 
 class HeldPage(BaseModel):
@@ -77,6 +80,10 @@ class FormRoute(APIRoute):
         validated = super().get_route_handler()
 
         async def handler(request: Request) -> Response:
+            kind = (request.headers.get("content-type") or FORM).partition(";")[0].strip().lower()
+            if kind not in (FORM, "application/x-www-form-urlencoded"):
+                message = f"the body is {kind[:80]}, and a form is read here: send files as {FORM} (curl -F files=@report.pdf)"
+                raise WireError(415, message, reason="type")
             with storing():
                 await request.form()
             return await validated(request)
@@ -166,7 +173,9 @@ async def _described(uploads: UploadService, files: Sequence[Upload], client: st
             name=upload.source,
             n_pages=sum(page.source == upload.source for page in pages),
             pages=[
-                HeldPage(page=page.number, **addresses(upload.id, page.number)) for page in pages if page.source == upload.source
+                HeldPage(page=page.number, **uploads.pictures(upload.id, page.number))
+                for page in pages
+                if page.source == upload.source
             ],
             problems=[PassedOver(page=p.page, message=p.message) for p in problems if p.source == upload.source],
         )

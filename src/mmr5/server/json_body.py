@@ -31,7 +31,11 @@ INLINE_BYTES = 16 * 1024
 """A body up to this size is parsed in the event loop."""
 
 _PAUSE_S = 0.005
-_LISTS = {"documents": (str, dict), "texts": (str,)}
+_LISTS: dict[str, tuple[type, ...]] = {
+    "texts": (str,),
+    **dict.fromkeys(("queries", "text_1", "data_1"), (str,)),
+    **dict.fromkeys(("documents", "items", "text_2", "data_2"), (str, dict)),
+}
 _STRUCTURE = bytes.maketrans(b"[]{}:", b",,,,,")
 _NAMES = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
 
@@ -57,14 +61,34 @@ class JsonRoute(APIRoute):
         validated = super().get_route_handler()
 
         async def handler(request: Request) -> Response:
+            check_type(request.headers.get("content-type"), "application/json", "JSON")
             bounded = BoundedRequest(request.scope, request.receive)
             body, service = await bounded.body(), request.app.state.service
             bounded.parsed = await parse(body, service.json_pool)
-            request.state.tei = isinstance(bounded.parsed, dict) and "texts" in bounded.parsed
+            named = bounded.parsed if isinstance(bounded.parsed, dict) else {}
+            request.state.tei, request.state.voyage = "texts" in named, "truncation" in named
             check_lists(bounded.parsed, service.settings)
             return await validated(bounded)
 
         return handler
+
+
+def check_type(sent: str | None, wanted: str, called: str) -> None:
+    """Refuse a body that says that it is of another kind; one that says nothing is read.
+
+    Args:
+        sent: the header ``Content-Type``.
+        wanted: what is read, and, for JSON, what ends with ``+json``.
+        called: its name in words.
+
+    Raises:
+        WireError: 415.
+    """
+    kind = (sent or wanted).partition(";")[0].strip().lower()
+    if kind != wanted and not (called == "JSON" and kind.endswith("+json")):
+        raise WireError(
+            415, f"the body is {kind[:80]}, and {called} is read here: send it with Content-Type: {wanted}", reason="type"
+        )
 
 
 async def parse(body: bytes, pool: Executor) -> Any:

@@ -31,6 +31,8 @@ PAGE_PATHS = frozenset({"/", "/docs"})
 """What a link on another site may lead to: pages for people that do no work by themselves."""
 OPEN_FOLDER = "/static/"
 UPLOAD_PATHS = frozenset({"/v1/files", "/v1/search"})
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
+"""An id of a request that is taken over from a proxy or client; any other one is replaced."""
 FORM_BYTES = 256 * 1024
 """Most bytes of a form without files (URL-encoded)."""
 
@@ -59,7 +61,7 @@ class Middleware:
 
 
 class RequestLogMiddleware(Middleware):
-    """Gives every request an id, and counts and logs it at its end: no query, no document, no key.
+    """Gives every request an id, unless it came with one in ``X-Request-ID``; counts and logs it: no query, document or key.
 
     Args:
         app: the application inside.
@@ -73,7 +75,8 @@ class RequestLogMiddleware(Middleware):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the request and note it."""
         started, state = time.monotonic(), scope["state"]
-        request_id = state["request_id"] = uuid.uuid4().hex
+        sent = _headers(scope).get(b"x-request-id", "")
+        request_id = state["request_id"] = sent if REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
         status = 0
 
         async def watched(message: Message) -> None:
@@ -132,22 +135,46 @@ class ErrorMiddleware(Middleware):
                 await refuse(scope, send, WireError(500, "the server failed: see its log", reason="internal"))
 
 
+class HeadMiddleware(Middleware):
+    """Answers HEAD as GET, without the body."""
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the request."""
+        if scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+        done = False
+
+        async def without_body(message: Message) -> None:
+            nonlocal done
+            if message["type"] == "http.response.start":
+                await send(message)
+            elif not done:
+                done = True
+                await send({"type": "http.response.body", "body": b""})
+
+        await self.app({**scope, "method": "GET"}, receive, without_body)
+
+
 class OriginMiddleware(Middleware):
     """Refuses requests that a page of another site sent through a visitor's browser, and those to another host's name.
 
     Args:
         app: the application inside.
         hosts: names that ``Host`` may carry; empty lets all pass.
+        origins: sites whose pages may call, as ``Origin`` names them.
     """
 
-    def __init__(self, app: App, hosts: Collection[str]) -> None:
+    def __init__(self, app: App, hosts: Collection[str], origins: Collection[str] = ()) -> None:
         super().__init__(app)
-        self._hosts = hosts
+        self._hosts, self._origins = hosts, frozenset(origin.lower() for origin in origins)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse the request or pass it on."""
         headers = _headers(scope)
-        refusal = host_refusal(headers, self._hosts) or origin_refusal(headers, scope["method"], scope["path"])
+        refusal = host_refusal(headers, self._hosts)
+        if refusal is None and headers.get(b"origin", "").lower() not in self._origins:
+            refusal = origin_refusal(headers, scope["method"], route_path(scope))
         if refusal is not None:
             await refuse(scope, send, refusal)
         else:
@@ -168,7 +195,7 @@ class ApiKeyMiddleware(Middleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse the request or pass it on, with ``owner`` and ``client`` in its state."""
-        path, authorization = scope["path"], _headers(scope).get(b"authorization")
+        path, authorization = route_path(scope), _headers(scope).get(b"authorization")
         is_open = path in OPEN_PATHS or path.startswith(OPEN_FOLDER)
         if self._keys and not is_open and not key_is_known(authorization, self._keys):
             refusal = WireError(401, "an API key is needed: send it as 'Authorization: Bearer <key>'", reason="key")
@@ -197,7 +224,7 @@ class InflightMiddleware(Middleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse the request or run it; what only reports (health, metrics, the page) does not count."""
-        if scope["method"] != "POST" and not scope["path"].startswith("/v1/"):
+        if scope["method"] != "POST" and not route_path(scope).startswith("/v1/"):
             await self.app(scope, receive, send)
         elif self._count >= self._limit:
             message = f"{self._count} requests are being worked on already: try again later"
@@ -230,7 +257,7 @@ class BodyMiddleware(Middleware):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse the request, or run it with ``memory``, a :class:`Reservation`, in its state."""
         headers = _headers(scope)
-        most = self._max_bytes(scope["path"], headers)
+        most = self._max_bytes(route_path(scope), headers)
         length = headers.get(b"content-length", "")
         if length.isascii() and length.isdigit() and int(length[:20]) > most:
             await refuse(scope, send, too_large(most))
@@ -242,7 +269,7 @@ class BodyMiddleware(Middleware):
             await self.app(scope, body, guarded)
         except Exception:
             if body.refusal is None:
-                raise
+                raise  # else it failed since its body was cut off, and the refusal below says why
         finally:
             reservation.release()
         if body.refusal is not None and not guarded.started:
@@ -331,7 +358,9 @@ def host_refusal(headers: Mapping[bytes, str], hosts: Collection[str]) -> WireEr
     name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
     if hosts and name.lower().strip("[]") not in hosts:
         return WireError(
-            403, "the server does not go by the name in Host: use the address that it prints at its start", reason="host"
+            403,
+            "the server does not go by the name in Host: use the address that it prints, or start it with --allow-host",
+            reason="host",
         )
     return None
 
@@ -346,7 +375,9 @@ def origin_refusal(headers: Mapping[bytes, str], method: str, path: str) -> Wire
         method: of the request.
         path: of the request.
     """
-    refused = WireError(403, "pages of other sites may not call this server from a browser", reason="origin")
+    refused = WireError(
+        403, "pages of other sites may not call this server from a browser: start it with --allow-origin SITE", reason="origin"
+    )
     origin = headers.get(b"origin")
     if origin is not None and origin.partition("://")[2].lower() != headers.get(b"host", "").lower():
         return refused
@@ -366,11 +397,20 @@ async def refuse(scope: Scope, send: Send, error: WireError) -> None:
     scope["state"]["refused"] = error.reason
     body = json.dumps(error_body(error.status, error.message)).encode()
     headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **error_headers(error.retry_after)}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     if error.status in {408, 413} or error.reason == "memory":
         headers["Connection"] = "close"
     raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": error.status, "headers": raw})
     await send({"type": "http.response.body", "body": body})
+
+
+def route_path(scope: Scope) -> str:
+    """The path as our routes have it, without the path below which a proxy shows the server."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    return path[len(root) :] or "/" if root and (path == root or path.startswith(f"{root}/")) else path
 
 
 def _bearer(authorization: str | None) -> tuple[str, bytes]:

@@ -93,13 +93,43 @@ EXAMPLES: dict[str, Any] = {
 }
 
 
-class RerankRequest(Loose):
+MOST_WARNED = 10
+"""Most unknown fields that are named in the warnings."""
+NEVER_WARNED = frozenset({"user", "priority", "request_id", "encoding_format", "cache_salt", "mm_processor_kwargs"})
+"""Fields of other servers that change no order; nothing is said of them."""
+
+
+class ModelRequest(Loose):
+    """What is asked of the model; fields that are not obeyed are told."""
+
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
+
+    model: StrictStr | None = Field(
+        default=None, description="The server has one model, which the answer names; another name is said in `meta.warnings`."
+    )
+
+    def warnings(self, served: str) -> list[str]:
+        """What of the request is not obeyed.
+
+        Args:
+            served: name of the model that answers.
+        """
+        found = []
+        if self.model is not None and self.model != served:
+            found.append(f"model is not obeyed: this server has one model, {served!r}")
+        unknown = [name for name, value in (self.model_extra or {}).items() if value is not None and name not in NEVER_WARNED]
+        found += [f"{name[:60]} is not obeyed: this server does not know it" for name in unknown[:MOST_WARNED]]
+        if len(unknown) > MOST_WARNED:
+            found.append(f"{len(unknown) - MOST_WARNED} further fields are not obeyed")
+        return found
+
+
+class RerankRequest(ModelRequest):
     """A question and documents, in any client's spelling."""
 
     query: StrictStr | Query = Field(description="The question.")
     documents: Annotated[list[AnyDocument] | None, Field(description="The documents; or `texts` (TEI).")] = None
     texts: Annotated[list[StrictStr] | None, Field(description="TEI's spelling: the answer is then TEI's bare array.")] = None
-    model: StrictStr | None = Field(default=None, description="Ignored: the server has one model, which the answer names.")
     top_n: StrictInt | None = Field(default=None, ge=0, description="Only the best; 0 or null gives all.")
     top_k: StrictInt | None = Field(default=None, ge=0, description="Voyage's spelling of `top_n`.")
     min_relevance: float | None = Field(
@@ -110,6 +140,15 @@ class RerankRequest(Loose):
     return_documents: StrictBool | None = Field(default=None, description="Repeat each document in the answer.")
     return_text: StrictBool | None = Field(default=None, description="TEI's spelling of `return_documents`.")
     raw_scores: StrictBool | None = Field(default=None, description="The model's own scores, not mapped to [0, 1].")
+    use_activation: StrictBool | None = Field(default=None, description="vLLM's spelling: `false` is `raw_scores`.")
+    max_tokens_per_doc: StrictInt | None = Field(
+        default=None, ge=1, description="Read so many of the model's tokens of a document's text, from its beginning."
+    )
+    truncation: StrictBool | None = Field(
+        default=None,
+        description="Voyage's: `true` cuts a question or text that is longer than the server takes; else it is an error.",
+    )
+    truncate: StrictBool | None = Field(default=None, description="TEI's spelling of `truncation`.")
     reasoning: StrictBool | None = Field(default=None, description="Also what the model thought, a page and as a whole.")
     diagnostics: StrictBool | None = Field(default=None, description="Also how the order was won.")
     stream: StrictBool | None = Field(default=None, description="Answer with server-sent events.")
@@ -133,6 +172,21 @@ class RerankRequest(Loose):
         if len({v for v in (self.min_relevance, self.score_threshold, self.min_score) if v is not None}) > 1:
             raise ValueError("min_relevance, score_threshold and min_score differ: give one of them")
         return self
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether the model's own scores are wanted."""
+        return bool(self.raw_scores) or self.use_activation is False
+
+    @property
+    def cuts(self) -> bool:
+        """Whether what is too long is to be cut."""
+        return bool(self.truncation or self.truncate)
+
+    @property
+    def is_infinity(self) -> bool:
+        """Whether infinity's own client asks: it alone always sends these three fields."""
+        return self.documents is not None and {"model", "raw_scores", "return_documents"} <= self.model_fields_set
 
     @property
     def is_tei(self) -> bool:
@@ -162,9 +216,9 @@ class RerankRequest(Loose):
         return next((v for v in (self.min_relevance, self.score_threshold, self.min_score) if v is not None), None)
 
     @property
-    def echo(self) -> bool:
-        """Whether documents are repeated in the answer."""
-        return bool(self.return_documents or self.return_text)
+    def echo(self) -> bool | None:
+        """Whether documents are repeated in the answer; None where nothing is said: texts are, as vLLM's clients need it."""
+        return self.return_text if self.is_tei else self.return_documents
 
 
 class Result(BaseModel):
@@ -175,7 +229,9 @@ class Result(BaseModel):
     relevance: float | None = Field(
         default=None, ge=0, le=1, description="Calibrated probability that the document answers; absent without a calibration."
     )
-    document: dict[str, Any] | None = Field(default=None, description="The document, when `return_documents`.")
+    document: dict[str, Any] | str | None = Field(
+        default=None, description="The document's text; its picture, too, with `return_documents`; absent where that is false."
+    )
     reasoning: str | None = Field(default=None, description="The model's sentence on this page, when `reasoning`.")
 
 
@@ -191,7 +247,7 @@ class RerankResponse(BaseModel):
     """The answer of the rerank routes, but for TEI's."""
 
     id: str
-    object: Literal["list"] = "list"
+    object: Literal["rerank"] = "rerank"
     created: int
     model: str
     results: list[Result] = Field(description="Best first.")
@@ -204,6 +260,87 @@ class RerankResponse(BaseModel):
     score_kind: str = Field(description="What `relevance_score` is; see docs/serving.md.")
     reasoning: str | None = None
     diagnostics: dict[str, Any] | None = None
+
+
+ScoreInput = AnyDocument | list[AnyDocument]
+
+SCORE_EXAMPLES: dict[str, Any] = {
+    "one to many": {
+        "summary": "A question and texts, as vLLM's clients send them",
+        "value": {"text_1": "When was the harbour dredged?", "text_2": ["Dredged in 1931.", "A list of ships."]},
+    },
+    "pairs": {
+        "summary": "Pairs",
+        "value": {"queries": ["harbour map", "ferry times"], "documents": ["A map of the harbour.", "The ferry leaves at nine."]},
+    },
+}
+_LEFT, _RIGHT = ("queries", "text_1", "data_1"), ("documents", "text_2", "data_2", "items")
+
+
+class ScoreRequest(ModelRequest):
+    """Questions and documents to be scored pair by pair, in vLLM's spellings: one to one, one to many, or as many of each."""
+
+    queries: StrictStr | list[StrictStr] | None = Field(default=None, description="A question, or one a document.")
+    documents: ScoreInput | None = Field(default=None, description="A document, or several.")
+    text_1: StrictStr | list[StrictStr] | None = Field(default=None, description="vLLM's spelling of `queries`.")
+    text_2: ScoreInput | None = Field(default=None, description="vLLM's spelling of `documents`.")
+    data_1: StrictStr | list[StrictStr] | None = Field(default=None, description="vLLM's spelling of `queries`.")
+    data_2: ScoreInput | None = Field(default=None, description="vLLM's spelling of `documents`.")
+    items: ScoreInput | None = Field(default=None, description="vLLM's spelling of `documents`.")
+    use_activation: StrictBool | None = Field(default=None, description="`false` gives the model's own scores.")
+    max_tokens_per_doc: StrictInt | None = Field(default=None, ge=1, description="As of the rerank routes.")
+
+    @model_validator(mode="after")
+    def _pairs_fit(self) -> ScoreRequest:
+        for names in (_LEFT, _RIGHT):
+            if sum(getattr(self, name) is not None for name in names) != 1:
+                raise ValueError(f"give one of {', '.join(names)}")
+        questions, documents = self.pairs()
+        if not documents:
+            raise ValueError("there are no documents: give at least one")
+        if len(questions) not in (1, len(documents)):
+            raise ValueError(
+                f"there are {len(questions)} questions and {len(documents)} documents: give one question, or as many"
+            )
+        return self
+
+    def pairs(self) -> tuple[list[str], list[AnyDocument]]:
+        """The questions and the documents."""
+        left, right = (next(v for name in names if (v := getattr(self, name)) is not None) for names in (_LEFT, _RIGHT))
+        return (left if isinstance(left, list) else [left]), (right if isinstance(right, list) else [right])
+
+    def requests(self) -> list[tuple[list[int], RerankRequest]]:
+        """A rerank request for each different question, with the places of its documents."""
+        questions, documents = self.pairs()
+        places: dict[str, list[int]] = {}
+        for i in range(len(documents)):
+            places.setdefault(questions[i if len(questions) > 1 else 0], []).append(i)
+        said: dict[str, Any] = {name: getattr(self, name) for name in ("model", "use_activation", "max_tokens_per_doc")}
+        return [
+            (own, RerankRequest(query=question, documents=[documents[i] for i in own], return_documents=False, **said))
+            for question, own in places.items()
+        ]
+
+
+class ScoreLine(BaseModel):
+    """The score of a pair."""
+
+    index: int = Field(ge=0, description="Zero-based place of the pair in the request.")
+    object: Literal["score"] = "score"
+    score: float = Field(description="In [0, 1] unless `use_activation` is false.")
+
+
+class ScoreResponse(BaseModel):
+    """The answer of the score routes: a line a pair, in the order of the request."""
+
+    id: str
+    object: Literal["list"] = "list"
+    created: int
+    model: str
+    data: list[ScoreLine]
+    usage: Usage
+    meta: dict[str, Any]
+    score_kind: str = Field(description="What `score` is; see docs/serving.md.")
 
 
 class TeiResult(BaseModel):

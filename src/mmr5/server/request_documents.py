@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
@@ -14,14 +15,34 @@ from mmr5.server.http_errors import WireError
 from mmr5.server.protocol import AnyDocument, Document, ImageUrl, Part
 from mmr5.types import Page
 
+CHARS_OF_TOKEN = 24
+"""A token has so many characters at most, on average over a text: what is beyond is cut without being counted."""
 
-def drafts(items: Sequence[AnyDocument], max_chars: int) -> list[Draft]:
+
+def drafts(
+    items: Sequence[AnyDocument],
+    max_chars: int,
+    *,
+    cut: bool = False,
+    max_tokens: int | None = None,
+    count: Callable[[str], int] | None = None,
+) -> tuple[list[Draft], list[str]]:
     """All documents as they were sent; each picture is an address, a data URI or base64.
 
+    Args:
+        items: as they were sent.
+        max_chars: most characters of a text.
+        cut: cut a text that is longer, instead of refusing it.
+        max_tokens: keep so many tokens of a text, from its beginning.
+        count: counts tokens.
+
+    Returns:
+        The documents, and what was cut, in words.
+
     Raises:
-        WireError: 422, naming the document that is empty, too long, or more than one page.
+        WireError: 400 for a text that is too long; 422, naming the document that is empty or more than one page.
     """
-    found = []
+    found, said = [], []
     for index, item in enumerate(items):
         try:
             value = item if isinstance(item, str) else _spelled(item)
@@ -29,13 +50,36 @@ def drafts(items: Sequence[AnyDocument], max_chars: int) -> list[Draft]:
         except ValueError as error:
             raise refusal(index, str(error)) from error
         if sent.text is not None and len(sent.text) > max_chars:
-            raise refusal(index, f"its text has {len(sent.text):,} characters, and at most {max_chars:,} are taken", 413)
+            if not cut:
+                message = f"its text has {len(sent.text):,} characters, and at most {max_chars:,} are taken: shorten it"
+                raise refusal(index, message, 400)
+            said.append(f"documents[{index}] was cut to its first {max_chars:,} characters")
+            sent = replace(sent, text=sent.text[:max_chars])
+        if sent.text and max_tokens is not None and count is not None:
+            sent = replace(sent, text=first_tokens(sent.text, max_tokens, count))
         found.append(sent)
-    return found
+    return found, said
 
 
-def echo(item: AnyDocument, sent: Draft) -> dict[str, Any]:
-    """The document for ``return_documents``: ``{"text"}``, ``{"image"}``, both, or vLLM's ``{"text", "multi_modal"}``."""
+def first_tokens(text: str, most: int, count: Callable[[str], int]) -> str:
+    """The longest beginning of a text that has at most so many tokens, to a token."""
+    text = text[: most * CHARS_OF_TOKEN]
+    low, high = 0, len(text)
+    if count(text) <= most:
+        return text
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if count(text[:middle]) <= most else (low, middle - 1)
+    return text[:low]
+
+
+def echo(item: AnyDocument, sent: Draft, *, pictures: bool = True) -> dict[str, Any]:
+    """The document for ``return_documents``: ``{"text"}``, ``{"image"}``, both, or vLLM's ``{"text", "multi_modal"}``.
+
+    Without ``pictures``, ``{"text"}`` alone, which is null for a picture without text.
+    """
+    if not pictures:
+        return {"text": sent.text}
     if not isinstance(item, str) and isinstance(item.content, list):
         media = [] if sent.picture is None else [{"type": "image_url", "image_url": {"url": sent.picture}}]
         return {"text": sent.text, "multi_modal": media}

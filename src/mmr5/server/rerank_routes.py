@@ -1,4 +1,4 @@
-"""``POST /rerank``, ``/v1/rerank``, ``/v2/rerank``, and their server-sent events."""
+"""``POST /rerank``, ``/v1/rerank``, ``/v2/rerank`` with their server-sent events, ``/score`` and ``/v1/score``."""
 
 from __future__ import annotations
 
@@ -11,21 +11,37 @@ from fastapi import APIRouter, Body, FastAPI, Request
 from fastapi.responses import Response
 
 from mmr5.server import events
+from mmr5.server.http_errors import WireError
 from mmr5.server.json_body import JsonRoute
-from mmr5.server.protocol import EXAMPLES, ErrorBody, RerankRequest, RerankResponse, TeiResult
+from mmr5.server.protocol import (
+    EXAMPLES,
+    SCORE_EXAMPLES,
+    ErrorBody,
+    RerankRequest,
+    RerankResponse,
+    ScoreRequest,
+    ScoreResponse,
+    TeiResult,
+)
 from mmr5.server.service import Accepted, Caller, Service, tei_answer, while_wanted
 from mmr5.server.stream_parser import TextRelay
 
-PATHS = ("/rerank", "/v1/rerank", "/v2/rerank")
+INFINITY = "/infinity"
+"""Below it documents come back as bare strings: LiteLLM asks vLLM and infinity the same, and reads different answers."""
+PATHS = ("/rerank", "/v1/rerank", "/v2/rerank", f"{INFINITY}/rerank")
+SCORE_PATHS = ("/score", "/v1/score")
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody, "description": text}
     for status, text in {
-        400: "The body is not JSON.",
+        400: "The body is not JSON, or a text is longer than is taken.",
         401: "No known API key.",
+        403: "A page of another site, or another host's name.",
         408: "The body did not arrive in time.",
-        413: "Too many bytes, documents or characters.",
+        413: "Too many bytes or documents.",
+        415: "The body is not JSON by its Content-Type.",
         422: "A field or a document cannot be used; the message names it.",
         429: "Too many requests at once; see Retry-After.",
+        502: "The model's backend failed.",
         503: "The wait was too long, or the server stops; see Retry-After.",
         504: "The deadline is over.",
     }.items()
@@ -45,8 +61,11 @@ def add(app: FastAPI, service: Service) -> None:
         started = time.monotonic()
         request.state.log = {"documents": len(body.items)}
         relay = TextRelay() if body.stream and not body.is_tei else None
+        bare = body.is_infinity or request.url.path.startswith(INFINITY)
+        if bare and body.top_n == 0:
+            raise WireError(422, "top_n is 0: infinity's clients give at least 1, or leave it out")
         accepted = await while_wanted(
-            service.accept(body, started, caller(request), relay), gone(request), service.settings.deadline_s
+            service.accept(body, started, caller(request), relay, bare=bare), gone(request), service.settings.deadline_s
         )
         left = service.settings.deadline_s - (time.monotonic() - started)
         if relay is not None:
@@ -57,7 +76,21 @@ def add(app: FastAPI, service: Service) -> None:
         answer = service.answer(accepted, ranking)
         return tei_answer(answer, body) if body.is_tei else answer
 
+    async def score(request: Request, body: Annotated[ScoreRequest, Body(openapi_examples=SCORE_EXAMPLES)]) -> ScoreResponse:
+        """Score questions and documents pair by pair, as vLLM's `/score` does."""
+        request.state.log = {"documents": len(body.pairs()[1])}
+        work = service.score(body, time.monotonic(), caller(request))
+        return await while_wanted(work, gone(request), service.settings.deadline_s)
+
     routes = APIRouter(route_class=JsonRoute)
+    for path in SCORE_PATHS:
+        routes.post(
+            path,
+            operation_id=path.strip("/").replace("/", "_"),
+            summary="Score pairs",
+            response_model=ScoreResponse,
+            responses=ERRORS,
+        )(score)
     for path in PATHS:
         routes.post(
             path,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -23,16 +24,18 @@ from mmr5.server.json_body import check_number
 from mmr5.server.memory import Reservation
 from mmr5.server.pictures import PictureReader
 from mmr5.server.prometheus import Metrics
-from mmr5.server.protocol import RerankRequest, RerankResponse, Result, TeiResult, Usage
+from mmr5.server.protocol import RerankRequest, RerankResponse, Result, ScoreLine, ScoreRequest, ScoreResponse, TeiResult, Usage
 from mmr5.server.request_queue import Batcher, OnJobText
 from mmr5.settings import ServerSettings
 from mmr5.storage.cache import Cache
-from mmr5.types import Candidates, Page, Ranking, View
+from mmr5.types import Candidates, Page, Ranking, ScoreKind, View
 
 T = TypeVar("T")
 
 PREPARING_THREADS = 2
 """Threads that decode pictures; each holds one picture at a time."""
+RANKS = frozenset({ScoreKind.RECIPROCAL_RANK, ScoreKind.LINEAR_RANK})
+"""Kinds of scores that are places in an order."""
 FETCHES = 4
 """Fetches of one request at a time."""
 
@@ -62,7 +65,9 @@ class Accepted:
         view: how they enter the prompt.
         future: gets the ranking.
         started: ``time.monotonic()`` of its arrival.
-        queued: that of its being queued.
+        warnings: what was not obeyed, or was cut.
+        bare: documents come back as bare strings, as infinity's clients read them.
+        queued: ``time.monotonic()`` of its being queued.
     """
 
     request: RerankRequest
@@ -70,6 +75,8 @@ class Accepted:
     view: View
     future: Future[Ranking]
     started: float
+    warnings: tuple[str, ...] = ()
+    bare: bool = False
     queued: float = field(default_factory=time.monotonic)
 
 
@@ -117,30 +124,47 @@ class Service:
         self.pool.shutdown(wait=False, cancel_futures=True)
         self.json_pool.shutdown(wait=False, cancel_futures=True)
 
-    def check(self, request: RerankRequest) -> str:
-        """The question, once what is too much or nothing at all was refused.
+    def check(self, request: RerankRequest) -> tuple[str, list[str]]:
+        """The question, once what is too much or nothing at all was refused, and what of the request is not obeyed.
 
         Raises:
-            WireError: 413 or 422.
+            WireError: 400, 413 or 422.
         """
         check_number(len(request.items), self.settings.max_documents)
-        return check_question(request.question, self.settings.max_query_chars)
+        asked, most, said = request.question, self.settings.max_query_chars, request.warnings(self.reranker.model)
+        if request.cuts and len(asked) > most:
+            said.append(f"the question was cut to its first {most:,} characters")
+            asked = asked[:most]
+        return check_question(asked, most), said
 
-    async def accept(self, request: RerankRequest, started: float, caller: Caller, on_text: OnJobText | None = None) -> Accepted:
-        """Read a request's documents and queue it; ``on_text`` is called with the reply while it is written.
+    async def accept(
+        self, request: RerankRequest, started: float, caller: Caller, on_text: OnJobText | None = None, *, bare: bool = False
+    ) -> Accepted:
+        """Read a request's documents and queue it.
+
+        Args:
+            request: what was sent.
+            started: ``time.monotonic()`` of its arrival.
+            caller: who sent it.
+            on_text: called with the reply while it is written.
+            bare: documents come back as bare strings.
 
         Raises:
-            WireError: 413, 422, 429, 503.
+            WireError: 400, 413, 422, 429, 503.
         """
-        question = self.check(request)
-        drafts = await self.run(request_documents.drafts, request.items, self.settings.max_document_chars)
+        question, said = self.check(request)
+        read = functools.partial(
+            request_documents.drafts, request.items, self.settings.max_document_chars, cut=request.cuts,
+            max_tokens=request.max_tokens_per_doc, count=self.reranker.engine.count_tokens,
+        )  # fmt: skip
+        drafts, cuts = await self.run(read)
         pages = await self._pages(drafts, caller)
         view = common_view(self.reranker.view, pages)
         if view != "image":
             for i, page in enumerate(pages):
                 pages[i] = page if page.text is not None else await self.run(self._with_text, i, page, view)
         future = self.submit(Candidates(question, tuple(pages)), view, started, on_text)
-        return Accepted(request, drafts, view, future, started)
+        return Accepted(request, drafts, view, future, started, (*said, *cuts), bare)
 
     def submit(self, candidates: Candidates, view: View, started: float, on_text: OnJobText | None = None) -> Future[Ranking]:
         """Queue a list with what is left of its time; ``on_text`` is called with the reply while it is written.
@@ -190,13 +214,13 @@ class Service:
     def answer(self, accepted: Accepted, ranking: Ranking) -> RerankResponse:
         """The answer in the superset of shapes."""
         request = accepted.request
-        values, kind = scores.raw(ranking) if request.raw_scores else scores.relevance(ranking)
+        values, kind = scores.raw(ranking) if request.is_raw else scores.relevance(ranking)
         calibration = self.reranker.with_view(accepted.view).calibration(())
         relevance = relevance_of(calibration, ranking)
-        least, warnings = request.least, []
+        least, warnings = request.least, list(accepted.warnings)
         if least is not None and relevance is None:
             least = None
-            warnings = ["min_relevance is not obeyed: this model has no calibration (mmr5 calibrate)"]
+            warnings.append("min_relevance is not obeyed: this model has no calibration (mmr5 calibrate)")
         count(self.metrics, ranking)
         texts = [draft.text for draft in accepted.drafts]
         usage = ranking.usage
@@ -207,7 +231,7 @@ class Service:
                 index=position,
                 relevance_score=values[position],
                 relevance=None if relevance is None else relevance[position],
-                document=request_documents.echo(request.items[position], accepted.drafts[position]) if request.echo else None,
+                document=self._document(accepted, position),
                 reasoning=None if notes is None else notes[position],
             )
             for position in Selection(least, request.limit).of(ranking.order, relevance, texts, self.reranker.engine.count_tokens)
@@ -226,6 +250,43 @@ class Service:
             reasoning=ranking.reasoning if request.reasoning else None,
             diagnostics=self.diagnostics(accepted, ranking) if request.diagnostics else None,
         )
+
+    @staticmethod
+    def _document(accepted: Accepted, position: int) -> dict[str, Any] | str | None:
+        """A document as it comes back: texts unless they are not wanted, pictures where they are asked for."""
+        asked, sent = accepted.request.echo, accepted.drafts[position]
+        if asked is False or (accepted.bare and not asked):
+            return None
+        if accepted.bare:
+            return sent.text if sent.text is not None else str(sent.picture)
+        return request_documents.echo(accepted.request.items[position], sent, pictures=bool(asked))
+
+    async def score(self, request: ScoreRequest, started: float, caller: Caller) -> ScoreResponse:
+        """Scores of pairs: documents with the same question are ranked together.
+
+        Raises:
+            WireError: as of :meth:`accept`; 422 for a method that gives an order and no score of a page by itself.
+        """
+        check_number(len(request.pairs()[1]), self.settings.max_documents)
+        data: dict[int, float] = {}
+        usage, kinds, said = Usage(), set(), []
+        for places, one in request.requests():
+            accepted = await self.accept(one, started, caller)
+            answer = self.answer(accepted, await asyncio.wrap_future(accepted.future))
+            if answer.score_kind in RANKS:
+                raise WireError(
+                    422, f"method {self.reranker.method!r} gives an order and no score of a document by itself: use /rerank"
+                )
+            data |= {places[result.index]: result.relevance_score for result in answer.results}
+            usage = Usage(**{name: getattr(usage, name) + getattr(answer.usage, name) for name in Usage.model_fields})
+            kinds.add(answer.score_kind)
+            said += [words for words in accepted.warnings if words not in said]
+        said += [words for words in request.warnings(self.reranker.model) if words not in said]
+        lines = [ScoreLine(index=i, score=score) for i, score in sorted(data.items())]
+        return ScoreResponse(
+            id=f"score-{uuid.uuid4().hex}", created=int(time.time()), model=self.reranker.model, data=lines, usage=usage,
+            meta={"warnings": said}, score_kind=" or ".join(sorted(kinds)),
+        )  # fmt: skip
 
     def diagnostics(self, accepted: Accepted, ranking: Ranking) -> dict[str, Any]:
         """How the order was won."""
@@ -269,14 +330,14 @@ def check_question(question: str, max_chars: int) -> str:
     """The question with its lone surrogates replaced, unless it is empty or overlong.
 
     Raises:
-        WireError: 422 or 413.
+        WireError: 422 or 400.
     """
     try:
         question = clean_question(question)
     except InputError as error:
         raise WireError(422, str(error)) from error
     if len(question) > max_chars:
-        raise WireError(413, f"the question has {len(question):,} characters, and at most {max_chars:,} are taken")
+        raise WireError(400, f"the question has {len(question):,} characters, and at most {max_chars:,} are taken: shorten it")
     return question
 
 

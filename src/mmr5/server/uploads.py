@@ -151,15 +151,15 @@ class UploadService:
         return dataclasses.replace(candidates, pages=pages)
 
     def addresses(self, name: str, page: int) -> dict[str, str | None]:
-        """Where a page is shown: :func:`addresses`, and ``document``, the whole PDF opened at the page; None for other kinds."""
-        original = f"/v1/files/{name}/original#page={page}" if is_pdf(self.store.root / name / ORIGINAL) else None
-        return {**addresses(name, page), "document": original}
+        """Where a page is shown: :meth:`pictures`, and ``document``, the whole PDF opened at the page; None for other kinds."""
+        root = self.settings.root_path
+        original = f"{root}/v1/files/{name}/original#page={page}" if is_pdf(self.store.root / name / ORIGINAL) else None
+        return {**self.pictures(name, page), "document": original}
 
-
-def addresses(name: str, page: int) -> dict[str, str]:
-    """Where a page is shown: ``thumbnail`` and ``image``; ``page`` counts from one."""
-    base = f"/v1/files/{name}/pages/{page}"
-    return {"thumbnail": f"{base}/thumbnail", "image": f"{base}/image"}
+    def pictures(self, name: str, page: int) -> dict[str, str]:
+        """Where a page is shown: ``thumbnail`` and ``image``; ``page`` counts from one."""
+        base = f"{self.settings.root_path}/v1/files/{name}/pages/{page}"
+        return {"thumbnail": f"{base}/thumbnail", "image": f"{base}/image"}
 
 
 def is_pdf(file: Path) -> bool:

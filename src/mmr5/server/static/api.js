@@ -32,15 +32,15 @@ async function call(path, options = {}) {
   return response;
 }
 
-export const held = async (id) => (await call(`/v1/files/${id}`)).json();
-export const info = async () => (await call("/info")).json();
-export const example = async () => (await call("/v1/example")).json();
+export const held = async (id) => (await call(`v1/files/${id}`)).json();
+export const info = async () => (await call("info")).json();
+export const example = async () => (await call("v1/example")).json();
 
 /** Send one file; gives `{id, name, n_pages, pages, problems}`. */
 export async function send(file) {
   const form = new FormData();
   form.append("files", file);
-  return (await (await call("/v1/files", { method: "POST", body: form })).json()).files[0];
+  return (await (await call("v1/files", { method: "POST", body: form })).json()).files[0];
 }
 
 /** Ask about files; `tell(name, data)` is called with each server-sent event as it comes. */
@@ -49,7 +49,7 @@ export async function search(query, ids, signal, tell) {
   form.append("query", query);
   form.append("stream", "true");
   for (const id of ids) form.append("file_ids", id);
-  const response = await call("/v1/search", { method: "POST", body: form, signal });
+  const response = await call("v1/search", { method: "POST", body: form, signal });
   let ended = false;
   for await (const { name, data } of events(response.body)) {
     if (name === "error") throw new Refused(data.error.code, data.message);

@@ -1,6 +1,6 @@
 /** The pages of a result: their cards, and how they move. */
 
-import { hasKey, picture } from "/static/api.js";
+import { hasKey, picture } from "./api.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const MARGIN = 0.004;

@@ -1,7 +1,7 @@
 /** The documents that questions are about: dropped, chosen, or the example. */
 
-import * as api from "/static/api.js";
-import { element } from "/static/cards.js";
+import * as api from "./api.js";
+import { element } from "./cards.js";
 
 const list = document.getElementById("documents");
 const suggested = document.getElementById("suggested");

@@ -1,6 +1,6 @@
 /** Questions that were asked before: kept in this browser, each with an address of its own. */
 
-import { element } from "/static/cards.js";
+import { element } from "./cards.js";
 
 const KEY = "mmr5-earlier";
 const MOST = 50;

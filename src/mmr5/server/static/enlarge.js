@@ -1,6 +1,6 @@
 /** The dialog that shows one page large; arrow keys walk through the pages in their present order. */
 
-import { element, linkTo, marks, show } from "/static/cards.js";
+import { element, linkTo, marks, show } from "./cards.js";
 
 const dialog = document.getElementById("large");
 const title = document.getElementById("large-title");

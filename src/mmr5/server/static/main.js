@@ -1,10 +1,10 @@
 /** The page: a question goes out, events come in, cards move. */
 
-import * as api from "/static/api.js";
-import { calm, element, fillCard, growReason, makeCard, reorder, sketchCard } from "/static/cards.js";
-import * as documents from "/static/documents.js";
-import * as earlier from "/static/earlier.js";
-import { enlarge } from "/static/enlarge.js";
+import * as api from "./api.js";
+import { calm, element, fillCard, growReason, makeCard, reorder, sketchCard } from "./cards.js";
+import * as documents from "./documents.js";
+import * as earlier from "./earlier.js";
+import { enlarge } from "./enlarge.js";
 
 const $ = (id) => document.getElementById(id);
 const [form, question, go, pages] = [$("ask"), $("question"), $("go"), $("pages")];
