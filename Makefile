@@ -38,8 +38,8 @@ coverage:        ## all of src, after `make test` and `make slow`
 PACKS := poppler-utils tesseract-ocr tesseract-ocr-osd tesseract-ocr-rus tesseract-ocr-ell tesseract-ocr-ara tesseract-ocr-heb
 OFFICE := libreoffice-writer libreoffice-calc libreoffice-impress
 
-tools:           ## Chromium, poppler, tesseract and LibreOffice for the slow tests, from Debian's packages where they are missing
-	command -v chromium tesseract soffice >/dev/null && dpkg -s $(PACKS) $(OFFICE) >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium $(PACKS) $(OFFICE); }
+tools:           ## Chromium, nginx, poppler, tesseract and LibreOffice for the slow tests, from Debian's packages where they are missing
+	command -v chromium tesseract soffice nginx >/dev/null && dpkg -s $(PACKS) $(OFFICE) >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium nginx-light $(PACKS) $(OFFICE); }
 
 slow: install tools  ## what does not fit the gate: the browser, killed processes, long proofs
 	$(BIN)/pytest -m slow --timeout=1800 --durations=0 --cov --cov-append --cov-report=

@@ -23,6 +23,12 @@ PROVIDERS = [
 """Of LiteLLM, with what its base address ends with."""
 
 
+@pytest.fixture(autouse=True)
+def no_network_at_import(monkeypatch):
+    """LiteLLM fetches its table of prices when it is imported, unless it is told to take its own."""
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+
+
 @pytest.fixture
 def live(serve):
     return serve(api_keys=(KEY,))

@@ -132,6 +132,8 @@ def test_models_are_listed(client):
         [model] = client.get(path).json()["data"]
         assert (model["id"], model["object"], model["capabilities"]) == ("scripted", "model", ["rerank"])
         assert isinstance(model["stats"], dict) and isinstance(model["created"], int)
+        assert model["owned_by"] == ("mmr5" if path == "/v1/models" else "infinity")  # infinity's client takes no other
+    assert client.get("/infinity/health").json()["unix"] > 1.7e9
 
 
 # --- infinity -----------------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from mmr5.server.middleware import (
     InflightMiddleware,
     OriginMiddleware,
     RequestLogMiddleware,
+    RootPathMiddleware,
     SecurityHeadersMiddleware,
 )
 from mmr5.server.pictures import PictureReader
@@ -80,8 +81,8 @@ def create_app(reranker: Reranker, settings: ServerSettings | None = None, *, ca
         lifespan=lifespan,
         default_response_class=Json,
         redoc_url=None,
-        root_path=limits.root_path,
         middleware=[
+            Middleware(RootPathMiddleware, root_path=limits.root_path),
             Middleware(RequestLogMiddleware, metrics=metrics),
             Middleware(SecurityHeadersMiddleware),
             Middleware(ErrorMiddleware),
@@ -157,14 +158,24 @@ def _add_pages(app: FastAPI, service: Service, metrics: Metrics) -> None:
 
     started = int(time.time())
 
-    @app.get("/models", summary="The model, as infinity's clients ask", include_in_schema=False)
-    @app.get("/infinity/models", include_in_schema=False)
-    @app.get("/v1/models", summary="The model, as OpenAI's clients ask")
-    async def models() -> dict[str, Any]:
+    def model_list(owner: str) -> dict[str, Any]:
         waiting = len(service.batcher)
         stats = {"queue_fraction": waiting / limits.queue_size, "queue_absolute": waiting, "results_absolute": 0}
-        one = {"id": reranker.model, "object": "model", "created": started, "owned_by": "mmr5"}
+        one = {"id": reranker.model, "object": "model", "created": started, "owned_by": owner}
         return {"object": "list", "data": [{**one, "backend": reranker.engine.name, "capabilities": ["rerank"], "stats": stats}]}
+
+    @app.get("/v1/models", summary="The model, as OpenAI's clients ask")
+    async def models() -> dict[str, Any]:
+        return model_list("mmr5")
+
+    @app.get("/models", include_in_schema=False)
+    @app.get("/infinity/models", summary="The model, as infinity's client asks")
+    async def infinity_models() -> dict[str, Any]:
+        return model_list("infinity")
+
+    @app.get("/infinity/health", summary="The process is alive, as infinity's client asks")
+    async def infinity_health() -> dict[str, float]:
+        return {"unix": time.time()}
 
     @app.get("/info", summary="The model, its method and the limits")
     async def info() -> dict[str, Any]:

@@ -25,7 +25,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-OPEN_PATHS = frozenset({"/", "/health", "/ready", "/docs", "/openapi.json"})
+OPEN_PATHS = frozenset({"/", "/health", "/infinity/health", "/ready", "/docs", "/openapi.json"})
 """What needs no key: it says nothing about documents, and a load balancer has no key."""
 PAGE_PATHS = frozenset({"/", "/docs"})
 """What a link on another site may lead to: pages for people that do no work by themselves."""
@@ -58,6 +58,27 @@ class Middleware:
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle an HTTP request; ``scope["state"]`` exists."""
         raise NotImplementedError
+
+
+class RootPathMiddleware(Middleware):
+    """Says below which path a proxy shows the server, whether the proxy cuts it off or not.
+
+    Args:
+        app: the application inside.
+        root_path: without a slash at its end; "" for none.
+    """
+
+    def __init__(self, app: App, root_path: str) -> None:
+        super().__init__(app)
+        self._root_path = root_path
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the request; the path then begins with the root path, as ASGI wants it."""
+        root, path = self._root_path, scope["path"]
+        if root:
+            whole = path if path == root or path.startswith(f"{root}/") else root + path
+            scope = {**scope, "root_path": root, "path": whole}
+        await self.app(scope, receive, send)
 
 
 class RequestLogMiddleware(Middleware):
