@@ -25,6 +25,7 @@ try:
         data,
         doctor,
         evaluate,
+        mcp,
         models,
         prompt,
         recipe,
@@ -66,6 +67,7 @@ def root(
 
 app.command("rerank")(rerank.rerank)
 app.command("serve")(serve.serve)
+app.command("mcp")(mcp.mcp)
 app.command("evaluate")(evaluate.evaluate)
 app.command("rerank-run")(rerank_run.rerank_run)
 app.command("calibrate")(calibrate.calibrate)
