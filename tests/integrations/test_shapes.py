@@ -69,6 +69,28 @@ def test_cross_encoder_rank(reader, reasoner):
     assert MMR5CrossEncoder(reasoner([1, 0])).rank("q", ["a", "b"])[0]["reason"] == "note on 1"
 
 
+def test_cross_encoder_rank_takes_what_a_cross_encoder_takes(reader):
+    from inspect import signature
+
+    from sentence_transformers import CrossEncoder
+
+    theirs, ours = (list(signature(kind.rank).parameters)[:10] for kind in (CrossEncoder, MMR5CrossEncoder))
+    assert ours == theirs
+    encoder = MMR5CrossEncoder(reader)
+    plain = encoder.rank(QUESTION, TEXTS)
+    assert encoder.rank(QUESTION, TEXTS, None, False, None, None, 8, False) == plain
+    assert encoder.rank(QUESTION, TEXTS, batch_size=1, show_progress_bar=True, num_workers=0, convert_to_tensor=False) == plain
+    for wrong, said in (
+        ({"activation_fn": abs}, "activation_fn"), ({"prompt": "p"}, "prompt"), ({"apply_softmax": True}, "apply_softmax"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=f"rank has no use for {said}: leave it out"):
+            encoder.rank(QUESTION, TEXTS, **wrong)
+    with pytest.raises(InputError, match="query is a list: give the question, a string, first"):
+        encoder.rank(TEXTS, QUESTION)
+    with pytest.raises(InputError, match=r"documents is a str: give a list, e\.g\. \[document\]"):
+        encoder.rank(QUESTION, TEXTS[0])
+
+
 def test_cross_encoder_predict_collects_the_pairs_of_a_question():
     engine = ScriptedEngine()
     encoder = MMR5CrossEncoder(Reranker(engine, view="text", method="logits"))
@@ -96,6 +118,6 @@ def test_cross_encoder_refuses_what_is_no_pair(bad, reader):
 
 def test_cross_encoder_passes_over_no_argument(reader):
     with pytest.raises(InputError, match="activation_fn"):
-        MMR5CrossEncoder(reader).predict([("q", "a")], activation_fn=None)
+        MMR5CrossEncoder(reader).predict([("q", "a")], activation_fn=abs)
     with pytest.raises(InputError, match="convert_to_tensor"):
         MMR5CrossEncoder(reader).predict([("q", "a")], convert_to_tensor=True)

@@ -21,6 +21,9 @@ OPERATIONS = [
     "POST /rerank",
     "POST /v1/rerank",
     "POST /v2/rerank",
+    "POST /infinity/rerank",
+    "POST /score",
+    "POST /v1/score",
     "POST /v1/search",
     "POST /v1/files",
     "GET /v1/files/{name}",
@@ -32,6 +35,9 @@ OPERATIONS = [
     "GET /ready",
     "GET /metrics",
     "GET /info",
+    "GET /v1/models",
+    "GET /infinity/models",
+    "GET /infinity/health",
 ]
 
 
@@ -99,7 +105,7 @@ def test_no_request_gets_a_5xx(operation, monkeypatch):
     method, path = operation.split(" ")
     found = schema[path][method]
     statuses = Counter()
-    examples = 150 if "rerank" in path else 30
+    examples = 150 if "rerank" in path or "score" in path else 30
     for mode in GenerationMode:
 
         @settings(

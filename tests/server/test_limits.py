@@ -78,15 +78,20 @@ def test_keys_are_needed_where_they_are_set(make_client):
             ).status_code
             == 200
         )
+    for path in ("/rerank", "/infinity/rerank", "/score", "/v1/score"):
+        assert client.post(path, json={}).status_code == 401
     for path in (
         "/info",
+        "/v1/models",
+        "/models",
+        "/infinity/models",
         "/metrics",
         "/v1/example",
         f"/v1/files/{'0' * 64}/original",
         *(f"/v1/files/{'0' * 64}/pages/1/{what}" for what in ("thumbnail", "image")),
     ):
         assert client.get(path).status_code == 401
-    for path in ("/health", "/ready"):
+    for path in ("/health", "/ready", "/infinity/health"):
         assert client.get(path).status_code == 200
 
 

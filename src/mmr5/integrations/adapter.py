@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from mmr5.documents import to_pages
-from mmr5.errors import ConfigError
+from mmr5.errors import ConfigError, InputError
 from mmr5.reranker import Reranker
 from mmr5.storage.cache import Cache
 from mmr5.types import Page, RankedPage, RerankResult
@@ -90,6 +90,18 @@ class Adapter:
     ) -> RerankResult:
         """:meth:`rank` in a worker thread."""
         return await asyncio.to_thread(self.rank, query, documents, top_n, min_relevance)
+
+
+def check_places(query: object, documents: object) -> None:
+    """Refuse a question and documents that stand in each other's place.
+
+    Raises:
+        InputError: the question is no string, or the documents are one.
+    """
+    if not isinstance(query, str):
+        raise InputError(f"query is a {type(query).__name__}: give the question, a string, first, and then the documents")
+    if isinstance(documents, str | bytes | Mapping):
+        raise InputError(f"documents is a {type(documents).__name__}: give a list, e.g. [document]")
 
 
 def score_of(page: RankedPage) -> float:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from mmr5.documents import draft
 from mmr5.errors import InputError
-from mmr5.integrations.adapter import Adapter, OnResult, score_of
+from mmr5.integrations.adapter import Adapter, OnResult, check_places, score_of
 from mmr5.reranker import Reranker
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PAIR = 2
+_HARMLESS = frozenset({"batch_size", "num_workers", "convert_to_numpy"})
+"""Arguments of a cross-encoder that change no score."""
 
 
 class MMR5CrossEncoder:
@@ -42,22 +44,43 @@ class MMR5CrossEncoder:
         self._adapter = Adapter(reranker, image_root=image_root, on_result=on_result, **options)
 
     def rank(
-        self, query: str, documents: Sequence[object], top_k: int | None = None, return_documents: bool = False
+        self,
+        query: str,
+        documents: Sequence[object],
+        top_k: int | None = None,
+        return_documents: bool = False,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        activation_fn: object = None,
+        **ignored: Any,
     ) -> list[dict[str, Any]]:
-        """Rank documents.
+        """Rank documents; the arguments stand where ``CrossEncoder.rank`` has them.
 
         Args:
             query: the question.
             documents: strings, pictures (``Path``, bytes, base64, Pillow), ``{"text", "image"}``, pages.
             top_k: keep only the best; None keeps all.
             return_documents: repeat each document under ``text``, as it was given.
+            prompt_name: refused: the model has its own prompt.
+            prompt: refused, likewise.
+            batch_size: taken for the sake of callers that give it; batches are made by memory.
+            show_progress_bar: taken, too; there is none.
+            activation_fn: refused: scores are the method's own.
+            ignored: ``num_workers`` and ``convert_to_numpy`` change nothing here; everything else is refused.
 
         Returns:
             ``{"corpus_id", "score", "reason", "relevance"}``, best first; ``corpus_id`` is the zero-based place in ``documents``.
 
         Raises:
-            InputError: an empty question, or an unknown kind of document.
+            InputError: an empty question, an unknown kind of document, question and documents in each other's place, or an
+                argument that has no meaning here.
         """
+        del batch_size, show_progress_bar
+        given = {"prompt_name": prompt_name, "prompt": prompt, "activation_fn": activation_fn, **ignored}
+        _refuse("rank", given)
+        check_places(query, documents)
         result = self._adapter.rank(query, documents, top_k)
         lines: list[dict[str, Any]] = []
         for page in result:
@@ -78,8 +101,8 @@ class MMR5CrossEncoder:
         Args:
             sentences: pairs of a question and a document; a single pair is allowed.
             show_progress_bar: taken for the sake of callers that give it; there is none.
-            ignored: ``batch_size`` and ``convert_to_numpy`` change nothing here; everything else is refused, so that nothing that
-                matters is passed over.
+            ignored: ``batch_size``, ``num_workers`` and ``convert_to_numpy`` change nothing here; everything else is refused, so
+                that nothing that matters is passed over.
 
         Returns:
             One float32 a pair, in the order given; a single pair gives an array of no dimensions.
@@ -90,9 +113,7 @@ class MMR5CrossEncoder:
         import numpy as np
 
         del show_progress_bar
-        unknown = sorted(set(ignored) - {"batch_size", "convert_to_numpy", "convert_to_tensor"})
-        if unknown or ignored.get("convert_to_tensor"):
-            raise InputError(f"predict has no use for {', '.join(unknown) or 'convert_to_tensor'}: leave it out")
+        _refuse("predict", ignored)
         single = len(sentences) == PAIR and isinstance(sentences[0], str)
         pairs = [sentences] if single else list(sentences)
         groups = _by_question(pairs)
@@ -102,6 +123,17 @@ class MMR5CrossEncoder:
             for page in result:
                 scores[places[page.index]] = score_of(page)
         return cast("NDArray[np.float32]", scores[0]) if single else scores
+
+
+def _refuse(method: str, given: Mapping[str, Any]) -> None:
+    """Refuse arguments that would change something if there were a cross-encoder here.
+
+    Raises:
+        InputError: there is one.
+    """
+    unknown = sorted(name for name, value in given.items() if name not in _HARMLESS and value is not None and value is not False)
+    if unknown:
+        raise InputError(f"{method} has no use for {', '.join(unknown)}: leave it out")
 
 
 def _by_question(pairs: Sequence[Any]) -> dict[str, list[int]]:
