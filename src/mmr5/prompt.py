@@ -15,7 +15,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
@@ -80,8 +80,8 @@ _OWN_LABELS = (r"(?:text of )?(?:image|page) ", ":")
 class Wording:
     """The words of a prompt where they are not this project's own, so that a reranker taught otherwise is a recipe, not code.
 
-    A field that is None keeps this project's words. ``{question}``, ``{n}`` (number of pages) and ``{id}`` (of a page) are
-    filled in; a page's picture or text stands behind its label.
+    A field that is None keeps this project's words. ``{question}``, ``{n}`` (number of pages), ``{id}`` (of a page) and
+    ``{instruction}`` are filled in; a page's picture or text stands behind its label.
 
     Attributes:
         system: the system message; ``""`` for none.
@@ -92,6 +92,7 @@ class Wording:
         prefill: opening of the assistant's turn behind which choices are weighed (``logits``, ``pointwise``).
         choice: what is weighed for each page behind it (``logits``), with ``{id}``; none may begin another.
         verdicts: what is weighed (``pointwise``): relevant, not relevant.
+        instruction: what stands for ``{instruction}`` where a request gives none; "" without one.
 
     Raises:
         ConfigError: a placeholder that is not known.
@@ -105,13 +106,14 @@ class Wording:
     prefill: str | None = None
     choice: str | None = None
     verdicts: tuple[str, str] | None = None
+    instruction: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("system", "head", "page", "text", "tail", "prefill", "choice"):
+        for name in ("system", "head", "page", "text", "tail", "prefill", "choice", "instruction"):
             value: Any = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 raise ConfigError(f"prompt.{name} is {value!r}: give a text")
-            strange = sorted(set(_PLACEHOLDER.findall(value or "")) - _FILLED[name])
+            strange = sorted(set(_PLACEHOLDER.findall(value or "")) - _FILLED.get(name, _ANY))
             if strange:
                 raise ConfigError(
                     f"prompt.{name} holds {', '.join(strange)}: known there are {', '.join(sorted(_FILLED[name])) or 'none'}"
@@ -124,12 +126,24 @@ class Wording:
         if self.choice is not None and "{id}" not in self.choice:
             raise ConfigError(f"prompt.choice is {self.choice!r}: it names a page by {{id}}")
 
+    @property
+    def takes_instruction(self) -> bool:
+        """Whether there is a place for an instruction."""
+        return any("{instruction}" in (words or "") for words in (self.system, self.head, self.tail))
 
-_PLACEHOLDER = re.compile(r"\{(?:question|n|id)\}")
+    def instructed(self, instruction: str | None) -> Wording:
+        """The same words with a request's own instruction; None, or no place for it, keeps the recipe's."""
+        return self if instruction is None or not self.takes_instruction else replace(self, instruction=instruction)
+
+
+_PLACEHOLDER = re.compile(r"\{(?:question|n|id|instruction)\}")
 _FILLED = {
-    "system": frozenset(), "head": frozenset({"{question}", "{n}"}), "page": frozenset({"{id}", "{n}"}),
-    "text": frozenset({"{id}"}), "tail": frozenset({"{question}", "{n}"}), "prefill": frozenset(), "choice": frozenset({"{id}"}),
+    "system": frozenset({"{instruction}"}), "head": frozenset({"{question}", "{n}", "{instruction}"}),
+    "page": frozenset({"{id}", "{n}"}), "text": frozenset({"{id}"}), "tail": frozenset({"{question}", "{n}", "{instruction}"}),
+    "prefill": frozenset(), "choice": frozenset({"{id}"}),
 }  # fmt: skip
+_ANY = frozenset({"{question}", "{n}", "{id}", "{instruction}"})
+"""An instruction is a caller's own text, in which nothing is filled."""
 OWN = Wording()
 """This project's own words in all places."""
 
@@ -236,7 +250,8 @@ def listwise(
     if ids == "letters" and wording.head is None:
         head = head.replace("id from 1 to {n}", f"id from A to {page_id(max(n, 1), ids)}")
     question = unlabelled(neutralise(query, reserved), wording, ids)
-    content = [_text(_filled(head, question, n))] if head else []
+    instruction = neutralise(wording.instruction or "", reserved)
+    content = [_text(_filled(head, question, n, instruction))] if head else []
     label = _or(wording.page, "\nPage {id}: " if view == "text" else "\nImage {id}: ")
     text_label = _or(wording.text, "\nText of image {id}: ")
     for i in range(n):
@@ -245,8 +260,8 @@ def listwise(
         text = None if texts is None else unlabelled(neutralise(texts[i], reserved), wording, ids)
         content += _shown(view, None if images is None else images[i], text, lead, text_label.replace("{id}", name))
     if wording.tail:
-        content.append(_text(_filled(wording.tail, question, n)))
-    return _messages(_or(wording.system, system), content)
+        content.append(_text(_filled(wording.tail, question, n, instruction)))
+    return _messages(_or(wording.system, system).replace("{instruction}", instruction), content)
 
 
 def pointwise(
@@ -262,11 +277,15 @@ def pointwise(
 
     The page stands before the question, so that its states can be reused for other questions.
     """
-    question = neutralise(query, reserved)
-    head = [_text(_filled(wording.head, question, 1))] if wording.head else []
+    question, instruction = neutralise(query, reserved), neutralise(wording.instruction or "", reserved)
+    head = [_text(_filled(wording.head, question, 1, instruction))] if wording.head else []
     tail = _or(wording.tail, "\n\nQuestion: {question}\n" + TASK_POINTWISE)
-    content = [*head, *_single(view, image, text, reserved, wording), *([_text(_filled(tail, question, 1))] if tail else [])]
-    return _messages(_or(wording.system, SYSTEM_POINTWISE), content)
+    content = [
+        *head,
+        *_single(view, image, text, reserved, wording),
+        *([_text(_filled(tail, question, 1, instruction))] if tail else []),
+    ]
+    return _messages(_or(wording.system, SYSTEM_POINTWISE).replace("{instruction}", instruction), content)
 
 
 def likelihood(
@@ -365,8 +384,10 @@ def _or(given: str | None, own: str) -> str:
     return own if given is None else given
 
 
-def _filled(words: str, question: str, n: int) -> str:
-    return words.replace("{n}", str(n)).replace("{question}", question)
+def _filled(words: str, question: str, n: int, instruction: str) -> str:
+    """Words with their placeholders filled in, in one pass, so that what is filled in is not filled again."""
+    values = {"{n}": str(n), "{question}": question, "{instruction}": instruction}
+    return _PLACEHOLDER.sub(lambda found: values.get(found[0], found[0]), words)
 
 
 def _messages(system: str, content: list[dict[str, Any]]) -> list[Message]:

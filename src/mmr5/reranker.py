@@ -192,11 +192,23 @@ class Reranker:
         for candidates in batch:
             if not candidates.query.strip():
                 raise InputError("the question is empty: say what to look for")
-        rankings = self._method(self.engine, batch, self.settings, on_text, adjust=adjust)
+        rankings = self._ranked(batch, on_text, adjust)
         return [
             ranking if all(self.knows_pages(c)) else dataclasses.replace(ranking, issues=(*ranking.issues, Issue.LANGUAGE))
             for c, ranking in zip(batch, rankings, strict=True)
         ]
+
+    def _ranked(self, batch: Sequence[Candidates], on_text: TextCallback | None, adjust: Adjust | None) -> list[Ranking]:
+        """The method's rankings; lists that are told something of their own are ranked apart."""
+        found: dict[int, Ranking] = {}
+        for instruction in dict.fromkeys(candidates.instruction for candidates in batch):
+            places = [i for i, candidates in enumerate(batch) if candidates.instruction == instruction]
+            settings = dataclasses.replace(self.settings, wording=self.settings.wording.instructed(instruction))
+            own = [batch[i] for i in places]
+            found |= dict(
+                zip(places, self._method(self.engine, own, settings, at_places(on_text, places), adjust=adjust), strict=True)
+            )
+        return [found[i] for i in range(len(batch))]
 
     def rank_each(
         self, batch: Sequence[Candidates], *, on_text: TextCallback | None = None, adjust: Adjust | None = None

@@ -136,6 +136,7 @@ class Candidates:
         indices: the N indices of these pages over all pages read; None stands for 0..N-1.
         scale: log-odds of relevance that one unit of the first-stage scores is worth; None where they compare within this list
             only.
+        instruction: what the model is told beside the question, where its recipe has a place for it; None for the recipe's own.
     """
 
     query: str
@@ -143,6 +144,7 @@ class Candidates:
     scores: tuple[float, ...] | None = None
     indices: tuple[int, ...] | None = None
     scale: float | None = None
+    instruction: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("scores", "indices"):
@@ -165,6 +167,7 @@ class Candidates:
             None if self.scores is None else tuple(self.scores[i] for i in positions),
             tuple(self.index_of(i) for i in positions),
             self.scale,
+            self.instruction,
         )
 
 

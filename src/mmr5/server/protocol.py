@@ -107,14 +107,20 @@ class ModelRequest(Loose):
     model: StrictStr | None = Field(
         default=None, description="The server has one model, which the answer names; another name is said in `meta.warnings`."
     )
+    instruction: StrictStr | None = Field(
+        default=None, description="What the model is told beside the question, where its recipe has a place for it."
+    )
 
-    def warnings(self, served: str) -> list[str]:
+    def warnings(self, served: str, *, takes_instruction: bool) -> list[str]:
         """What of the request is not obeyed.
 
         Args:
             served: name of the model that answers.
+            takes_instruction: whether its recipe has a place for an instruction.
         """
         found = []
+        if self.instruction is not None and not takes_instruction:
+            found.append("instruction is not obeyed: this model's recipe has no place for it")
         if self.model is not None and self.model != served:
             found.append(f"model is not obeyed: this server has one model, {served!r}")
         unknown = [name for name, value in (self.model_extra or {}).items() if value is not None and name not in NEVER_WARNED]
@@ -274,6 +280,7 @@ SCORE_EXAMPLES: dict[str, Any] = {
         "value": {"queries": ["harbour map", "ferry times"], "documents": ["A map of the harbour.", "The ferry leaves at nine."]},
     },
 }
+_SHARED = ("model", "instruction", "use_activation", "max_tokens_per_doc")
 _LEFT, _RIGHT = ("queries", "text_1", "data_1"), ("documents", "text_2", "data_2", "items")
 
 
@@ -315,7 +322,7 @@ class ScoreRequest(ModelRequest):
         places: dict[str, list[int]] = {}
         for i in range(len(documents)):
             places.setdefault(questions[i if len(questions) > 1 else 0], []).append(i)
-        said: dict[str, Any] = {name: getattr(self, name) for name in ("model", "use_activation", "max_tokens_per_doc")}
+        said: dict[str, Any] = {name: getattr(self, name) for name in _SHARED}
         return [
             (own, RerankRequest(query=question, documents=[documents[i] for i in own], return_documents=False, **said))
             for question, own in places.items()

@@ -24,7 +24,17 @@ from mmr5.server.json_body import check_number
 from mmr5.server.memory import Reservation
 from mmr5.server.pictures import PictureReader
 from mmr5.server.prometheus import Metrics
-from mmr5.server.protocol import RerankRequest, RerankResponse, Result, ScoreLine, ScoreRequest, ScoreResponse, TeiResult, Usage
+from mmr5.server.protocol import (
+    ModelRequest,
+    RerankRequest,
+    RerankResponse,
+    Result,
+    ScoreLine,
+    ScoreRequest,
+    ScoreResponse,
+    TeiResult,
+    Usage,
+)
 from mmr5.server.request_queue import Batcher, OnJobText
 from mmr5.settings import ServerSettings
 from mmr5.storage.cache import Cache
@@ -131,11 +141,19 @@ class Service:
             WireError: 400, 413 or 422.
         """
         check_number(len(request.items), self.settings.max_documents)
-        asked, most, said = request.question, self.settings.max_query_chars, request.warnings(self.reranker.model)
+        asked, most, said = request.question, self.settings.max_query_chars, self.warnings(request)
+        if len(request.instruction or "") > most:
+            raise WireError(
+                400, f"the instruction has {len(request.instruction or ''):,} characters, and at most {most:,} are taken"
+            )
         if request.cuts and len(asked) > most:
             said.append(f"the question was cut to its first {most:,} characters")
             asked = asked[:most]
         return check_question(asked, most), said
+
+    def warnings(self, request: ModelRequest) -> list[str]:
+        """What of a request is not obeyed."""
+        return request.warnings(self.reranker.model, takes_instruction=self.reranker.settings.wording.takes_instruction)
 
     async def accept(
         self, request: RerankRequest, started: float, caller: Caller, on_text: OnJobText | None = None, *, bare: bool = False
@@ -163,7 +181,7 @@ class Service:
         if view != "image":
             for i, page in enumerate(pages):
                 pages[i] = page if page.text is not None else await self.run(self._with_text, i, page, view)
-        future = self.submit(Candidates(question, tuple(pages)), view, started, on_text)
+        future = self.submit(Candidates(question, tuple(pages), instruction=request.instruction), view, started, on_text)
         return Accepted(request, drafts, view, future, started, (*said, *cuts), bare)
 
     def submit(self, candidates: Candidates, view: View, started: float, on_text: OnJobText | None = None) -> Future[Ranking]:
@@ -281,7 +299,7 @@ class Service:
             usage = Usage(**{name: getattr(usage, name) + getattr(answer.usage, name) for name in Usage.model_fields})
             kinds.add(answer.score_kind)
             said += [words for words in accepted.warnings if words not in said]
-        said += [words for words in request.warnings(self.reranker.model) if words not in said]
+        said += [words for words in self.warnings(request) if words not in said]
         lines = [ScoreLine(index=i, score=score) for i, score in sorted(data.items())]
         return ScoreResponse(
             id=f"score-{uuid.uuid4().hex}", created=int(time.time()), model=self.reranker.model, data=lines, usage=usage,
