@@ -31,6 +31,7 @@ from first_stage_folds import FOLDS, folds_of
 from late_folds import Line, measured, order_of, tell, value_of
 
 from mmr5.cli.train import find
+from mmr5.corpora import load_corpus
 from mmr5.engines.late_interaction import WEIGHTS, read_head
 from mmr5.engines.runtime.late_head import LateHead
 from mmr5.evaluation.answerability import auroc
@@ -64,9 +65,11 @@ def train(given: argparse.Namespace) -> None:
     lines = read(file) if file.exists() else []
     done = {line["fold"] for line in lines}
     states = States(given.states)
-    one = {line["doc_name"]: line["fold"] for line in read(given.stage_one / "scores.jsonl")}
-    names = sorted(path.stem for path in given.states.glob("*.json") if path.stem != "made_with")
-    folds = one if all(name in one for name in names) else folds_of(names)
+    corpora = load_order_config(find("mini/order")).data.corpora
+    names = [d.doc_name for corpus in corpora for d, _ in load_corpus(corpus).split("train").by_document()]
+    folds = folds_of(names)  # as scripts/late_folds.py has them: they go by the order of the corpora
+    if any(folds[line["doc_name"]] != line["fold"] for line in read(given.stage_one / "scores.jsonl")):
+        raise SystemExit(f"{given.stage_one} was measured with other folds than the corpora of mini/order give")
     for fold in (f for f in given.folds if f not in done):
         left = [name for name in names if folds[name] == fold]
         start = given.stage_one / f"fold-{fold}"
