@@ -132,13 +132,10 @@ def test_a_document_that_changed_is_read_again(tools, folder):
         (lambda t: t.search_pages(QUESTION, ["broken.pdf"]), "there are no pages to look through"),
         (lambda t: t.rerank_pages(QUESTION, []), "0 pages were given: give 1 to 200"),
         (lambda t: t.rerank_pages(QUESTION, [{"page": 1}]), r"pages\[0\] has page: give document and page, or text"),
-        (lambda t: t.get_page("reports", 1, ""), "has no page|names 1 documents|^$"),
+        (lambda t: t.get_page("", 1), "names 3 documents: name one"),
     ],
 )
 def test_what_cannot_be_done_is_said(tools, call, said):
-    if said.endswith("^$"):  # a folder with one document is that document
-        assert call(tools)[0]
-        return
     with pytest.raises(InputError, match=said):
         call(tools)
 
@@ -185,7 +182,7 @@ def test_over_http(folder, tmp_path):
 
         body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
         rebound = httpx.post(f"http://127.0.0.1:{port}/mcp", json=body, headers={"Host": "evil.example.org"})
-        assert rebound.status_code in (403, 421)
+        assert rebound.status_code == 421
     finally:
         running.terminate()
         running.wait(30)

@@ -84,6 +84,11 @@ def test_head_is_answered_as_get_without_a_body(client, path):
     assert client.head("/rerank").status_code == 405
 
 
+def test_head_counts_under_its_route(client):
+    client.head("/health")
+    assert 'requests_total{route="/health",status="200"} 1.0' in client.get("/metrics").text
+
+
 def test_an_id_of_a_request_is_kept(client):
     assert client.get("/health", headers={"X-Request-ID": "a-b.c:7"}).headers["x-request-id"] == "a-b.c:7"
     for odd in ("x" * 129, "a b", 'a"b'):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -77,10 +77,7 @@ def late(
     from mmr5.training.late_interaction import train_late
 
     del debug
-    loaded = load_late_config(find(config), set_ or ())
-    with progress_line() as progress:
-        facts = train_late(loaded, resume=resume, progress=progress)
-    _report(facts, loaded.run.out, as_json=as_json)
+    _train(train_late, load_late_config(find(config), set_ or ()), resume=resume, as_json=as_json)
 
 
 @app.command("order")
@@ -96,10 +93,7 @@ def order(
     from mmr5.training.order_policy import train_order
 
     del debug
-    loaded = load_order_config(find(config), set_ or ())
-    with progress_line() as progress:
-        facts = train_order(loaded, resume=resume, progress=progress)
-    _report(facts, loaded.run.out, as_json=as_json)
+    _train(train_order, load_order_config(find(config), set_ or ()), resume=resume, as_json=as_json)
 
 
 @app.command("merge")
@@ -140,9 +134,14 @@ def _stage(
     if memory is not None:
         _check(loaded, stage, memory, as_json=as_json)
         return
+    _train(train, loaded, resume=resume, as_json=as_json)
+
+
+def _train(train: Callable[..., dict[str, object]], config: Any, *, resume: bool, as_json: bool) -> None:
+    """Train with progress, and print what came of it."""
     with progress_line() as progress:
-        facts = train(loaded, resume=resume, progress=progress)
-    _report(facts, loaded.run.out, as_json=as_json)
+        facts = train(config, resume=resume, progress=progress)
+    _report(facts, config.run.out, as_json=as_json)
 
 
 def _check(config: TrainingConfig, stage: Stage, memory: float, *, as_json: bool) -> None:

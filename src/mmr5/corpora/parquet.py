@@ -209,7 +209,7 @@ class _Reader:
             while row >= self._first + len(self._values):
                 try:
                     values = next(self._batches).column(0).to_pylist()
-                except Exception:
+                except Exception:  # of any kind: it goes on, and the next call begins the group anew
                     self._batches = None
                     raise
                 self._first += len(self._values)

@@ -359,7 +359,7 @@ def _orientation(image: Image) -> int:
     """EXIF orientation, 1 (upright) to 8; damaged EXIF counts as upright."""
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:
+    except Exception:  # an edge: damaged EXIF takes Pillow's parsers into errors of any kind, and the picture stands without it
         return 1
     return value if isinstance(value, int) else 1
 

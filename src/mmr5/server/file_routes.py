@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 
 from mmr5.server.document_reader import has_page, thumbnail_of
 from mmr5.server.http_errors import WireError
+from mmr5.server.json_body import kind_of
 from mmr5.server.protocol import ErrorBody
 from mmr5.server.rerank_routes import ERRORS, caller, gone
 from mmr5.server.service import Service, while_wanted
@@ -80,8 +81,8 @@ class FormRoute(APIRoute):
         validated = super().get_route_handler()
 
         async def handler(request: Request) -> Response:
-            kind = (request.headers.get("content-type") or FORM).partition(";")[0].strip().lower()
-            if kind not in (FORM, "application/x-www-form-urlencoded"):
+            kind = kind_of(request.headers.get("content-type"))
+            if kind and kind not in (FORM, "application/x-www-form-urlencoded"):
                 message = f"the body is {kind[:80]}, and a form is read here: send files as {FORM} (curl -F files=@report.pdf)"
                 raise WireError(415, message, reason="type")
             with storing():

@@ -61,7 +61,7 @@ class JsonRoute(APIRoute):
         validated = super().get_route_handler()
 
         async def handler(request: Request) -> Response:
-            check_type(request.headers.get("content-type"), "application/json", "JSON")
+            check_type(request.headers.get("content-type"))
             bounded = BoundedRequest(request.scope, request.receive)
             body, service = await bounded.body(), request.app.state.service
             bounded.parsed = await parse(body, service.json_pool)
@@ -73,22 +73,24 @@ class JsonRoute(APIRoute):
         return handler
 
 
-def check_type(sent: str | None, wanted: str, called: str) -> None:
-    """Refuse a body that says that it is of another kind; one that says nothing is read.
+def check_type(sent: str | None) -> None:
+    """Refuse a body that says that it is no JSON; one that says nothing is read.
 
     Args:
         sent: the header ``Content-Type``.
-        wanted: what is read, and, for JSON, what ends with ``+json``.
-        called: its name in words.
 
     Raises:
         WireError: 415.
     """
-    kind = (sent or wanted).partition(";")[0].strip().lower()
-    if kind != wanted and not (called == "JSON" and kind.endswith("+json")):
-        raise WireError(
-            415, f"the body is {kind[:80]}, and {called} is read here: send it with Content-Type: {wanted}", reason="type"
-        )
+    kind = kind_of(sent)
+    if kind and kind != "application/json" and not kind.endswith("+json"):
+        message = f"the body is {kind[:80]}, and JSON is read here: send it with Content-Type: application/json"
+        raise WireError(415, message, reason="type")
+
+
+def kind_of(sent: str | None) -> str:
+    """The kind that a ``Content-Type`` names, in lower case and without parameters; "" without one."""
+    return (sent or "").partition(";")[0].strip().lower()
 
 
 async def parse(body: bytes, pool: Executor) -> Any:

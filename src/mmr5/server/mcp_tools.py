@@ -96,7 +96,7 @@ class PageTools:
                 said = "; ".join(problem.message for problem in problems[:3]) or "there is no document"
                 raise InputError(f"there are no pages to look through: {said}")
             result = self.searcher.search(question, pages, top_n=top_n, min_relevance=min_relevance)
-        self._remember(result)
+            self._remember(result)
         return {
             "answerable": result.to_dict()["answerable"],
             "n_pages": len(pages),
@@ -121,7 +121,7 @@ class PageTools:
         with self._lock:
             given = [self._given(i, one) for i, one in enumerate(pages)]
             result = self.searcher.reranker.rerank(question, given)
-        self._remember(result)
+            self._remember(result)
         return {
             "answerable": result.to_dict()["answerable"],
             "results": [{"index": line.index, **_line(line)} for line in result],
@@ -196,7 +196,10 @@ class PageTools:
 
     def _read(self, name: str, path: Path) -> tuple[list[Page], list[Problem]]:
         """A document's pages; what cannot be read is a problem, and stops nothing."""
-        state = path.stat()
+        try:
+            state = path.stat()
+        except OSError as error:  # it was there a moment ago
+            return [], [Problem(name, None, f"it cannot be read: {error.strerror}")]
         key = f"{path}:{state.st_mtime_ns}:{state.st_size}"
         held = self._held.get(key)
         if held is not None:

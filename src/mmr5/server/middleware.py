@@ -174,7 +174,11 @@ class HeadMiddleware(Middleware):
                 done = True
                 await send({"type": "http.response.body", "body": b""})
 
-        await self.app({**scope, "method": "GET"}, receive, without_body)
+        inner = {**scope, "method": "GET"}
+        try:
+            await self.app(inner, receive, without_body)
+        finally:
+            scope["route"] = inner.get("route")  # for the log, which has the outer scope
 
 
 class OriginMiddleware(Middleware):

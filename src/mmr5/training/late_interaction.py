@@ -154,6 +154,17 @@ def save(head: LateHead, model: LateConfig, out: Path) -> None:
     write_text(out / RECIPE, Recipe(method="late-interaction", view="text", fusion=fusion, notes=0).to_json())
 
 
+def parameter_groups(head: LateHead, learning_rate: float, scale_rate: float) -> list[dict[str, Any]]:
+    """A head's weights for an optimizer: the maps, and the single numbers, with their peak rates."""
+    numbers = [value for name, value in head.weights.items() if name not in MAPS]
+    return [{"params": [head.weights[name] for name in MAPS], "lr": learning_rate}, {"params": numbers, "lr": scale_rate}]
+
+
+def share_of_rate(step: int, warmup: int, total: int) -> float:
+    """The share of the peak rate in a step: it rises in ``warmup`` steps, then falls to :data:`LAST_RATE`, linearly."""
+    return min((step + 1) / max(1, warmup), max(LAST_RATE, (total - step) / total))
+
+
 class _Run:
     """Weights that learn, and where the run stands."""
 
@@ -162,16 +173,9 @@ class _Run:
         self.head, self._config, self._total, self.step = head, config, total, 0
         for value in head.weights.values():
             value.requires_grad_(True)
-        groups = [
-            {"params": [head.weights[name] for name in MAPS], "lr": config.optim.learning_rate},
-            {"params": [value for name, value in head.weights.items() if name not in MAPS], "lr": config.optim.scale_rate},
-        ]
-        self._optimizer = torch.optim.Adam(groups)
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, self._rate)
-
-    def _rate(self, step: int) -> float:
-        warm = (step + 1) / max(1, self._config.optim.warmup)
-        return min(warm, max(LAST_RATE, (self._total - step) / self._total))
+        optim = config.optim
+        self._optimizer = torch.optim.Adam(parameter_groups(head, optim.learning_rate, optim.scale_rate))
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, lambda step: share_of_rate(step, optim.warmup, total))
 
     def learn(self, batch: Sequence[Example], states: States) -> list[tuple[float, float]]:
         """One step; for each question with a relevant page, its loss and whether such a page came first."""

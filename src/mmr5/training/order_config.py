@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from mmr5.errors import ConfigError
 from mmr5.training.config import LoraConfig, from_tables, read_tables
+from mmr5.training.late_config import LateDataConfig, LateRunConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,30 +34,17 @@ class OrderModelConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class OrderDataConfig:
-    """``[data]``: the lists that are sorted.
+class OrderDataConfig(LateDataConfig):
+    """``[data]``: the lists that are sorted; ``states`` is for a late-interaction model.
 
     Attributes:
-        corpora: names or folders of corpora.
-        split: whose questions; "" takes all.
-        leave_out: documents that are not learnt from.
         only: documents that are learnt from; empty takes all.
-        retriever: the first stage, whose scores must have a scale (``hybrid``, ``bm25``, ``dense``, ``minilm``).
-        depth: its best pages that are sorted, at least 2.
         unanswerable: learn from questions that no page answers, too: each list has one more place, "none of these", which is the
             relevant one there.
-        states: a late-interaction model's folder of the encoder's states, which runs may share; "" takes ``states`` in the run's
-            folder.
     """
 
-    corpora: tuple[str, ...]
-    split: str = "train"
-    leave_out: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
-    retriever: str = "hybrid"
-    depth: int = 24
     unanswerable: bool = False
-    states: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,27 +79,12 @@ class OrderOptimConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class OrderRunConfig:
-    """``[run]``: where the result goes.
-
-    Attributes:
-        out: the run's folder.
-        save_steps: optimizer steps between checkpoints, at least 1.
-        log_steps: optimizer steps between points of the curves.
-    """
-
-    out: str
-    save_steps: int = 50
-    log_steps: int = 5
-
-
-@dataclass(frozen=True, slots=True)
 class OrderTrainingConfig:
     """A whole run; see the classes of its tables. ``[lora]`` is for language models; a cross-encoder learns with all weights."""
 
     model: OrderModelConfig
     data: OrderDataConfig
-    run: OrderRunConfig
+    run: LateRunConfig
     lora: LoraConfig = field(default_factory=LoraConfig)
     optim: OrderOptimConfig = field(default_factory=OrderOptimConfig)
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from mmr5.answer import VERDICTS
 from mmr5.corpora import load_corpus
 from mmr5.corpora.records import Document
-from mmr5.engines.late_interaction import MAPS, read_head
+from mmr5.engines.late_interaction import read_head
 from mmr5.engines.loading import import_torch
 from mmr5.engines.runtime.choices import crossings
 from mmr5.errors import ConfigError
@@ -30,7 +30,7 @@ from mmr5.storage.atomic import write_text
 from mmr5.training import base_model
 from mmr5.training.late_config import LateDataConfig, LateRunConfig, LateTrainingConfig
 from mmr5.training.late_data import Example, States, prepare
-from mmr5.training.late_interaction import save, score
+from mmr5.training.late_interaction import parameter_groups, save, score
 from mmr5.training.order_config import OrderTrainingConfig
 from mmr5.types import Candidates, Page, Progress
 
@@ -120,11 +120,7 @@ class LateModel:
 
     def groups(self) -> list[dict[str, Any]]:
         """Maps learn at the learning rate, scales at theirs."""
-        weights, optim = self._head.weights, self._config.optim
-        return [
-            {"params": [weights[name] for name in MAPS], "lr": optim.learning_rate},
-            {"params": [value for name, value in weights.items() if name not in MAPS], "lr": optim.scale_rate},
-        ]
+        return parameter_groups(self._head, self._config.optim.learning_rate, self._config.optim.scale_rate)
 
     def scores(self, one: QuestionList) -> Any:
         """First stage and model together."""

@@ -22,7 +22,7 @@ from mmr5.storage.atomic import make_folder, write_text, writing
 from mmr5.storage.cache import digest
 from mmr5.storage.jsonl import read_json, write_json
 from mmr5.training.curves import draw
-from mmr5.training.late_interaction import LAST_RATE, training_order
+from mmr5.training.late_interaction import share_of_rate, training_order
 from mmr5.training.order_config import OrderTrainingConfig
 from mmr5.training.order_models import QuestionList, ScoringModel, open_model, useful
 from mmr5.training.plackett_luce import order_loss, verdict_loss
@@ -104,12 +104,10 @@ class Policy:
         groups = [*model.groups(), {"params": [self._none], "lr": config.optim.scale_rate}]
         self._trained = [value for group in groups for value in group["params"]]
         self._optimizer = torch.optim.Adam(groups)
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, self._rate)
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(
+            self._optimizer, lambda step: share_of_rate(step, config.optim.warmup, self.total)
+        )
         self._generator = torch.Generator().manual_seed(config.optim.seed)
-
-    def _rate(self, step: int) -> float:
-        warm = (step + 1) / max(1, self._config.optim.warmup)
-        return min(warm, max(LAST_RATE, (self.total - step) / self.total))
 
     def learn(self, batch: Sequence[QuestionList]) -> float:
         """One step; the mean reward of what was drawn."""
