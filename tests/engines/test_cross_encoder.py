@@ -65,7 +65,7 @@ def test_a_picture_score_is_the_log_odds_of_the_two_tokens(made):
     import torch
 
     engine = made["vision"]
-    model = engine._scorer._model
+    model = engine.weights
     features = model.preprocess([(QUERY, PAGES[1].image.load())])
     with torch.inference_mode():
         kept = {

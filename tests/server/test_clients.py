@@ -188,4 +188,4 @@ def test_the_curl_lines_that_we_print(serve, line, tmp_path):
     done = subprocess.run([*command, "--fail-with-body"], capture_output=True, timeout=30, cwd=tmp_path)
     assert done.returncode == 0, done.stdout
     answer = json.loads(done.stdout)
-    assert answer.keys() & {"results", "ranking", "files"}
+    assert answer.keys() & {"results", "ranking", "files", "data"}

@@ -146,10 +146,10 @@ def test_fetched_pictures_are_bounded_for_a_request_and_for_all(make_client):
 
 def test_the_curl_lines_of_the_guide(client):
     guide = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
-    bodies = re.findall(r"-d '(\{.*?\})'", guide)
-    assert bodies
-    for body in bodies:
-        assert client.post("/v1/rerank", json=json.loads(body)).status_code == 200
+    calls = re.findall(r"curl -s http://127\.0\.0\.1:8000(\S+)[^`]*?-d '(\{.*?\})'", guide)
+    assert {path for path, _ in calls} == {"/v1/rerank", "/score"}
+    for path, body in calls:
+        assert client.post(path, json=json.loads(body)).status_code == 200
 
 
 # --- one rule for the server and the adapters -------------------------------------------------------------------------
