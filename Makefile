@@ -38,8 +38,8 @@ coverage:        ## all of src, after `make test` and `make slow`
 PACKS := poppler-utils tesseract-ocr tesseract-ocr-osd tesseract-ocr-rus tesseract-ocr-ell tesseract-ocr-ara tesseract-ocr-heb
 OFFICE := libreoffice-writer libreoffice-calc libreoffice-impress
 
-tools:           ## Chromium, nginx, poppler, tesseract and LibreOffice for the slow tests, from Debian's packages where they are missing
-	command -v chromium tesseract soffice nginx >/dev/null && dpkg -s $(PACKS) $(OFFICE) >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium nginx-light $(PACKS) $(OFFICE); }
+tools:           ## Chromium, nginx, Caddy, poppler, tesseract and LibreOffice for the slow tests, from Debian's packages where they are missing
+	command -v chromium tesseract soffice nginx caddy >/dev/null && dpkg -s $(PACKS) $(OFFICE) >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium nginx-light caddy $(PACKS) $(OFFICE); }
 
 slow: install tools  ## what does not fit the gate: the browser, killed processes, long proofs
 	$(BIN)/pytest -m slow --timeout=1800 --durations=0 --cov --cov-append --cov-report=
@@ -48,6 +48,7 @@ bench: install   ## measurements that do not fit CI, by hand on a quiet machine;
 	$(BIN)/python benchmarks/serve_attacks.py
 	$(BIN)/python benchmarks/page_cost.py
 	$(BIN)/python benchmarks/ablation.py mini --method pointwise
+	sh benchmarks/clients.sh
 
 smoke: install   ## the vision proof: a small model from random weights learns to rank pages that must be seen
 	sh scripts/smoke.sh

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from mmr5.errors import ConfigError
 from mmr5.settings import ServerSettings
@@ -117,6 +118,7 @@ def test_the_openapi_document_says_where_a_key_is_needed(make_client):
         assert told["components"]["securitySchemes"]["apiKey"]["scheme"] == "bearer"
         assert told["paths"]["/rerank"]["post"]["security"] == ([{"apiKey": []}] if keys else [{}])
         assert told["paths"]["/health"]["get"]["security"] == [{}]
+        OpenAPIV31SpecValidator(told).validate()
         assert {"403", "415", "502"} <= set(told["paths"]["/v1/rerank"]["post"]["responses"])
 
 
@@ -129,26 +131,42 @@ def test_a_wrong_name_site_or_path_is_refused_at_the_start(wrong):
         ServerSettings(**wrong)
 
 
-def nginx_block() -> str:
+def block_of(kind: str) -> str:
+    """The documented configuration: the first block after the proxy's name."""
     text = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
-    return re.search(r"```nginx\n(.*?)```", text, re.S)[1]
+    return re.search(rf"^{kind}.*?```\w*\n(.*?)```", text, re.S | re.M | re.I)[1]
 
 
-@pytest.fixture
-def nginx(serve, tmp_path):
-    """The documented block in a real nginx, before a server under the documented flags; gives its address."""
-    program = shutil.which("nginx") or ("/usr/sbin/nginx" if Path("/usr/sbin/nginx").is_file() else None)
-    assert program is not None, "nginx is missing: make tools"
-    port = free_port()
-    live = serve(hosts=NAMES, allow_host=("mmr5.example.org",), root_path="/mmr5")
-    block = nginx_block().replace("http://127.0.0.1:8000", live.url).replace("listen 80", f"listen 127.0.0.1:{port}")
-    folders = " ".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-    config = tmp_path / "nginx.conf"
-    config.write_text(
-        f"daemon off; pid {tmp_path}/pid; error_log {tmp_path}/error.log; user root;\n"
+def nginx(folder, server, port):
+    """A command that runs the documented block in nginx."""
+    block = block_of("nginx").replace("http://127.0.0.1:8000", server).replace("listen 80", f"listen 127.0.0.1:{port}")
+    folders = " ".join(f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    (folder / "nginx.conf").write_text(
+        f"daemon off; pid {folder}/pid; error_log {folder}/error.log; user root;\n"
         f"events {{}}\nhttp {{ access_log off; {folders}\n{block}}}\n"
     )
-    running = subprocess.Popen([program, "-p", str(tmp_path), "-c", str(config)], stderr=subprocess.PIPE)
+    program = shutil.which("nginx") or "/usr/sbin/nginx"
+    return [program, "-p", str(folder), "-c", str(folder / "nginx.conf")]
+
+
+def caddy(folder, server, port):
+    """A command that runs the documented block in Caddy, over plain HTTP."""
+    block = block_of("caddy").replace("127.0.0.1:8000", server.removeprefix("http://"))
+    block = block.replace("mmr5.example.org {", f"http://:{port} {{\nbind 127.0.0.1")
+    (folder / "Caddyfile").write_text(f"{{\nadmin off\nauto_https off\n}}\n{block}")
+    return ["caddy", "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")]
+
+
+@pytest.fixture(params=[nginx, caddy])
+def proxy(serve, tmp_path, request, monkeypatch):
+    """A real proxy with its documented block, before a server under the documented flags; gives its address."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    port = free_port()
+    live = serve(hosts=NAMES, allow_host=("mmr5.example.org",), root_path="/mmr5")
+    command = request.param(tmp_path, live.url, port)
+    assert shutil.which(command[0]), f"{command[0]} is missing: make tools"
+    with (tmp_path / "log").open("wb") as log:
+        running = subprocess.Popen(command, stderr=log)
     address = f"http://127.0.0.1:{port}"
     until = time.monotonic() + 20
     while True:
@@ -156,7 +174,7 @@ def nginx(serve, tmp_path):
             httpx.get(address, timeout=1)
             break
         except httpx.TransportError:
-            assert running.poll() is None and time.monotonic() < until, running.stderr.read()
+            assert running.poll() is None and time.monotonic() < until, (tmp_path / "log").read_text()
             time.sleep(0.05)
     yield address
     running.terminate()
@@ -172,19 +190,19 @@ def free_port() -> int:
         return port
 
 
-@pytest.mark.slow  # 30 s
-def test_the_documented_nginx_block(nginx, open_page):  # noqa: F811
-    port = nginx.rpartition(":")[2]
+@pytest.mark.slow  # 30 s each
+def test_the_documented_block(proxy, open_page):  # noqa: F811
+    port = proxy.rpartition(":")[2]
     named = {"Host": f"mmr5.example.org:{port}"}
-    answer = httpx.post(f"{nginx}/mmr5/rerank", json=BODY, headers=named)
+    answer = httpx.post(f"{proxy}/mmr5/rerank", json=BODY, headers=named)
     assert answer.status_code == 200 and answer.json()["results"][0]["index"] == 0
-    assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])  # nginx' own
-    assert httpx.post(f"{nginx}/mmr5/rerank", json=BODY, headers={"Host": "other.example.org"}).status_code == 403
+    assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])
+    assert httpx.post(f"{proxy}/mmr5/rerank", json=BODY, headers={"Host": "other.example.org"}).status_code == 403
     page_asks = {**named, "Origin": f"http://mmr5.example.org:{port}"}
-    assert httpx.post(f"{nginx}/mmr5/rerank", json=BODY, headers=page_asks).status_code == 200
-    events = httpx.post(f"{nginx}/mmr5/rerank", json={**BODY, "stream": True}, headers=named).text
+    assert httpx.post(f"{proxy}/mmr5/rerank", json=BODY, headers=page_asks).status_code == 200
+    events = httpx.post(f"{proxy}/mmr5/rerank", json={**BODY, "stream": True}, headers=named).text
     assert "event: result" in events and events.rstrip().endswith("data: {}")
-    page = open_page(f"{nginx}/mmr5/")  # by a name of this machine, which is allowed, too
+    page = open_page(f"{proxy}/mmr5/")  # by a name of this machine, which is allowed, too
     upload(page)
     ask(page, "harbour")
     page.wait_for_selector("body[data-state=result]")

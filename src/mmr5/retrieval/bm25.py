@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ class BM25Retriever:
     def __init__(self, pages: Sequence[Page]) -> None:
         import bm25s
 
+        logging.getLogger("bm25s").setLevel(logging.NOTSET)  # importing it sets DEBUG, which every log of the caller would show
         self._n = len(pages)
         spoken = page_languages(pages)
         self._languages = sorted(set(spoken))
