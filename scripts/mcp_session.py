@@ -2,8 +2,8 @@
 
     python scripts/mcp_session.py examples > results/mcp-session.md
 
-Starts the server on standard streams for one folder, lists its tools, and calls each of them; pictures are told by their size, and
-long texts are cut.
+Starts the server on standard streams for one folder, lists its tools and calls each of them; pictures are told by their size,
+and long texts are cut.
 """
 
 from __future__ import annotations

@@ -293,5 +293,5 @@ def test_hybrid_finds_a_page_in_any_of_its_languages(real_cache):
 
 def test_bm25_says_nothing_in_the_callers_log(caplog):
     with caplog.at_level("INFO"):
-        BM25Retriever([Page(text="the harbour")])
+        BM25Retriever([Page("a.pdf", 1, text="the harbour")])
     assert caplog.records == []
