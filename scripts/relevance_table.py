@@ -15,6 +15,7 @@ import math
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from calibrate_mini import WAYS, ask
 from first_stage_folds import folds_of
@@ -63,7 +64,7 @@ def main() -> None:
             print(f"| {way} | {name} {q['n']} | {q['mean']:.3f} | {q['share']:.3f} | {q['ece']:.3f} | {q['brier_skill']:+.3f} |")
 
 
-def split(rows: Sequence[Asked], signal: Sequence[float], kind: str) -> tuple[list[float], list[float]]:
+def split(rows: Sequence[Any], signal: Sequence[float], kind: str) -> tuple[list[float], list[float]]:
     """The signal of the answerable questions, and of those of a kind."""
     pairs = list(zip(rows, signal, strict=True))
     return [s for row, s in pairs if row.kind == "answerable"], [s for row, s in pairs if row.kind == kind]
@@ -80,8 +81,14 @@ def share(rows: Sequence[Asked], signal: Sequence[float], kind: str) -> float:
 
 
 def interval(rows: Sequence[Asked], signal: Sequence[float], kind: str) -> str:
-    """95 % interval of the AUROC: whole documents are drawn with replacement."""
-    of: dict[str, list[tuple[Asked, float]]] = {}
+    """:func:`bounds` in three digits."""
+    low, high = bounds(rows, signal, kind)
+    return f"[{low:.3f}, {high:.3f}]"
+
+
+def bounds(rows: Sequence[Any], signal: Sequence[float], kind: str) -> tuple[float, float]:
+    """95 % interval of the AUROC of rows with a ``kind`` and a ``doc_name``: whole documents are drawn with replacement."""
+    of: dict[str, list[tuple[Any, float]]] = {}
     for row, value in zip(rows, signal, strict=True):
         if row.kind in ("answerable", kind):
             of.setdefault(row.doc_name, []).append((row, value))
@@ -92,7 +99,7 @@ def interval(rows: Sequence[Asked], signal: Sequence[float], kind: str) -> str:
         if positive and negative:
             values.append(auroc(positive, negative))
     values.sort()
-    return f"[{values[int(0.025 * len(values))]:.3f}, {values[int(0.975 * len(values))]:.3f}]"
+    return values[int(0.025 * len(values))], values[int(0.975 * len(values))]
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from mmr5.corpora import load_corpus
 from mmr5.corpora.records import qids
 from mmr5.errors import ConfigError, CorpusError, MMR5Warning
 from mmr5.types import Page, Problem
+from support.corpora import draw_pdf, write_corpus
 
 
 def broken(pdf_corpus, name, change):
@@ -121,3 +122,27 @@ def test_a_page_that_cannot_be_read_stands_empty_so_that_ids_keep_their_meaning(
         pages = load_corpus(pdf_corpus).document_pages("gates")
     assert [p.text for p in pages] == ["one", "", "three", "", "", "", "", ""]
     assert [(p.source, p.number) for p in pages] == [("gates.pdf", i + 1) for i in range(8)]
+
+
+@pytest.fixture
+def doors(pdf_corpus):
+    """A second corpus, whose document has another name and fewer pages."""
+    folder = pdf_corpus.parent / "doors"
+    draw_pdf(folder / "pdf" / "doors.pdf", ["A door of oak.", "A door of ash."])
+    question = {"doc_name": "doors", "question": "Which door is of ash?", "page_ids": [1]}
+    return write_corpus(folder, [{"doc_name": "doors", "domain": "wood", "pages": 2, "split": "dev"}], [question])
+
+
+def test_corpora_by_comma_are_one(pdf_corpus, doors):
+    corpus = load_corpus(f"{pdf_corpus}, {doors}")
+    assert [q.qid for q in corpus.questions] == ["gates#0", "gates#1", "gates#2", "gates#3", "doors#0"]
+    assert "painted blue" in corpus.document_pages("gates")[2].text and corpus.document_pages("doors")[1].text == "A door of ash."
+    assert [d.doc_name for d in corpus.split("dev").documents] == ["doors"]
+    with pytest.raises(CorpusError, match="document 'gates' is in gates and in gates: rename one"):
+        load_corpus(f"{pdf_corpus},{pdf_corpus}")
+    with pytest.raises(CorpusError, match="there is no corpus 'nothing'"):
+        load_corpus(f"{pdf_corpus},nothing")
+
+
+def test_a_folder_with_a_comma_in_its_name_is_one_corpus(pdf_corpus):
+    assert load_corpus(pdf_corpus.rename(pdf_corpus.parent / "a,b")).name == "a,b"

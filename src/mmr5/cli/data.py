@@ -76,7 +76,8 @@ class Allotment(StrEnum):
     EQUAL = "equal"
 
 
-CorpusOption = Annotated[str, typer.Option("--corpus", help="A corpus folder, opendocs, mmdocir or an MMDocIR training folder.")]
+CORPUS_HELP = "A corpus folder, opendocs, mmdocir or an MMDocIR training folder; several by comma."
+CorpusOption = Annotated[str, typer.Option("--corpus", help=CORPUS_HELP)]
 
 
 @app.command()
@@ -116,7 +117,7 @@ def fetch(
 
 @app.command()
 def candidates(
-    corpus: Annotated[str, typer.Argument(help="A corpus folder, opendocs, mmdocir or an MMDocIR training folder.")],
+    corpus: Annotated[str, typer.Argument(help=CORPUS_HELP)],
     out: Annotated[Path, typer.Option("--out", help="The file of lists to write.", show_default=False)],
     split: Annotated[str | None, typer.Option(help="Split of the corpus. [default: all questions]")] = None,
     mode: Annotated[

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mmr5.corpora import mmdocir, mmdocir_training
 from mmr5.corpora.folder import PdfStore, load_folder
 from mmr5.corpora.opendocs import NAMES, annotations_folder, pdf_folder
-from mmr5.corpora.records import Corpus
+from mmr5.corpora.records import Corpus, joined
 from mmr5.errors import ConfigError, CorpusError
 from mmr5.storage.cache import Cache
 from mmr5.types import Progress
@@ -31,7 +31,7 @@ def load_corpus(
     Args:
         name_or_folder: one of :data:`mmr5.corpora.opendocs.NAMES`, ``mmdocir``, or a folder: in the format of
             :mod:`mmr5.corpora.folder`, with MMDocIR's published evaluation files, or with its training set
-            (``annotations_top1_negative`` and ``parquet``).
+            (``annotations_top1_negative`` and ``parquet``). Several, separated by commas, are one corpus.
         cache: where fetched corpora and page texts are kept; None stands for the default.
         ocr: how pages without a text layer are read: ``auto``, ``never``, ``always``.
         page_text: which text MMDocIR's pages get: ``ocr`` or ``vlm`` (a model's description); None takes ``ocr``.
@@ -46,6 +46,12 @@ def load_corpus(
     if page_text not in (None, "ocr", "vlm"):
         raise ConfigError(f"page_text is {page_text!r}: use ocr or vlm")
     name = str(name_or_folder)
+    if "," in name and not Path(name).expanduser().is_dir():
+        parts = [
+            load_corpus(part.strip(), cache=store, ocr=ocr, page_text=page_text, progress=progress, picture_pages=picture_pages)
+            for part in name.split(",")
+        ]
+        return joined(name, parts)
     if name in NAMES and page_text is None:
         pdfs = PdfStore(pdf_folder(store, name), f"run: mmr5 data fetch {name}", store, ocr, progress, picture_pages)
         return load_folder(annotations_folder(name), name=name, store=pdfs)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -186,6 +186,45 @@ class Corpus:
         for question in self.questions:
             asked.setdefault(question.doc_name, []).append(question)
         return [(d, tuple(asked[d.doc_name])) for d in self.documents if d.doc_name in asked]
+
+
+def joined(name: str, corpora: Sequence[Corpus]) -> Corpus:
+    """Several corpora as one, in order.
+
+    Raises:
+        CorpusError: two of them have a document or a question of the same name, or fix different domains.
+    """
+    owners: dict[str, Corpus] = {}
+    asked: dict[str, Corpus] = {}
+    for corpus in corpora:
+        for known, what, names in (
+            (owners, "document", [d.doc_name for d in corpus.documents]),
+            (asked, "question", [q.qid for q in corpus.questions]),
+        ):
+            twice = next((one for one in names if known.setdefault(one, corpus) is not corpus), None)
+            if twice is not None:
+                raise CorpusError(f"{what} {twice!r} is in {known[twice].name} and in {corpus.name}: rename one")
+    domains = {corpus.domains for corpus in corpora}
+    if len(domains) > 1:
+        raise CorpusError(f"{name}: the macro average of these corpora is over different domains: take them one by one")
+    return Corpus(
+        name,
+        tuple(d for corpus in corpora for d in corpus.documents),
+        tuple(q for corpus in corpora for q in corpus.questions),
+        _Joined(owners),
+        {doc: gists for corpus in corpora for doc, gists in corpus.gists.items()},
+        domains.pop(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Joined:
+    """The pages of several corpora, by document."""
+
+    owners: Mapping[str, Corpus]
+
+    def pages(self, document: Document) -> list[Page]:
+        return self.owners[document.doc_name].store.pages(document)
 
 
 def question_hash(question: str) -> str:

@@ -58,7 +58,7 @@ class DataConfig:
 
     Attributes:
         rows: file of training rows (``mmr5 data rows``).
-        corpus: the corpus that the rows name pages of: a folder, ``opendocs`` or ``mmdocir``.
+        corpus: the corpus that the rows name pages of: a folder, ``opendocs`` or ``mmdocir``; several by comma.
         limit: only the first rows; 0 takes all.
         max_pixels: pixel budget of a page image, at least 784.
         max_tokens: a row whose prompt and target are longer is an error, never cut; 0 allows any length.
