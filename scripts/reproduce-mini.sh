@@ -7,8 +7,10 @@ cd "$(dirname "$0")/.."
 OUT=${1:-runs/mini}
 BIN=${BIN:-.venv/bin}
 mkdir -p "$OUT/all"
-# `mini`: late interaction. Documents are encoded once (about ten minutes of two cores), each training takes two to three.
-"$BIN/mmr5" data fetch opendocs
+# Times are of two cores with nothing beside; the first reading of all pages (words inside pictures included) takes most of an hour.
+
+# `mini`: late interaction. Documents are encoded once (ten minutes with AMX, forty and more without), a training takes three.
+"$BIN/mmr5" data fetch opendocs                 # a minute each
 "$BIN/mmr5" data fetch opendocs-more
 "$BIN/mmr5" data fetch opendocs-multilingual
 STATES="$OUT/states"
@@ -16,11 +18,20 @@ if [ ! -f "$OUT/late/model.safetensors" ]; then
     RESUME=""; [ -f "$OUT/late/provenance.json" ] && RESUME=--resume
     "$BIN/mmr5" train late mini/late --set "run.out=\"$OUT/late\"" --set "data.states=\"$STATES\"" $RESUME
 fi
-for SEED in 1 2 3; do    # results/README.md: seed 1 on five folds, 2 on two, 3 on one
+for SEED in 1 2 3; do    # fifteen minutes each; results/README.md: seed 1 on five folds, 2 on two, 3 on one
     "$BIN/python" scripts/late_folds.py train mini/late --out "$OUT/folds-$SEED" --states "$STATES" --set optim.seed=$SEED
 done
 "$BIN/python" scripts/late_folds.py report "$OUT/folds-1" "$OUT/folds-2" "$OUT/folds-3" --json "$OUT/folds.json"
-"$BIN/python" scripts/fit_evidence.py "$OUT/folds-1" --states "$OUT/states" --json "$OUT/evidence.json"  # --write ships the weights
+"$BIN/python" scripts/fit_evidence.py "$OUT/folds-1" --states "$OUT/states" --json "$OUT/evidence.json"  # five minutes; --write ships the weights
+"$BIN/python" scripts/calibrate_mini.py "$OUT/folds-1" --out "$OUT/calibration" --recipe "$OUT/late/recipe.json" --none "$OUT/none.json"  # an hour
+
+# stage two on orders, which does not ship: it adds nothing to the order (results/README.md). Four minutes a fold
+for WAY in both verdicts refusal rl; do
+    "$BIN/python" scripts/order_folds.py train $WAY --stage-one "$OUT/folds-1" --states "$STATES" --out "$OUT/order/$WAY"
+done
+"$BIN/python" scripts/order_folds.py report "$OUT/order/both" "$OUT/order/verdicts" "$OUT/order/refusal" "$OUT/order/rl" \
+    --stage-one "$OUT/folds-1" --states "$STATES" --json "$OUT/order.json"
+"$BIN/python" scripts/refusal_signals.py "$OUT/folds-1" --heads "$OUT/folds-1" --states "$STATES" --json "$OUT/refusal-signals.json"  # two minutes
 
 # `mini-lm`: SFT, then GRPO (an hour and twenty minutes of one core)
 resume() { [ -f "$1/provenance.json" ] && echo --resume || true; }

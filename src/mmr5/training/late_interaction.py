@@ -26,11 +26,12 @@ from mmr5.models.recipes import FILE as RECIPE
 from mmr5.models.recipes import Recipe
 from mmr5.provenance import FILE as PROVENANCE
 from mmr5.provenance import environment
-from mmr5.storage.atomic import make_folder, write_text, writing
+from mmr5.storage.atomic import make_folder, write_text
 from mmr5.storage.jsonl import write_json
 from mmr5.training.curves import draw
 from mmr5.training.late_config import LateTrainingConfig
 from mmr5.training.late_data import Example, States, fingerprint, prepare, tokens_of
+from mmr5.training.loop_state import read_state, write_state
 from mmr5.training.run_dir import CARD, CURVES, HISTORY, check_folder
 from mmr5.types import Progress
 
@@ -219,30 +220,11 @@ class _Run:
 
     def save(self, path: Path, history: Sequence[dict[str, Any]]) -> None:
         """Keep all that the next step needs."""
-        torch = import_torch()
-        with writing(path) as stream:
-            torch.save(
-                {
-                    "weights": {name: value.detach() for name, value in self.head.weights.items()},
-                    "optimizer": self._optimizer.state_dict(),
-                    "schedule": self._schedule.state_dict(),
-                    "step": self.step,
-                    "history": json.dumps(list(history)),
-                },
-                stream,
-            )
+        write_state(path, self.head.weights, self._optimizer, self._schedule, step=self.step, history=history)
 
     def load(self, path: Path) -> list[dict[str, Any]]:
         """Go on from a file of :meth:`save`; returns the history."""
-        torch = import_torch()
-        state = torch.load(path, weights_only=True)
-        with torch.no_grad():
-            for name, value in self.head.weights.items():
-                value.copy_(state["weights"][name])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._schedule.load_state_dict(state["schedule"])
-        self.step = state["step"]
-        history: list[dict[str, Any]] = json.loads(state["history"])
+        self.step, history, _ = read_state(path, self.head.weights, self._optimizer, self._schedule)
         return history
 
 

@@ -18,11 +18,12 @@ from mmr5.engines.loading import import_torch
 from mmr5.errors import ConfigError
 from mmr5.provenance import FILE as PROVENANCE
 from mmr5.provenance import environment
-from mmr5.storage.atomic import make_folder, write_text, writing
+from mmr5.storage.atomic import make_folder, write_text
 from mmr5.storage.cache import digest
 from mmr5.storage.jsonl import read_json, write_json
 from mmr5.training.curves import draw
 from mmr5.training.late_interaction import share_of_rate, training_order
+from mmr5.training.loop_state import read_state, write_state
 from mmr5.training.order_config import OrderTrainingConfig
 from mmr5.training.order_models import QuestionList, ScoringModel, open_model, useful
 from mmr5.training.plackett_luce import order_loss, verdict_loss
@@ -139,33 +140,16 @@ class Policy:
 
     def save(self, path: Path, history: Sequence[dict[str, Any]]) -> None:
         """Keep all that the next step needs."""
-        with writing(path) as stream:
-            import_torch().save(
-                {
-                    "weights": {name: value.detach() for name, value in self._model.state().items()},
-                    "none": self._none.detach(),
-                    "optimizer": self._optimizer.state_dict(),
-                    "schedule": self._schedule.state_dict(),
-                    "draws": self._generator.get_state(),
-                    "step": self.step,
-                    "history": json.dumps(list(history)),
-                },
-                stream,
-            )
+        further = {"none": self._none.detach(), "draws": self._generator.get_state()}
+        weights = self._model.state()
+        write_state(path, weights, self._optimizer, self._schedule, step=self.step, history=history, further=further)
 
     def load(self, path: Path) -> list[dict[str, Any]]:
         """Go on from a file of :meth:`save`; returns the history."""
-        torch = import_torch()
-        state = torch.load(path, weights_only=True)
-        with torch.no_grad():
-            for name, value in self._model.state().items():
-                value.copy_(state["weights"][name])
-            self._none.copy_(state["none"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._schedule.load_state_dict(state["schedule"])
-        self._generator.set_state(state["draws"])
-        self.step = state["step"]
-        history: list[dict[str, Any]] = json.loads(state["history"])
+        self.step, history, further = read_state(path, self._model.state(), self._optimizer, self._schedule)
+        with import_torch().no_grad():
+            self._none.copy_(further["none"])
+        self._generator.set_state(further["draws"])
         return history
 
 
