@@ -1,4 +1,4 @@
-"""What a training loop of our own keeps, so that a killed run goes on: weights, optimizer, schedule, step and history in one file."""
+"""What a training loop of our own keeps, so that a killed run goes on: weights, optimizer, schedule, step, history."""
 
 from __future__ import annotations
 
