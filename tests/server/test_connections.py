@@ -200,3 +200,39 @@ def test_a_model_that_cannot_be_loaded_ends_the_server():
     server = Bounded(app)
     assert failed.wait(5) and str(app.error) == "no such model"
     server.stop()
+
+
+def refused(connection):
+    """Read an answer that refuses; returns its status line and how long it took."""
+    start, found = time.monotonic(), b""
+    while not found.endswith(b"}}") and (read := connection.recv(65536)):
+        found += read
+    return found.partition(b"\r\n")[0], time.monotonic() - start
+
+
+@pytest.mark.parametrize("length", [b"20", b"65537", b"20\r\nExpect: 100-continue"])
+def test_what_is_refused_by_its_head_waits_for_a_small_body(bounded, length):
+    server = bounded()
+    head = b"POST /rerank HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: http://other\r\nContent-Length: " + length + b"\r\n\r\n"
+    connection = server.connect(head)
+    if length != b"20":
+        status, took = refused(connection)
+        assert status == b"HTTP/1.1 403 Forbidden" and took < 0.5
+        return
+    connection.settimeout(0.3)
+    with pytest.raises(TimeoutError):
+        connection.recv(1)
+    connection.settimeout(5)
+    connection.sendall(b"x" * 20)
+    status, took = refused(connection)
+    assert status == b"HTTP/1.1 403 Forbidden" and took < 0.5
+    connection.sendall(GET)
+    answered(connection)  # and the connection lives on
+
+
+def test_a_body_that_does_not_come_is_not_awaited_for_long(bounded):
+    connection = bounded().connect(
+        b"POST /rerank HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: http://other\r\nContent-Length: 20\r\n\r\n"
+    )
+    status, took = refused(connection)
+    assert status == b"HTTP/1.1 403 Forbidden" and 0.5 < took < 3
