@@ -1,8 +1,9 @@
 #!/bin/sh
-# Lists with reasons by `mini`'s language model, SFT then GRPO, as the paper trains, in MINUTES (12) of one GPU, on the training documents of the three
-# corpora but twelve. Each stage ends at its steps or when its share of the time is over, and the next begins from its last checkpoint. It
-# can be killed and run again.
-# usage: scripts/mini-gpu.sh prepare [FOLDER]   the rows, without a GPU (three minutes of one core where the pages were read before, half an hour where not); FOLDER is runs/mini by default
+# Lists with reasons by `mini`'s language model, SFT then GRPO, as the paper trains, in MINUTES (12) of one GPU, on the training
+# documents of the three corpora but twelve. Each stage ends at its steps or when its share of the time is over, and the next begins
+# from its last checkpoint. It can be killed and run again.
+# usage: scripts/mini-gpu.sh prepare [FOLDER]   the rows, without a GPU (three minutes of one core, once the pages are
+#                                               read); FOLDER is runs/mini by default
 #        scripts/mini-gpu.sh [FOLDER]           the training; TIMES (20) is how many times the steps of the shipped configs, SFT and GRPO
 #                                               hold further settings of a stage (--set …)
 set -eu
@@ -11,7 +12,7 @@ CORPORA=opendocs,opendocs-more,opendocs-multilingual
 BIN=${BIN:-.venv/bin}
 PREPARE=""; [ "${1:-}" = prepare ] && { PREPARE=yes; shift; }
 OUT=${1:-runs/mini}/lists
-SECONDS_LEFT=$((${MINUTES:-12} * 60))
+SECONDS_GIVEN=$((${MINUTES:-12} * 60))
 TIMES=${TIMES:-20}
 
 if [ -n "$PREPARE" ]; then
@@ -42,7 +43,7 @@ stage() { # verb, config, seconds, further settings
     case $CODE in 0) ;; 124|137) echo "$verb: its time is over" >&2 ;; *) exit $CODE ;; esac
 }
 
-stage sft mini/listwise $((SECONDS_LEFT * 6 / 10)) --set optim.max_steps=$((TIMES * 60)) ${SFT:-}
+stage sft mini/listwise $((SECONDS_GIVEN * 6 / 10)) --set optim.max_steps=$((TIMES * 60)) ${SFT:-}
 START=$(last "$OUT/sft")
-stage grpo mini/listwise-grpo $((SECONDS_LEFT * 4 / 10)) --set optim.max_steps=$((TIMES * 8)) --set model.adapter="$START" ${GRPO:-}
+stage grpo mini/listwise-grpo $((SECONDS_GIVEN * 4 / 10)) --set optim.max_steps=$((TIMES * 8)) --set model.adapter="$START" ${GRPO:-}
 echo "stage one: $START; both: $(last "$OUT/grpo")"

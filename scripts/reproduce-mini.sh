@@ -7,9 +7,9 @@ cd "$(dirname "$0")/.."
 OUT=${1:-runs/mini}
 BIN=${BIN:-.venv/bin}
 mkdir -p "$OUT/all"
-# Times are of two cores with nothing beside; the first reading of all pages (words inside pictures included) takes most of an hour.
+# Times are of two cores with nothing beside.
 
-# `mini`: late interaction. Documents are encoded once (ten minutes with AMX, forty and more without), a training takes three.
+# `mini`: late interaction. Documents are read and encoded once (40 to 65 minutes without AMX; eight with it, once they are read); a training takes three.
 "$BIN/mmr5" data fetch opendocs                 # a minute each
 "$BIN/mmr5" data fetch opendocs-more
 "$BIN/mmr5" data fetch opendocs-multilingual
@@ -22,8 +22,8 @@ for SEED in 1 2 3; do    # fifteen minutes each; results/README.md: seed 1 on fi
     "$BIN/python" scripts/late_folds.py train mini/late --out "$OUT/folds-$SEED" --states "$STATES" --set optim.seed=$SEED
 done
 "$BIN/python" scripts/late_folds.py report "$OUT/folds-1" "$OUT/folds-2" "$OUT/folds-3" --json "$OUT/folds.json"
-"$BIN/python" scripts/fit_evidence.py "$OUT/folds-1" --states "$OUT/states" --json "$OUT/evidence.json"  # five minutes; --write ships the weights
-"$BIN/python" scripts/calibrate_mini.py "$OUT/folds-1" --out "$OUT/calibration" --recipe "$OUT/late/recipe.json" --none "$OUT/none.json"  # an hour
+"$BIN/python" scripts/fit_evidence.py "$OUT/folds-1" --states "$OUT/states" --json "$OUT/evidence.json"  # --write ships the weights
+"$BIN/python" scripts/calibrate_mini.py "$OUT/folds-1" --out "$OUT/calibration" --recipe "$OUT/late/recipe.json" --none "$OUT/none.json"  # every question, seven ways
 
 # stage two on orders, which does not ship: it adds nothing to the order (results/README.md). Four minutes a fold
 for WAY in both verdicts refusal rl; do

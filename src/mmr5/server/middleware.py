@@ -424,7 +424,7 @@ def too_large(most: int) -> WireError:
 async def refuse_unread(scope: Scope, receive: Receive, send: Send, error: WireError) -> None:
     """:func:`refuse` a request whose body nobody has read, once a small body has arrived, which is dropped.
 
-    A proxy that is still sending the body may lose an answer that comes before its end: Caddy did, once in 600.
+    A proxy that is still sending the body may lose an answer that comes before its end, as Caddy does now and then.
     """
     headers = _headers(scope)
     left = _content_length(headers)
