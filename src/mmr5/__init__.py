@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from mmr5.pages import read_pages
     from mmr5.pipeline import Searcher
     from mmr5.reranker import Reranker
+    from mmr5.retrieval.index import Index
     from mmr5.types import Candidates, Issue, Page, Problem, RankedPage, Ranking, RerankResult
 
     __version__: str
 
 __all__ = [
     "Candidates",
+    "Index",
     "Issue",
     "Page",
     "Problem",
@@ -35,6 +37,7 @@ __all__ = [
 
 _HOMES = {
     "Candidates": "mmr5.types",
+    "Index": "mmr5.retrieval.index",
     "Issue": "mmr5.types",
     "Page": "mmr5.types",
     "Problem": "mmr5.types",

@@ -9,9 +9,10 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from mmr5 import documents
-from mmr5.errors import InputError, MMR5Error
+from mmr5.errors import ConfigError, InputError, MMR5Error
 from mmr5.fusion import fuse
 from mmr5.methods.streaming import TextCallback, at_places, for_one_list
 from mmr5.relevance import Calibration
@@ -23,7 +24,12 @@ from mmr5.storage.cache import Cache
 from mmr5.types import Candidates, Issue, Page, Progress, Ranking, RerankResult, View
 from mmr5.watching import watched
 
+if TYPE_CHECKING:
+    from mmr5.retrieval.index import Index
+    from mmr5.retrieval.index.snapshot import Snapshot
+
 DEFAULT_CANDIDATES = 10
+DEFAULT_RETRIEVER = SearchSettings.retriever
 _SCORING = frozenset({"pointwise", "logits", "likelihood"})
 """Methods that give scores, and no words but notes."""
 
@@ -33,9 +39,10 @@ class Searcher:
 
     Args:
         reranker: ranks the candidates.
-        retriever: name of the first stage: ``hybrid``, ``bm25``, ``dense``, ``none``.
+        retriever: name of the first stage: ``hybrid`` (the default), ``bm25``, ``dense``, ``none``, ….
         candidates: how many of the first stage's best pages are reranked; None takes 10, or every page when there is
             no first stage.
+        index: a stored collection that is searched where no pages are given; its own first stage is then the default.
         fusion: weight of the model against the first stage (see :func:`fuse`); None takes the recipe's for the method that it was
             made for, and else the model's order alone; 0 is the first stage alone.
         cache: where page embeddings are kept.
@@ -45,15 +52,20 @@ class Searcher:
     def __init__(
         self,
         reranker: Reranker,
-        retriever: str = "hybrid",
+        retriever: str | None = None,
         *,
         candidates: int | None = None,
+        index: Index | None = None,
         fusion: float | None = None,
         cache: Cache | None = None,
         progress: Progress | None = None,
     ) -> None:
+        retriever = retriever or (DEFAULT_RETRIEVER if index is None else index.retriever)
         SearchSettings(retriever, candidates, fusion)  # refuses impossible values
+        if index is not None:
+            index.check(retriever)
         self.reranker = reranker
+        self.collection = index
         self.fusion = fusion if fusion is not None else reranker.recipe.fusion_for(reranker.method)
         self.retriever = retriever
         self.n_candidates = candidates if candidates is not None or retriever == "none" else DEFAULT_CANDIDATES
@@ -69,8 +81,9 @@ class Searcher:
     def search(
         self,
         query: str,
-        pages: Iterable[object],
+        pages: Iterable[object] | None = None,
         *,
+        where: str | None = None,
         top_n: int | None = None,
         min_relevance: float | None = None,
         max_context_tokens: int | None = None,
@@ -80,7 +93,9 @@ class Searcher:
 
         Args:
             query: the question.
-            pages: every page to look through, or documents of other forms, as for :meth:`Reranker.rerank`.
+            pages: every page to look through, or documents of other forms, as for :meth:`Reranker.rerank`; None searches the
+                collection of this searcher.
+            where: look only through pages of the collection that this filter lets through, such as ``"year >= 2020"``.
             top_n: keep only the best.
             min_relevance: leave out pages whose relevance is below it, in [0, 1]; needs a calibration (see
                 :meth:`Reranker.calibration`).
@@ -89,10 +104,12 @@ class Searcher:
 
         Raises:
             InputError: an empty question, no pages, or what is no page and no document.
+            ConfigError: neither pages nor a collection; a filter without a collection, or one that cannot be read.
         """
         return self.search_many(
             [query],
             pages,
+            where=where,
             top_n=top_n,
             min_relevance=min_relevance,
             max_context_tokens=max_context_tokens,
@@ -102,8 +119,9 @@ class Searcher:
     def search_many(
         self,
         queries: Sequence[str],
-        pages: Iterable[object],
+        pages: Iterable[object] | None = None,
         *,
+        where: str | None = None,
         top_n: int | None = None,
         min_relevance: float | None = None,
         max_context_tokens: int | None = None,
@@ -112,14 +130,10 @@ class Searcher:
         """:meth:`search` for several questions about the same pages, in shared batches; ``on_text`` as in its ``rank_many``."""
         selection = Selection(min_relevance, top_n, max_context_tokens)
         queries = [documents.clean_question(query) for query in queries]
-        own = self.reranker.view
-        pages, _ = documents.to_pages(pages, "both" if own == "image" and self.retriever != "none" else own, cache=self._cache)
-        if not pages:
-            raise InputError("there are no pages to look through")
-        searcher = self.with_view(documents.common_view(own, pages))
         start = time.perf_counter()
-        index = self.index(pages)
-        batch = [self.candidates(query, pages, index) for query in queries]
+        n_pages, find = self._source(pages, where)
+        batch = [find(query) for query in queries]
+        searcher = self.with_view(documents.common_view(self.reranker.view, [page for own in batch for page in own.pages]))
         retrieved = time.perf_counter()
         if self._progress is not None:
             self._progress(f"reading {sum(len(c) for c in batch)} candidate pages with {self.reranker.model}", 0, None)
@@ -127,13 +141,14 @@ class Searcher:
         share = 1000 / max(1, len(queries))
         timings = {"retrieve": (retrieved - start) * share, "model": (time.perf_counter() - retrieved) * share}
         rows = zip(batch, rankings, strict=True)
-        return [searcher.result(c, r, len(pages), selection=selection, timings_ms=timings) for c, r in rows]
+        return [searcher.result(c, r, n_pages, selection=selection, timings_ms=timings) for c, r in rows]
 
     def search_each(
         self,
         queries: Sequence[str],
-        pages: Iterable[object],
+        pages: Iterable[object] | None = None,
         *,
+        where: str | None = None,
         top_n: int | None = None,
         min_relevance: float | None = None,
         max_context_tokens: int | None = None,
@@ -144,22 +159,47 @@ class Searcher:
             InputError: there are no pages.
         """
         selection = Selection(min_relevance, top_n, max_context_tokens)
+        n_pages, find = self._source(pages, where)
+        for query in queries:
+            try:
+                start = time.perf_counter()
+                candidates = find(documents.clean_question(query))
+                searcher = self.with_view(documents.common_view(self.reranker.view, candidates.pages))
+                retrieved = time.perf_counter()
+                [ranking] = searcher.rank([candidates])
+                timings = {"retrieve": (retrieved - start) * 1000, "model": (time.perf_counter() - retrieved) * 1000}
+                yield searcher.result(candidates, ranking, n_pages, selection=selection, timings_ms=timings)
+            except MMR5Error as error:
+                yield error
+
+    def _source(self, pages: Iterable[object] | None, where: str | None) -> tuple[int, Callable[[str], Candidates]]:
+        """How many pages are looked through, and what finds the candidates of a question among them."""
+        if pages is None:
+            if self.collection is None:
+                raise ConfigError("there are no pages: give them, or Searcher(…, index=Index.open(…))")
+            at = self.collection.snapshot()
+            if not at.n_pages:
+                raise InputError(f"there are no pages to look through: the index at {self.collection.place!r} is empty")
+            return at.n_pages, lambda query: self.stored(query, where, at)
+        if where is not None:
+            raise ConfigError("a filter is for a collection: leave where out, or leave the pages out")
         own = self.reranker.view
         found, _ = documents.to_pages(pages, "both" if own == "image" and self.retriever != "none" else own, cache=self._cache)
         if not found:
             raise InputError("there are no pages to look through")
-        searcher = self.with_view(documents.common_view(own, found))
         index = self.index(found)
-        for query in queries:
-            try:
-                start = time.perf_counter()
-                candidates = searcher.candidates(documents.clean_question(query), found, index)
-                retrieved = time.perf_counter()
-                [ranking] = searcher.rank([candidates])
-                timings = {"retrieve": (retrieved - start) * 1000, "model": (time.perf_counter() - retrieved) * 1000}
-                yield searcher.result(candidates, ranking, len(found), selection=selection, timings_ms=timings)
-            except MMR5Error as error:
-                yield error
+        return len(found), lambda query: self.candidates(query, found, index)
+
+    def stored(self, query: str, where: str | None = None, at: Snapshot | None = None) -> Candidates:
+        """The candidates of the collection; ``at`` is a snapshot of it, None takes it as it stands now.
+
+        Raises:
+            ConfigError: there is no collection, or a filter that cannot be read.
+        """
+        if self.collection is None:
+            raise ConfigError("this searcher has no collection: give Searcher(…, index=Index.open(…))")
+        at = at or self.collection.snapshot()
+        return at.candidates(query, self.n_candidates or at.n_pages, where=where, retriever=self.retriever)
 
     def index(self, pages: Sequence[Page]) -> Retriever:
         """The first stage over these pages."""
@@ -212,7 +252,7 @@ class Searcher:
     def calibration(self, candidates: Candidates) -> Calibration | None:
         """What the scores of a list mean, or None where nobody has fitted it for this setting."""
         fusion = self.fusion if candidates.scores is not None else None
-        return self.reranker.calibration(candidates.pages, self.retriever, fusion)
+        return self.reranker.calibration(self.retriever, fusion, pooled=candidates.pooled)
 
     def result(
         self,

@@ -251,15 +251,15 @@ class Reranker:
         finally:
             pool.shutdown(wait=False)
 
-    def calibration(self, pages: Sequence[Page], retriever: str = "none", fusion: float | None = None) -> Calibration | None:
+    def calibration(self, retriever: str = "none", fusion: float | None = None, *, pooled: bool = False) -> Calibration | None:
         """What scores mean in this setting, or None where nobody has fitted it.
 
         Args:
-            pages: the candidates; a first stage over more than one document has pooled them.
             retriever: the first stage whose scores are in the sum.
             fusion: weight of the model in it.
+            pooled: whether the first stage chose out of several documents.
         """
-        scope: Scope = "pooled" if retriever != "none" and len({page.source for page in pages}) > 1 else "document"
+        scope: Scope = "pooled" if retriever != "none" and pooled else "document"
         return find(self.calibrations, Setting(self.method, self.view, retriever, fusion, scope))
 
     def knows_pages(self, candidates: Candidates) -> list[bool]:
@@ -403,7 +403,7 @@ def build_result(
         timings_ms: wall time by part; the time of parsing, which the ranking knows, is taken out of ``model``.
     """
     first_stage = retriever != "none"
-    calibration = reranker.calibration(candidates.pages, retriever, fusion)
+    calibration = reranker.calibration(retriever, fusion, pooled=candidates.pooled)
     relevance = relevance_of(calibration, ranking)
     kept = selection.of(ranking.order, relevance, [page.text for page in candidates.pages], reranker.engine.count_tokens)
     found = evidence_of(reranker, candidates, kept)

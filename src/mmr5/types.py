@@ -137,6 +137,7 @@ class Candidates:
         scale: log-odds of relevance that one unit of the first-stage scores is worth; None where they compare within this list
             only.
         instruction: what the model is told beside the question, where its recipe has a place for it; None for the recipe's own.
+        pooled: whether a first stage chose them out of several documents.
     """
 
     query: str
@@ -145,6 +146,7 @@ class Candidates:
     indices: tuple[int, ...] | None = None
     scale: float | None = None
     instruction: str | None = None
+    pooled: bool = False
 
     def __post_init__(self) -> None:
         for name in ("scores", "indices"):
@@ -168,6 +170,7 @@ class Candidates:
             tuple(self.index_of(i) for i in positions),
             self.scale,
             self.instruction,
+            self.pooled,
         )
 
 

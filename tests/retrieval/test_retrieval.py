@@ -260,9 +260,9 @@ def test_dense_finds_a_paraphrase_and_caches_its_embeddings(name, real_cache, tm
     assert scores[2] == -1
     assert all(-1.01 <= s <= 1.01 for s in scores)
     asked = []
-    real = dense.DenseRetriever._embed
+    real = dense.PassageEncoder._embed
     monkeypatch.setattr(
-        dense.DenseRetriever, "_embed", lambda self, texts, progress: asked.append(list(texts)) or real(self, texts, progress)
+        dense.PassageEncoder, "_embed", lambda self, texts, progress: asked.append(list(texts)) or real(self, texts, progress)
     )
     again = open_retriever(name, PAGES, cache=cache)
     assert asked == [[]]

@@ -25,12 +25,14 @@ try:
         data,
         doctor,
         evaluate,
+        index,
         mcp,
         models,
         prompt,
         recipe,
         rerank,
         rerank_run,
+        search,
         serve,
         table,
         train,
@@ -66,6 +68,7 @@ def root(
 
 
 app.command("rerank")(rerank.rerank)
+app.command("search")(search.search)
 app.command("serve")(serve.serve)
 app.command("mcp")(mcp.mcp)
 app.command("evaluate")(evaluate.evaluate)
@@ -76,6 +79,7 @@ app.command("table")(table.table)
 app.command("prompt")(prompt.prompt)
 app.command("models")(models.models)
 app.command("doctor")(doctor.doctor)
+app.add_typer(index.app, name="index")
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
 app.add_typer(cache.app, name="cache")

@@ -19,3 +19,14 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Html = Annotated[Path | None, typer.Option("--html", help="Also write a self-contained HTML report.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the model's raw reply.")]
+Questions = Annotated[Path | None, typer.Option(help="A file of questions: one a line, or JSONL with question.")]
+TopN = Annotated[int | None, typer.Option(min=1, help="Show only the best pages.")]
+MinRelevance = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Leave out pages whose relevance, a probability, is below this.")
+]
+MaxContextTokens = Annotated[
+    int | None, typer.Option(min=1, help="Give pages, best first, while their text fits this many tokens of the model.")
+]
+IndexPlace = Annotated[
+    str, typer.Argument(help="The index: a folder, or an address such as s3://bucket/name.", show_default=False)
+]

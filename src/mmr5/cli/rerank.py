@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +11,7 @@ import typer
 from mmr5.cli import options
 from mmr5.cli.console import note, progress_line
 from mmr5.cli.flags import flags
-from mmr5.render.labels import ISSUES
+from mmr5.cli.results import note_reply, print_all, print_one
 from mmr5.settings import ModelSettings, ReadingSettings, SearchSettings
 
 
@@ -24,14 +22,10 @@ def rerank(
     search: SearchSettings,
     reading: ReadingSettings,
     sources: options.MoreSources = None,
-    questions: Annotated[Path | None, typer.Option(help="A file of questions: one a line, or JSONL with question.")] = None,
-    top_n: Annotated[int | None, typer.Option(min=1, help="Show only the best pages.")] = None,
-    min_relevance: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Leave out pages whose relevance, a probability, is below this.")
-    ] = None,
-    max_context_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Give pages, best first, while their text fits this many tokens of the model.")
-    ] = None,
+    questions: options.Questions = None,
+    top_n: options.TopN = None,
+    min_relevance: options.MinRelevance = None,
+    max_context_tokens: options.MaxContextTokens = None,
     as_json: options.Json = False,
     html: options.Html = None,
     debug: options.Debug = False,
@@ -87,61 +81,12 @@ def rerank(
         note(f"warning: passed over {problem}")
     if questions is not None:
         found = searcher.search_each([record["question"] for record in asked], pages, **limits)
-        _print_all(asked, found, lambda one: one.with_reading(problems, read_ms), as_json=as_json, named=named)
+        print_all(asked, found, lambda one: one.with_reading(problems, read_ms), as_json=as_json, named=named)
         return
-    _note_reply(result, as_json=as_json, debug=debug)
-    _print(result, as_json=as_json, named=named)
+    note_reply(result, as_json=as_json, debug=debug)
+    print_one(result, as_json=as_json, named=named)
     if html is not None:
         from mmr5.render.result import result_html, write_html
 
         write_html(html, result_html(result, pages, folder=Path(html).parent))
         note(f"wrote {html}")
-
-
-def _print_all(
-    asked: Sequence[dict[str, Any]], found: Iterable[Any], finished: Callable[[Any], Any], *, as_json: bool, named: bool
-) -> None:
-    """Print a result a question as soon as it is there; one that fails says so, and the exit code is 1 at the end.
-
-    Raises:
-        typer.Exit: a question failed.
-    """
-    from mmr5.errors import MMR5Error
-
-    failed = 0
-    for number, (record, result) in enumerate(zip(asked, found, strict=True), 1):
-        more = {name: value for name, value in record.items() if name != "question"}
-        if isinstance(result, MMR5Error):
-            failed += 1
-            note(f"error: question {number} ({record['question'][:60]!r}): {result}")
-            if as_json:
-                typer.echo(json.dumps({**more, "query": record["question"], "error": str(result)}, ensure_ascii=False))
-        elif as_json:
-            typer.echo(json.dumps({**more, **finished(result).to_dict()}, ensure_ascii=False))
-        else:
-            _note_reply(result, as_json=False, debug=False)
-            _print(result, as_json=False, named=named)
-    if failed:
-        note(f"{failed} of {len(asked)} questions failed")
-        raise typer.Exit(1)
-
-
-def _note_reply(result: Any, *, as_json: bool, debug: bool) -> None:
-    for issue in result.issues:
-        note(f"warning: {ISSUES[issue]} ({issue.value})")
-    if result.reasoning and (debug or not as_json):
-        note(f"reasoning:\n{result.reasoning}\n")
-    if debug and result.reply:
-        note(f"reply:\n{result.reply}\n")
-
-
-def _print(result: Any, *, as_json: bool, named: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(result.to_dict(), ensure_ascii=False, indent=2))
-        return
-    from rich.console import Console
-
-    from mmr5.render.terminal import result_table
-
-    console = Console()
-    console.print(result_table(result, named=named, width=console.width))

@@ -89,7 +89,7 @@ def read_pages(
     if not given:
         raise DocumentError("no sources were given: name at least one PDF, image or folder")
     problems = Problems(strict)
-    files = _find_files(given, problems)
+    files = find_files(given, problems)
     store = Cache() if cache is None else cache
     progress = watched(progress)
     drafts = _read_files(files, store, problems, progress)
@@ -101,21 +101,27 @@ def read_pages(
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
-    """A file to read, the name it is shown by, and the name it gets where another file has the same."""
+class SourceFile:
+    """A file to read, the name it is shown by, and the name it gets where another file has the same.
+
+    Attributes:
+        path: where it is.
+        name: its path as given, or within the folder given.
+        long_name: its path with that of the folder.
+    """
 
     path: Path
     name: str
     long_name: str
 
 
-def _find_files(given: Sequence[str | Path], problems: Problems) -> list[_Source]:
-    """The files behind the given sources, in order, with names that tell them apart."""
-    found: list[_Source] = []
+def find_files(given: Sequence[str | Path], problems: Problems) -> list[SourceFile]:
+    """The files behind sources (files and folders), in order, with names that tell them apart; bad folders are problems."""
+    found: list[SourceFile] = []
     for source in given:
         path, shown = Path(source).expanduser(), os.fspath(source)
         if not path.is_dir():
-            found.append(_Source(path, shown, shown))
+            found.append(SourceFile(path, shown, shown))
             continue
         try:
             found += _files_of_folder(path, shown, problems)
@@ -124,22 +130,24 @@ def _find_files(given: Sequence[str | Path], problems: Problems) -> list[_Source
     paths_by_name: dict[str, set[Path]] = {}
     for file in found:
         paths_by_name.setdefault(file.name, set()).add(file.path.absolute())
-    return [file if len(paths_by_name[file.name]) == 1 else _Source(file.path, file.long_name, file.long_name) for file in found]
+    return [
+        file if len(paths_by_name[file.name]) == 1 else SourceFile(file.path, file.long_name, file.long_name) for file in found
+    ]
 
 
-def _files_of_folder(folder: Path, shown: str, problems: Problems) -> list[_Source]:
+def _files_of_folder(folder: Path, shown: str, problems: Problems) -> list[SourceFile]:
     """The PDFs and images of a folder, and files that are named like one; others are reported.
 
     Raises:
         DocumentError: there are none.
     """
-    files: list[_Source] = []
+    files: list[SourceFile] = []
     unread: list[str] = []
     others: list[str] = []
     for path in files_below(folder):
         name = path.relative_to(folder).as_posix()
         if has_known_suffix(path) or _is_known(path):
-            files.append(_Source(path, name, (Path(shown) / name).as_posix()))
+            files.append(SourceFile(path, name, (Path(shown) / name).as_posix()))
         else:
             (unread if may_hold_pages(path) else others).append(name)
     if not files:
@@ -164,7 +172,7 @@ def _is_known(path: Path) -> bool:
     return True
 
 
-def _read_files(files: Sequence[_Source], cache: Cache, problems: Problems, progress: Progress | None) -> list[Draft]:
+def _read_files(files: Sequence[SourceFile], cache: Cache, problems: Problems, progress: Progress | None) -> list[Draft]:
     drafts: list[Draft] = []
     for done, file in enumerate(files):
         if progress is not None:
@@ -182,7 +190,7 @@ def _read_files(files: Sequence[_Source], cache: Cache, problems: Problems, prog
     return drafts
 
 
-def _read_file(file: _Source, cache: Cache, problems: Problems) -> tuple[list[Draft], list[int]]:
+def _read_file(file: SourceFile, cache: Cache, problems: Problems) -> tuple[list[Draft], list[int]]:
     """The pages of a file, and the one-based numbers of those that cannot be read.
 
     Raises:
@@ -240,7 +248,7 @@ def _text_drafts(name: str, texts: Sequence[str]) -> list[Draft]:
 
 
 def _read_office(
-    file: _Source, stored: StoredFile, kind: OfficeKind, cache: Cache, problems: Problems
+    file: SourceFile, stored: StoredFile, kind: OfficeKind, cache: Cache, problems: Problems
 ) -> tuple[list[Draft], list[int]]:
     """The pages of an office document: as LibreOffice prints it, or as texts where it is not installed or does not manage.
 

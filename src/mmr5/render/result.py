@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from urllib.parse import quote
 
@@ -16,16 +16,17 @@ from mmr5.types import Page, RankedPage, RerankResult
 __all__ = ["result_html", "results_html", "write_html"]
 
 THUMBNAIL_PIXELS = 700_000
+Pages = Sequence[Page] | Mapping[int, Page]
 
 
 def result_html(
-    result: RerankResult, pages: Sequence[Page], *, thumbnail_pixels: int = THUMBNAIL_PIXELS, folder: Path | None = None
+    result: RerankResult, pages: Pages, *, thumbnail_pixels: int = THUMBNAIL_PIXELS, folder: Path | None = None
 ) -> str:
     """One question's result as HTML.
 
     Args:
         result: what was found.
-        pages: all pages read, by index.
+        pages: all pages read, or those of the result, by index.
         thumbnail_pixels: pixels of each page picture (width times height).
         folder: where the page will be kept: links to PDFs are from there; None makes none.
 
@@ -37,7 +38,7 @@ def result_html(
 
 def results_html(
     results: Sequence[RerankResult],
-    pages: Sequence[Page],
+    pages: Pages,
     *,
     thumbnail_pixels: int = THUMBNAIL_PIXELS,
     folder: Path | None = None,
@@ -46,7 +47,7 @@ def results_html(
 
     Args:
         results: at least one.
-        pages: all pages read, by index.
+        pages: all pages read, or those of the result, by index.
         thumbnail_pixels: pixels of each page picture (width times height).
         folder: as for :func:`result_html`.
     """

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mmr5.errors import ConfigError
 from mmr5.fusion import standardise
 from mmr5.retrieval.names import find_encoding
 from mmr5.storage.cache import Cache
 from mmr5.types import Candidates, Page, Progress
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Vectors = np.ndarray[Any, Any]
 
 
 class Retriever(Protocol):
@@ -26,6 +31,48 @@ class Retriever(Protocol):
 
     def scores(self, query: str) -> list[float]:
         """One score a page, in page order; higher is better."""
+
+
+class PageEncoder(Protocol):
+    """Pages and questions as vectors; a page scores by MaxSim: the sum over the question's vectors of the page's best match."""
+
+    @property
+    def name(self) -> str:
+        """Of the first stage, as on the command line."""
+
+    @property
+    def identity(self) -> str:
+        """Digest of checkpoint and settings; vectors of another identity do not compare."""
+
+    def pages(self, pages: Sequence[Page], progress: Progress | None = None) -> list[Vectors | None]:
+        """The vectors of each page, (one or more, dimension); None for a page that has none."""
+
+    def question(self, query: str) -> Vectors:
+        """The vectors of a question, (one or more, dimension), float32."""
+
+
+def open_encoder(name: str, *, cache: Cache | None = None, progress: Progress | None = None) -> PageEncoder:
+    """The encoder of a first stage that embeds pages: ``dense``, ``minilm``, or one that names a checkpoint.
+
+    Raises:
+        ConfigError: the first stage embeds nothing, or is several.
+        MissingExtraError: without the extra ``local``.
+        ModelNotFoundError: there is no such checkpoint, or it is of another kind.
+    """
+    from mmr5.retrieval.dense import BUNDLED, PassageEncoder
+
+    if name in BUNDLED:
+        return PassageEncoder(name=name, cache=cache, progress=progress)
+    encoding = find_encoding(name)
+    if encoding.kind == "text":
+        return PassageEncoder(model=encoding.checkpoint, name=name, cache=cache, progress=progress)
+    if encoding.kind == "image":
+        from mmr5.retrieval.image import PictureEncoder
+
+        return PictureEncoder(encoding, name=name, cache=cache)
+    from mmr5.retrieval.late import TokenEncoder
+
+    return TokenEncoder(encoding, name=name, cache=cache)
 
 
 def open_retriever(
@@ -145,4 +192,5 @@ def top_candidates(
         raise ValueError(f"{len(scores)} scores for {len(pages)} pages: give one for each")
     order = sorted(range(len(pages)), key=lambda i: (-scores[i], i))[:n]
     kept = tuple(scores[i] for i in order) if scored else None
-    return Candidates(query, tuple(pages[i] for i in order), kept, tuple(order), scale if scored else None)
+    pooled = len({page.source for page in pages}) > 1
+    return Candidates(query, tuple(pages[i] for i in order), kept, tuple(order), scale if scored else None, pooled=pooled)

@@ -5,11 +5,62 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from mmr5.languages import ENGLISH, forms, language, terms
 from mmr5.retrieval.names import SCALES
 from mmr5.types import Page
+
+K1, B = 1.5, 0.75
+
+
+@dataclass(frozen=True, slots=True)
+class TermWeights:
+    """What a question asks of pages.
+
+    Attributes:
+        terms: its terms that a page holds, one for each time that it is asked.
+        weights: of each different term, its inverse document frequency.
+        reachable: the highest BM25 that a page could have; above 0 where there are terms.
+    """
+
+    terms: tuple[str, ...]
+    weights: Mapping[str, float]
+    reachable: float
+
+    @classmethod
+    def of(cls, query: str, languages: Sequence[str], holders: Callable[[str], int], n: int) -> TermWeights:
+        """The terms of a question.
+
+        Args:
+            query: the question.
+            languages: of the pages, without repeats.
+            holders: gives how many pages hold a term.
+            n: how many pages hold any term.
+        """
+        asked = [sorted(one) for one in forms(query, languages)]
+        held = {term: count for one in asked for term in one if (count := holders(term))}
+        wanted = [[term for term in one if term in held] for one in asked]
+        weights = {term: _weight(n, count) for term, count in held.items()}
+        reachable = sum(sum(weights[term] for term in one) if one else _weight(n, 0) for one in wanted)
+        return cls(tuple(term for one in wanted for term in one), weights, reachable)
+
+    def share(self, bag: Mapping[str, int], length: int, mean: float) -> float:
+        """BM25 of a page over what is reachable, in [0, 1].
+
+        Args:
+            bag: its terms and how often each stands on it.
+            length: of the page, in terms.
+            mean: length of a page, at least one term long, on average.
+        """
+        base = K1 * (1 - B + B * length / mean)
+        return sum(self.weights[term] * bag[term] / (base + bag[term]) for term in self.terms if term in bag) / self.reachable
+
+
+def _weight(n: int, held: int) -> float:
+    """Inverse document frequency of a term that so many of n pages hold; of 0, that of one which no page has included."""
+    return math.log(1 + (n - held + 0.5) / (held + 0.5))
 
 
 class BM25Retriever:
@@ -36,26 +87,21 @@ class BM25Retriever:
         bags = [terms(page.text or "", one) for page, one in zip(pages, spoken, strict=True)]
         self._owners = [i for i, bag in enumerate(bags) if bag]
         self._holders = Counter(term for i in self._owners for term in set(bags[i]))
-        self._index = bm25s.BM25() if self._owners else None
+        self._index = bm25s.BM25(method="lucene", k1=K1, b=B) if self._owners else None
         if self._index is not None:
             self._index.index([bags[i] for i in self._owners], show_progress=False)
 
     def scores(self, query: str) -> list[float]:
         """BM25 of each page over the highest that the question could reach, in [0, 1]; 0 where no word is shared."""
         found = [0.0] * self._n
-        wanted = [sorted(term for term in one if term in self._holders) for one in forms(query, self._languages)]
-        known = [term for held in wanted for term in held]
-        if self._index is None or not known:
+        if self._index is None:
             return found
-        reachable = sum(sum(map(self._weight, held)) if held else self._weight("") for held in wanted)
-        for owner, value in zip(self._owners, self._index.get_scores(known).tolist(), strict=True):
-            found[owner] = value / reachable
+        asked = TermWeights.of(query, self._languages, self._holders.__getitem__, len(self._owners))
+        if not asked.terms:
+            return found
+        for owner, value in zip(self._owners, self._index.get_scores(list(asked.terms)).tolist(), strict=True):
+            found[owner] = value / asked.reachable
         return found
-
-    def _weight(self, term: str) -> float:
-        """Inverse document frequency of a term, that of one which no page has included."""
-        n, held = len(self._owners), self._holders[term]
-        return math.log(1 + (n - held + 0.5) / (held + 0.5))
 
 
 def page_languages(pages: Sequence[Page]) -> list[str]:

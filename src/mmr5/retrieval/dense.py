@@ -39,6 +39,65 @@ class Encoder(Protocol):
         """As :meth:`mmr5.engines.runtime.text_encoder.TextEncoder.encode`."""
 
 
+class PassageEncoder:
+    """Passages of about ``PASSAGE_WORDS`` words of pages as unit vectors, kept by content and model.
+
+    Args:
+        model: a sentence-transformers text model's folder or name; None takes the one of :data:`BUNDLED` that ``name`` says.
+        name: as on the command line.
+        cache: where the vectors of pages are kept.
+        progress: told of the model's being fetched.
+    """
+
+    def __init__(
+        self, *, model: str | None = None, name: str = "dense", cache: Cache | None = None, progress: Progress | None = None
+    ) -> None:
+        self.name = name
+        self._store = cache or Cache()
+        self._open: Callable[[], Encoder] = partial(_library, model) if model else partial(_bundled, name, self._store, progress)
+        self.identity = checkpoint_identity(model) if model is not None else next(iter(BUNDLED[name].files.values()))
+
+    def pages(self, pages: Sequence[Page], progress: Progress | None = None) -> list[Vectors | None]:
+        """The vectors of each page's passages, (passages, dimension), float16; None for a page without text."""
+        import numpy as np
+
+        cut = [passages(page.text or "", PASSAGE_WORDS) for page in pages]
+        keys = [digest("vectors", self.identity, str(PASSAGE_WORDS), *texts) for texts in cut]
+        held = [self._store.get("embeddings", key) if texts else None for key, texts in zip(keys, cut, strict=True)]
+        missing = {
+            key: texts for key, value, texts in zip(keys, held, cut, strict=True) if value is None and texts
+        }  # pages alike are embedded once
+        fresh = self._embed([text for texts in missing.values() for text in texts], progress)
+        made: dict[str, bytes] = {}
+        start = 0
+        for key, texts in missing.items():
+            part = fresh[start : start + len(texts)]
+            start += len(texts)
+            made[key] = part.astype(np.float16).tobytes()
+            self._store.put("embeddings", key, made[key])
+        blobs = [value if value is not None else made.get(key) for key, value in zip(keys, held, strict=True)]
+        return [
+            None if value is None else np.frombuffer(value, dtype=np.float16).reshape(len(texts), -1)
+            for value, texts in zip(blobs, cut, strict=True)
+        ]
+
+    def question(self, query: str) -> Vectors:
+        """The vector of a question, (1, dimension), float32."""
+        return self._open().encode([query], "query")
+
+    def _embed(self, texts: Sequence[str], progress: Progress | None) -> Vectors:
+        import numpy as np
+
+        if not texts:
+            return np.zeros((0, 0), dtype=np.float32)
+
+        def report(done: int) -> None:
+            if progress is not None:
+                progress("embedding passages", done, len(texts))
+
+        return self._open().encode(texts, "document", report)
+
+
 class DenseRetriever:
     """Cosine similarity between the question and passages of about ``PASSAGE_WORDS`` words, maximum over a page.
 
@@ -63,24 +122,12 @@ class DenseRetriever:
 
         self.name = name
         self.scale = SCALES.get(name)
-        store = cache or Cache()
-        self._open: Callable[[], Encoder] = partial(_library, model) if model else partial(_bundled, name, store, progress)
-        identity = checkpoint_identity(model) if model is not None else next(iter(BUNDLED[name].files.values()))
         self._n = len(pages)
-        cut = [passages(page.text or "", PASSAGE_WORDS) for page in pages]
-        keys = [digest("vectors", identity, str(PASSAGE_WORDS), *texts) for texts in cut]
-        found = [store.get("embeddings", key) if texts else None for key, texts in zip(keys, cut, strict=True)]
-        missing = [i for i, (value, texts) in enumerate(zip(found, cut, strict=True)) if value is None and texts]
-        fresh = self._embed([t for i in missing for t in cut[i]], progress)
-        start = 0
-        for i in missing:
-            part = fresh[start : start + len(cut[i])]
-            start += len(cut[i])
-            found[i] = part.astype(np.float16).tobytes()
-            store.put("embeddings", keys[i], found[i] or b"")
-        self._owners = np.repeat(np.arange(self._n), [len(texts) for texts in cut])
-        blobs = [np.frombuffer(value, dtype=np.float16) for value in found if value]
-        self._matrix = np.concatenate(blobs).reshape(len(self._owners), -1).astype(np.float32) if blobs else None
+        self._encoder = PassageEncoder(model=model, name=name, cache=cache, progress=progress)
+        vectors = self._encoder.pages(pages, progress)
+        self._owners = np.repeat(np.arange(self._n), [0 if own is None else len(own) for own in vectors])
+        found = [own for own in vectors if own is not None]
+        self._matrix = np.concatenate(found).astype(np.float32) if found else None
 
     def scores(self, query: str) -> list[float]:
         """Cosine similarity of each page's best passage, in [-1, 1]; -1 for a page without text."""
@@ -88,20 +135,8 @@ class DenseRetriever:
 
         best = np.full(self._n, NOTHING)
         if self._matrix is not None:
-            np.maximum.at(best, self._owners, self._matrix @ self._open().encode([query], "query")[0])
+            np.maximum.at(best, self._owners, self._matrix @ self._encoder.question(query)[0])
         return [float(v) for v in best]
-
-    def _embed(self, texts: Sequence[str], progress: Progress | None) -> Vectors:
-        import numpy as np
-
-        if not texts:
-            return np.zeros((0, 0), dtype=np.float32)
-
-        def report(done: int) -> None:
-            if progress is not None:
-                progress("embedding passages", done, len(texts))
-
-        return self._open().encode(texts, "document", report)
 
 
 class _Library:

@@ -32,6 +32,8 @@ GROUPS = ("english", "same", "cross")
 FILE = "hybrid.json"
 LEAST_SHARE = 0.25
 """Share of a document's pages from which a language is one of its own."""
+SCRIPT_CHARS = 1000
+"""Characters that are looked at for a script."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class HybridRetriever:
     def __init__(self, pages: Sequence[Page], *, cache: Cache | None = None, progress: Progress | None = None) -> None:
         self._unread = [page.text is None for page in pages]
         self._spoken = main_languages(pages)
-        self._scripts = [next(iter(scripts((page.text or "")[:1000])), "") for page in pages]
+        self._scripts = [main_script(page.text or "") for page in pages]
         self._english = [i for i, spoken in enumerate(self._spoken) if spoken == ENGLISH]
         self._bm25 = BM25Retriever(pages)
         self._dense = DenseRetriever(pages, cache=cache, progress=progress)
@@ -100,17 +102,29 @@ class HybridRetriever:
         return {"bm25": self._bm25.scores(query), "dense": self._dense.scores(query), "minilm": minilm}
 
     def groups(self, query: str) -> list[str]:
-        """The group of :data:`GROUPS` of each page.
+        """The group of :data:`GROUPS` of each page."""
+        asked, script = language(query), main_script(query)
+        return [group(asked, script, *page) for page in zip(self._spoken, self._scripts, strict=True)]
 
-        A question whose language cannot be told is taken to be in the page's, if it is in its script.
-        """
-        asked = language(query)
-        script = next(iter(scripts(query)), "")
-        found = []
-        for spoken, written in zip(self._spoken, self._scripts, strict=True):
-            own = asked if asked is not None else spoken if script == written or not (script and written) else None
-            found.append("cross" if own != spoken else "english" if spoken == ENGLISH else "same")
-        return found
+
+def group(asked: str | None, script: str, spoken: str, written: str) -> str:
+    """The group of :data:`GROUPS` of a question and a page.
+
+    A question whose language cannot be told is taken to be in the page's, if it is in its script.
+
+    Args:
+        asked: language of the question, or None.
+        script: its main one, ``""`` without letters.
+        spoken: language of the page.
+        written: its main script.
+    """
+    own = asked if asked is not None else spoken if script == written or not (script and written) else None
+    return "cross" if own != spoken else "english" if spoken == ENGLISH else "same"
+
+
+def main_script(text: str) -> str:
+    """The script of most letters at the beginning of a text, ``""`` without letters."""
+    return next(iter(scripts(text[:SCRIPT_CHARS])), "")
 
 
 def main_languages(pages: Sequence[Page]) -> list[str]:

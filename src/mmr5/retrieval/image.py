@@ -23,6 +23,46 @@ BATCH = 8
 _LOCK = threading.Lock()
 
 
+class PictureEncoder:
+    """Pictures of pages as a unit vector each, kept by picture, checkpoint, prompt and pixel budget.
+
+    Args:
+        encoding: the checkpoint, and how it is asked.
+        name: as on the command line.
+        cache: where the vectors of pages are kept.
+    """
+
+    def __init__(self, encoding: Encoding, *, name: str = "image", cache: Cache | None = None) -> None:
+        self.name = name
+        self._encoding = encoding
+        self._store = cache or Cache()
+        prompt = "" if encoding.prompts is None else encoding.prompts.page
+        self.identity = digest("image", checkpoint_identity(encoding.checkpoint), prompt, str(encoding.max_pixels))
+
+    def pages(self, pages: Sequence[Page], progress: Progress | None = None) -> list[Vectors | None]:
+        """The vector of each page's picture, (1, dimension); None for a page without one.
+
+        Raises:
+            PageError: a picture cannot be decoded.
+        """
+        images = [page.image for page in pages]
+        keys = [None if image is None else digest(self.identity, image.key) for image in images]
+
+        def make(places: list[int]) -> Sequence[Vectors]:
+            loaded = [image.load(self._encoding.max_pixels) for i in places if (image := images[i]) is not None]
+            with _LOCK:
+                return list(_encoder(self._encoding).encode_pages(loaded))
+
+        found = embed_pages(self._store, keys, make, batch=BATCH, progress=progress)
+        return [None if vector is None else unit(vector)[None] for vector in found]
+
+    def question(self, query: str) -> Vectors:
+        """The vector of a question, (1, dimension)."""
+        with _LOCK:
+            vector: Vectors = _encoder(self._encoding).encode_query(query)[None]
+        return vector
+
+
 class ImageRetriever:
     """Cosine similarity between the question's vector and that of each page's picture.
 
@@ -50,24 +90,13 @@ class ImageRetriever:
         progress: Progress | None = None,
     ) -> None:
         self.name = name
-        self._encoding = encoding
-        images = [page.image for page in pages]
-        prompt = "" if encoding.prompts is None else encoding.prompts.page
-        identity = digest("image", checkpoint_identity(encoding.checkpoint), prompt, str(encoding.max_pixels))
-        keys = [None if image is None else digest(identity, image.key) for image in images]
-
-        def make(places: list[int]) -> Sequence[Vectors]:
-            loaded = [image.load(encoding.max_pixels) for i in places if (image := images[i]) is not None]
-            with _LOCK:
-                return list(_encoder(encoding).encode_pages(loaded))
-
-        self._vectors = embed_pages(cache or Cache(), keys, make, batch=BATCH, progress=progress)
+        self._encoder = PictureEncoder(encoding, name=name, cache=cache)
+        self._vectors = self._encoder.pages(pages, progress)
 
     def scores(self, query: str) -> list[float]:
         """Cosine similarity of each page, in [-1, 1]."""
-        with _LOCK:
-            asked = _encoder(self._encoding).encode_query(query)
-        return [-1.0 if vector is None else float(unit(vector) @ asked) for vector in self._vectors]
+        asked = self._encoder.question(query)[0]
+        return [-1.0 if vector is None else float(vector[0] @ asked) for vector in self._vectors]
 
 
 class _Library:

@@ -24,17 +24,67 @@ PASSAGE_WORDS = 90
 _LOCK = threading.Lock()
 
 
-class LateRetriever:
-    """MaxSim between the question's token vectors and those of each page.
+class TokenEncoder:
+    """Pages as a vector a token, kept by content and checkpoint; a page of ColQwen takes up to 200 kB.
 
     A checkpoint that sees pictures embeds the page's picture; another one embeds its text, in passages of ``PASSAGE_WORDS`` words
     whose vectors together are the page's.
 
     Args:
+        encoding: the checkpoint.
+        name: as on the command line.
+        cache: where the vectors of pages are kept.
+
+    Raises:
+        ModelNotFoundError: there is no such checkpoint.
+    """
+
+    def __init__(self, encoding: Encoding, *, name: str = "late", cache: Cache | None = None) -> None:
+        self.name = name
+        self._encoding = encoding
+        self._store = cache or Cache()
+        self._sees = "image" in _encoder(encoding.checkpoint).modalities
+        self.identity = digest("late", checkpoint_identity(encoding.checkpoint))
+
+    def pages(self, pages: Sequence[Page], progress: Progress | None = None) -> list[Vectors | None]:
+        """The vectors of each page, (tokens, dimension), float32; None for a page without a picture (or text).
+
+        Raises:
+            PageError: a picture cannot be decoded.
+        """
+        encoder = _encoder(self._encoding.checkpoint)
+        if self._sees:
+            images = [page.image for page in pages]
+            budget = self._encoding.max_pixels
+            keys = [None if i is None else digest(self.identity, str(budget), i.key) for i in images]
+
+            def make(places: list[int]) -> Sequence[Vectors]:
+                return _embed(encoder, [image.load(budget) for i in places if (image := images[i]) is not None])
+        else:
+            cut = [passages(page.text or "", PASSAGE_WORDS) for page in pages]
+            keys = [digest(self.identity, str(PASSAGE_WORDS), *texts) if texts else None for texts in cut]
+
+            def make(places: list[int]) -> Sequence[Vectors]:
+                return _embed_texts(encoder, [cut[i] for i in places])
+
+        return embed_pages(self._store, keys, make, batch=BATCH, progress=progress)
+
+    def question(self, query: str) -> Vectors:
+        """The vectors of a question, (tokens, dimension)."""
+        with _LOCK:
+            (asked,) = _encoder(self._encoding.checkpoint).encode_query([query], show_progress_bar=False, convert_to_numpy=True)
+        vectors: Vectors = asked
+        return vectors
+
+
+class LateRetriever:
+    """MaxSim between the question's token vectors and those of each page (see :class:`TokenEncoder`).
+
+    Args:
         pages: the pages; one without a picture (or text) comes last.
         encoding: the checkpoint.
         name: as on the command line.
-        cache: where page vectors are kept, by content and checkpoint. A page of ColQwen takes up to 200 kB.
+        cache: where page vectors are kept.
         progress: told of the pages embedded.
 
     Raises:
@@ -54,28 +104,12 @@ class LateRetriever:
         progress: Progress | None = None,
     ) -> None:
         self.name = name
-        self._checkpoint = encoding.checkpoint
-        encoder = _encoder(encoding.checkpoint)
-        identity = digest("late", checkpoint_identity(encoding.checkpoint))
-        if "image" in encoder.modalities:
-            images = [page.image for page in pages]
-            keys = [None if i is None else digest(identity, str(encoding.max_pixels), i.key) for i in images]
-
-            def make(places: list[int]) -> Sequence[Vectors]:
-                return _embed(encoder, [image.load(encoding.max_pixels) for i in places if (image := images[i]) is not None])
-        else:
-            cut = [passages(page.text or "", PASSAGE_WORDS) for page in pages]
-            keys = [digest(identity, str(PASSAGE_WORDS), *texts) if texts else None for texts in cut]
-
-            def make(places: list[int]) -> Sequence[Vectors]:
-                return _embed_texts(encoder, [cut[i] for i in places])
-
-        self._vectors = embed_pages(cache or Cache(), keys, make, batch=BATCH, progress=progress)
+        self._encoder = TokenEncoder(encoding, name=name, cache=cache)
+        self._vectors = self._encoder.pages(pages, progress)
 
     def scores(self, query: str) -> list[float]:
         """The sum, over the question's tokens, of the best similarity to any of the page's tokens."""
-        with _LOCK:
-            (asked,) = _encoder(self._checkpoint).encode_query([query], show_progress_bar=False, convert_to_numpy=True)
+        asked = self._encoder.question(query)
         found = [None if page is None else maxsim(asked, page) for page in self._vectors]
         known = [score for score in found if score is not None]
         last = min(known, default=0.0) - 1

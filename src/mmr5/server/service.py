@@ -233,7 +233,7 @@ class Service:
         """The answer in the superset of shapes."""
         request = accepted.request
         values, kind = scores.raw(ranking) if request.is_raw else scores.relevance(ranking)
-        calibration = self.reranker.with_view(accepted.view).calibration(())
+        calibration = self.reranker.with_view(accepted.view).calibration()
         relevance = relevance_of(calibration, ranking)
         least, warnings = request.least, list(accepted.warnings)
         if least is not None and relevance is None:
