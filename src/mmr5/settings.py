@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -251,7 +251,27 @@ class WorkerSettings:
 MEBI = 2**20
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.\-]*[A-Za-z0-9])?|\[?[0-9A-Fa-f:]+\]?")
+_INDEX_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{0,63}")
 _ROOT = re.compile(r"(?:/[A-Za-z0-9._~\-]+)+")
+
+
+def named_places(given: Sequence[str]) -> dict[str, str]:
+    """Name → place of indexes that were given as ``NAME=FOLDER``, or as a folder, whose name without an ending is then its own.
+
+    Raises:
+        ConfigError: a name that cannot stand in an address, or two of one name.
+    """
+    found: dict[str, str] = {}
+    for one in given:
+        name, sign, place = one.partition("=")
+        if not sign:
+            name, place = re.sub(r"\.[^.]*$", "", one.rstrip("/").rpartition("/")[2]), one
+        if not _INDEX_NAME.fullmatch(name) or not place:
+            raise ConfigError(f"index {one!r} has no name of letters, digits and . _ -: write NAME={place or 'FOLDER'}")
+        if name in found:
+            raise ConfigError(f"two indexes are called {name!r}: write NAME=FOLDER for one of them")
+        found[name] = place
+    return found
 
 
 @dataclass(frozen=True)
@@ -323,11 +343,13 @@ class ServerSettings:
         1024 * MEBI, "Most MiB of all uploads together, with what was derived from them; the oldest go first.", low=1,
         flag="store-mb", unit=MEBI,
     )  # fmt: skip
+    index: tuple[str, ...] = knob((), "Index that /v1/search may search, as NAME=FOLDER or FOLDER; may be repeated.")
     retriever: str = same(SearchSettings, "retriever")
     candidates: int = same(SearchSettings, "candidates", 10)
 
     def __post_init__(self) -> None:
         check(self)
+        named_places(self.index)
         for origin in self.allow_origin:
             if not _ORIGIN.fullmatch(origin):
                 raise ConfigError(f"allow_origin is {origin!r}: give scheme, name and port alone, e.g. https://app.example.org")

@@ -87,6 +87,9 @@ def test_keys_are_needed_where_they_are_set(make_client):
         "/infinity/models",
         "/metrics",
         "/v1/example",
+        "/v1/indexes",
+        "/v1/indexes/a/documents/b/original",
+        *(f"/v1/indexes/a/documents/b/pages/1/{what}" for what in ("thumbnail", "image")),
         f"/v1/files/{'0' * 64}/original",
         *(f"/v1/files/{'0' * 64}/pages/1/{what}" for what in ("thumbnail", "image")),
     ):

@@ -67,7 +67,7 @@ def test_a_session_of_an_agent(tools):
             {"question": QUESTION, "pages": [{"document": "reports/harbour.pdf", "page": 1}, PAGES[1], {"text": "x"}]},
         ),
     )
-    assert {tool.name for tool in listed} == {"list_documents", "search_pages", "rerank_pages", "get_page"}
+    assert {tool.name for tool in listed} == {"list_documents", "list_indexes", "search_pages", "rerank_pages", "get_page"}
     assert all(tool.description and tool.annotations.read_only_hint for tool in listed)
     assert not any(answer.is_error for answer in found), found
     documents, search, page, order = found
@@ -157,7 +157,7 @@ def test_over_standard_streams(folder, tmp_path):
     environment = {**os.environ, "MMR5_CACHE": str(tmp_path / "cache")}
     server = StdioServerParameters(command=sys.executable, args=[*COMMAND, str(folder)], env=environment)
     listed, [found] = ask(server, ("search_pages", {"question": QUESTION, "top_n": 1}))
-    assert len(listed) == 4 and found.structured_content["results"][0]["page"] == 2
+    assert len(listed) == 5 and found.structured_content["results"][0]["page"] == 2
 
 
 def test_over_http(folder, tmp_path):

@@ -23,7 +23,10 @@ def mcp(
     model: ModelSettings,
     search: SearchSettings,
     reading: ReadingSettings,
-    folders: Annotated[list[Path], typer.Argument(help="Folders whose documents may be read.", show_default=False)],
+    folders: Annotated[list[Path] | None, typer.Argument(help="Folders whose documents may be read.", show_default=False)] = None,
+    index: Annotated[
+        list[str] | None, typer.Option(help="Index that may be searched, as NAME=FOLDER or FOLDER; may be repeated.")
+    ] = None,
     transport: Annotated[Transport, typer.Option(help="stdio, for a client that starts it; http, streamable.")] = "stdio",
     host: Annotated[str, typer.Option(help="With http: address of this machine to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="With http: port to listen on.")] = 8001,
@@ -40,6 +43,7 @@ def mcp(
     from mmr5.pipeline import Searcher
     from mmr5.reranker import Reranker
     from mmr5.retrieval import check_retriever
+    from mmr5.server.collections import open_searchers
     from mmr5.server.mcp_server import make_server
     from mmr5.server.mcp_tools import PageTools
     from mmr5.watching import silence
@@ -49,12 +53,15 @@ def mcp(
             f"host is {host!r}, which others can reach: listen on 127.0.0.1, and put a proxy that asks for a key before it"
         )
     check_retriever(search.retriever)
+    if not folders and not index:
+        raise typer.BadParameter("name a folder whose documents may be read, or an --index", param_hint="FOLDERS")
     silence()  # stdout is the protocol's
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
     reranker = Reranker.from_settings(model)
     searcher = Searcher(reranker, search.retriever, candidates=search.candidates, fusion=search.fusion)
-    server = make_server(PageTools(searcher, folders, reading))
-    names = ", ".join(map(str, folders))
+    found = open_searchers(index or (), reranker, candidates=search.candidates, fusion=search.fusion)
+    server = make_server(PageTools(searcher, folders or (), reading, found))
+    names = ", ".join([*map(str, folders or ()), *found])
     if transport == "stdio":
         note(f"mmr5 serves {reranker.model} over {names} to an agent, on standard input and output")
         server.run("stdio")

@@ -19,7 +19,8 @@ from starlette.middleware.cors import CORSMiddleware
 from mmr5 import __version__
 from mmr5.errors import MMR5Error
 from mmr5.reranker import Reranker
-from mmr5.server import file_routes, page_routes, rerank_routes, search_routes
+from mmr5.server import file_routes, index_routes, page_routes, rerank_routes, search_routes
+from mmr5.server.collections import Collections, open_searchers
 from mmr5.server.document_reader import Parser
 from mmr5.server.http_errors import WireError, error_body, error_headers, from_error, in_words, status_for
 from mmr5.server.middleware import (
@@ -100,7 +101,10 @@ def create_app(reranker: Reranker, settings: ServerSettings | None = None, *, ca
     rerank_routes.add(app, service)
     uploads = UploadService(limits, store, parser)
     file_routes.add(app, service, uploads)
-    search_routes.add(app, service, uploads)
+    searchers = open_searchers(limits.index, reranker, candidates=limits.candidates, cache=service.cache) if limits.index else {}
+    collections = Collections(searchers, uploads)
+    index_routes.add(app, service, collections)
+    search_routes.add(app, service, uploads, collections)
     page_routes.add(app)
     _describe(app, keys=bool(limits.api_keys))
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -84,7 +84,7 @@ def parse(file: Path, folder: Path, *, max_pages: int, page_pixels: int, ocr: st
         raise DocumentError(f"it has {len(pages)} pages, and at most {max_pages} are taken: send a part of it")
     if shown is None:
         for page in pages:
-            _write_cards(page.text or "", folder, page.number - 1)
+            write_cards(page.text or "", folder, page.number - 1)
     problems += [Problem(page.source, page.number, failed[page.number]) for page in pages if page.number in failed]
     records = [
         {name: getattr(page, name) for name in ("number", "text", "text_kind", "label", "language", "size", "ocr_spans")}
@@ -219,7 +219,7 @@ def _shown_by(file: Path) -> Path | None:
     return file
 
 
-def _write_cards(text: str, folder: Path, index: int) -> None:
+def write_cards(text: str, folder: Path, index: int) -> None:
     """Pictures of a page that is a text, small and large, as drawings of its words, which any browser shows in its own fonts."""
     for name, columns, rows in (("thumb", 44, 30), ("view", 96, 140)):
         (folder / f"{name}-{index}.svg").write_text(card(text, columns, rows), encoding="utf-8")

@@ -20,7 +20,7 @@ from mmr5.server.json_body import kind_of
 from mmr5.server.protocol import ErrorBody
 from mmr5.server.rerank_routes import ERRORS, caller, gone
 from mmr5.server.service import Service, while_wanted
-from mmr5.server.store import ORIGINAL, storing
+from mmr5.server.store import storing
 from mmr5.server.uploads import Upload, UploadService, is_pdf, not_held, shown_name
 
 EXAMPLE = "harbour-report.pdf"
@@ -104,7 +104,7 @@ def add(app: FastAPI, service: Service, uploads: UploadService) -> None:
         folder, who = _page_folder(uploads, name, page), caller(request)
         async with uploads.holding([Upload(name, name)]):
             work = draw(folder, page - 1, uploads.store.shown(name, who.owner), who.client)
-            return _picture(await while_wanted(work, gone(request), service.settings.deadline_s))
+            return picture_response(await while_wanted(work, gone(request), service.settings.deadline_s))
 
     @forms.post("/v1/files", summary="Send documents for several questions", responses={**ERRORS, **STORAGE})
     async def send(
@@ -133,13 +133,13 @@ def add(app: FastAPI, service: Service, uploads: UploadService) -> None:
     async def original(request: Request, name: str) -> FileResponse:
         """A PDF, for a browser to open at a page (`#page=N`)."""
         folder = uploads.store.folder(name)
-        if folder is None or not await asyncio.to_thread(is_pdf, folder / ORIGINAL):
+        if folder is None or not await asyncio.to_thread(is_pdf, uploads.original(name)):
             raise not_held()
         headers = {"Cache-Control": "private, max-age=3600"}
         shown = shown_name(uploads.store.shown(name, caller(request).owner), set())
         kind = "application/pdf"
         return FileResponse(
-            folder / ORIGINAL, media_type=kind, headers=headers, filename=shown, content_disposition_type="inline"
+            uploads.original(name), media_type=kind, headers=headers, filename=shown, content_disposition_type="inline"
         )
 
     @app.get(
@@ -203,7 +203,12 @@ def _page_folder(uploads: UploadService, name: str, page: int) -> Path:
     return folder
 
 
-def _picture(path: Path) -> FileResponse:
+def picture_response(path: Path) -> FileResponse:
+    """A page's picture as it is sent.
+
+    Raises:
+        WireError: 404 where there is none.
+    """
     if not path.is_file():
         raise WireError(404, "there is no such page in the store, or not any more: send the file again", reason="not_found")
     kind = "image/svg+xml" if path.suffix == ".svg" else "image/jpeg"

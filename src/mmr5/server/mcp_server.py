@@ -24,12 +24,15 @@ T = TypeVar("T")
 INSTRUCTIONS = (
     "Finds the pages of local documents (PDFs, scans, office files, pictures) that answer a question, with a probability that "
     "each does, the passage that shows it, and the page's picture. Ask search_pages first; its 'answerable' says whether any "
-    "page answers. Then read a page with get_page. Pages are counted from one."
+    "page answers. Stored indexes (list_indexes) hold many documents: give search_pages and get_page their name. Then read a "
+    "page with get_page. Pages are counted from one."
 )
 READ_ONLY = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 
 Question = Annotated[str, Field(description="The question, in any language.")]
 Document = Annotated[str, Field(description="A document's name, as list_documents and search_pages give it.")]
+
+IndexName = Annotated[str, Field(description="A stored index, as list_indexes names it; nothing takes the folders' documents.")]
 
 
 class PageRef(BaseModel):
@@ -37,6 +40,7 @@ class PageRef(BaseModel):
 
     document: Annotated[str | None, Field(description="Its document's name.")] = None
     page: Annotated[int | None, Field(ge=1, description="Counted from one.")] = None
+    index: Annotated[str | None, Field(description="The stored index that the document is of.")] = None
     text: Annotated[str | None, Field(description="A text that stands for a page, instead of document and page.")] = None
 
 
@@ -49,9 +53,14 @@ def make_server(tools: PageTools) -> MCPServer[Any]:
     server: MCPServer[Any] = MCPServer("mmr5", version=__version__, instructions=INSTRUCTIONS)
 
     @server.tool(annotations=READ_ONLY)
-    async def list_documents() -> list[str]:
+    async def list_documents(index: IndexName = "") -> list[str]:
         """Names of the documents that can be asked."""
-        return await _run(tools.list_documents)
+        return await _run(tools.list_documents, index)
+
+    @server.tool(annotations=READ_ONLY)
+    async def list_indexes() -> list[dict[str, Any]]:
+        """The stored indexes that can be searched, with how many documents and pages each has."""
+        return await _run(tools.list_indexes)
 
     @server.tool(annotations=READ_ONLY)
     async def search_pages(
@@ -61,9 +70,14 @@ def make_server(tools: PageTools) -> MCPServer[Any]:
         min_relevance: Annotated[
             float | None, Field(ge=0, le=1, description="Leave out pages whose relevance, a probability, is below this.")
         ] = None,
+        index: IndexName = "",
+        where: Annotated[
+            str,
+            Field(description="Only documents and pages of the index for which this holds, e.g. year >= 2020 and kind = pdf."),
+        ] = "",
     ) -> dict[str, Any]:
         """Find the pages that answer a question: document, page, relevance and evidence of each, and whether any answers."""
-        return await _run(tools.search_pages, question, documents, top_n, min_relevance)
+        return await _run(tools.search_pages, question, documents, top_n, min_relevance, index, where)
 
     @server.tool(annotations=READ_ONLY)
     async def rerank_pages(
@@ -83,9 +97,10 @@ def make_server(tools: PageTools) -> MCPServer[Any]:
         question: Annotated[
             str, Field(description="Mark the evidence for this question; nothing marks that of the last search.")
         ] = "",
+        index: IndexName = "",
     ) -> list[Any]:
         """A page's text, and its picture with the evidence marked."""
-        text, picture = await _run(tools.get_page, document, page, question)
+        text, picture = await _run(tools.get_page, document, page, question, index)
         return [text] if picture is None else [text, Image(data=picture, format="jpeg")]
 
     return server

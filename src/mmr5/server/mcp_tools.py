@@ -1,6 +1,7 @@
 """What an agent can ask over the Model Context Protocol: the pages that answer, an order of pages, one page.
 
-Documents are named by their path below the folders that were allowed; nothing else on the machine can be read.
+Documents are named by their path below the folders that were allowed, or as a stored collection calls them; nothing else on the
+machine can be read.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from mmr5.pages import read_pages
 from mmr5.pages.files import files_below, has_known_suffix
 from mmr5.pipeline import Searcher
 from mmr5.reranker import evidence_of, placed
+from mmr5.retrieval.index import Index
 from mmr5.settings import ReadingSettings
 from mmr5.storage.lru import LRU
 from mmr5.types import Box, Candidates, Page, Problem, RankedPage, RerankResult
@@ -41,19 +43,30 @@ class PageTools:
 
     Args:
         searcher: first stage and model.
-        folders: what may be read; at least one.
+        folders: what may be read; at least one, unless there are collections.
         reading: how documents are read.
+        indexes: a searcher for each stored collection, by name.
 
     Raises:
+        InputError: there are neither folders nor collections.
         SourceNotFoundError: a folder is not there.
     """
 
-    def __init__(self, searcher: Searcher, folders: Sequence[Path], reading: ReadingSettings) -> None:
+    def __init__(
+        self,
+        searcher: Searcher,
+        folders: Sequence[Path],
+        reading: ReadingSettings,
+        indexes: Mapping[str, Searcher] | None = None,
+    ) -> None:
+        if not folders and not indexes:
+            raise InputError("there is nothing to read: name a folder, or an index")
         self.searcher = searcher
+        self.indexes = dict(indexes or {})
         self._reading = reading
         self._folders = [self._allowed(folder) for folder in folders]
         self._held: LRU[tuple[list[Page], list[Problem]]] = LRU(HELD_BYTES)
-        self._marks: dict[tuple[str, int], tuple[Box, ...]] = {}
+        self._marks: dict[tuple[str, str, int], tuple[Box, ...]] = {}
         self._lock = threading.Lock()  # the model is one caller's at a time
 
     @staticmethod
@@ -62,12 +75,32 @@ class PageTools:
             raise SourceNotFoundError(f"no folder at {str(folder)!r}: name the folders whose documents may be read")
         return folder.resolve()
 
-    def list_documents(self) -> list[str]:
-        """Names of all documents below the folders, for the other tools."""
+    def list_documents(self, index: str = "") -> list[str]:
+        """Names of all documents below the folders, or of a collection, for the other tools.
+
+        Raises:
+            SourceNotFoundError: there is no such collection.
+        """
+        if index:
+            return [document.source for document in self._collection(index).documents()]
         return list(self._every())
 
+    def list_indexes(self) -> list[dict[str, Any]]:
+        """The stored collections: name, documents and pages of each."""
+        found = []
+        for name in self.indexes:
+            at = self._collection(name).snapshot()
+            found.append({"index": name, "documents": len(at.documents), "pages": at.n_pages})
+        return found
+
     def search_pages(
-        self, question: str, documents: Sequence[str] | None = None, top_n: int = 5, min_relevance: float | None = None
+        self,
+        question: str,
+        documents: Sequence[str] | None = None,
+        top_n: int = 5,
+        min_relevance: float | None = None,
+        index: str = "",
+        where: str = "",
     ) -> dict[str, Any]:
         """The pages that answer a question.
 
@@ -76,14 +109,19 @@ class PageTools:
             documents: names of documents, or of folders; None or an empty list takes all.
             top_n: most pages, at least 1.
             min_relevance: leave out pages whose relevance, a probability, is below it.
+            index: name of a stored collection that is searched instead.
+            where: a filter of its documents and pages.
 
         Raises:
             InputError: an empty question, or too many documents.
-            SourceNotFoundError: a document that is not below the allowed folders.
+            ConfigError: a filter that cannot be read.
+            SourceNotFoundError: a document that is not below the allowed folders, or no such collection.
         """
         question = clean_question(question)
         if top_n < 1:
             raise InputError(f"top_n is {top_n}: ask for at least 1 page")
+        if index or where or (not self._folders and not documents):
+            return self._search_collection(question, documents, top_n, min_relevance, index, where)
         with self._lock:
             files = self._named(documents or ())
             pages: list[Page] = []
@@ -104,12 +142,41 @@ class PageTools:
             "problems": [{"document": p.source, "page": p.page, "message": p.message} for p in problems],
         }
 
+    def _search_collection(
+        self, question: str, documents: Sequence[str] | None, top_n: int, min_relevance: float | None, name: str, where: str
+    ) -> dict[str, Any]:
+        if not name and len(self.indexes) == 1:
+            [name] = self.indexes
+        if documents:
+            raise InputError("documents are below folders: leave them out, or name them in where, such as source = 'report.pdf'")
+        index = self._collection(name)
+        with self._lock:
+            result = self.indexes[name].search(question, where=where or None, top_n=top_n, min_relevance=min_relevance)
+            self._remember(result, name)
+        return {
+            "answerable": result.to_dict()["answerable"],
+            "n_pages": result.n_pages,
+            "index": name,
+            "results": [_line(line) for line in result],
+            "problems": [
+                {"document": p.source, "page": p.page, "message": p.message}
+                for p in index.problems({line.source for line in result})
+            ],
+        }
+
+    def _collection(self, name: str) -> Index:
+        found = self.indexes.get(name)
+        if found is None or found.collection is None:
+            known = ", ".join(self.indexes) or "none"
+            raise SourceNotFoundError(f"no index {name[:200]!r}: there is {known}")
+        return found.collection
+
     def rerank_pages(self, question: str, pages: Sequence[Mapping[str, Any] | str]) -> dict[str, Any]:
         """Exactly these pages, best first.
 
         Args:
             question: the question.
-            pages: each ``{"document", "page"}``, ``{"text"}``, or a text.
+            pages: each ``{"document", "page"}``, with ``"index"`` where it is of a collection, ``{"text"}``, or a text.
 
         Raises:
             InputError: an empty question, no pages or too many, or one that is none of these.
@@ -127,20 +194,22 @@ class PageTools:
             "results": [{"index": line.index, **_line(line)} for line in result],
         }
 
-    def get_page(self, document: str, page: int, question: str = "") -> tuple[str, bytes | None]:
+    def get_page(self, document: str, page: int, question: str = "", index: str = "") -> tuple[str, bytes | None]:
         """A page's text, and its picture as a JPEG with the evidence marked.
 
         Args:
             document: its name.
             page: one-based.
             question: what the evidence is of; "" marks that of the last question that found the page.
+            index: name of the stored collection that the document is of.
 
         Raises:
-            SourceNotFoundError: there is no such document or page.
+            SourceNotFoundError: there is no such document, page or collection.
+            PageError: its file is gone or was changed.
         """
         with self._lock:
-            found = self._page(document, page)
-            boxes = self._marks.get((found.source, page), ())
+            found = self._page(document, page, index)
+            boxes = self._marks.get((index, found.source, page), ())
             if question.strip():
                 asked = Candidates(clean_question(question), (found,))
                 passages = evidence_of(self.searcher.reranker, asked, [0])[0]
@@ -213,7 +282,11 @@ class PageTools:
         self._held.put(key, (pages, problems), sum(len(page.text or "") for page in pages) * 2 + 1024)
         return [replace(page, source=name) for page in pages], problems
 
-    def _page(self, document: str, page: int) -> Page:
+    def _page(self, document: str, page: int, index: str = "") -> Page:
+        if not index and not self._folders and len(self.indexes) == 1:
+            [index] = self.indexes
+        if index:
+            return self._collection(index).page(document, page)
         files = self._find(document)
         if len(files) != 1:
             raise InputError(f"{document[:200]!r} names {len(files)} documents: name one")
@@ -232,11 +305,11 @@ class PageTools:
             return Page(f"pages[{index}]", text=one["text"])
         if "document" not in one or "page" not in one:
             raise InputError(f"pages[{index}] has {', '.join(sorted(one)) or 'nothing'}: give document and page, or text")
-        return self._page(one["document"], one["page"])
+        return self._page(one["document"], one["page"], one.get("index", ""))
 
-    def _remember(self, result: RerankResult) -> None:
+    def _remember(self, result: RerankResult, index: str = "") -> None:
         for line in result:
-            key = (line.source, line.page)
+            key = (index, line.source, line.page)
             self._marks.pop(key, None)
             self._marks[key] = tuple(box for passage in line.evidence_passages for box in passage.boxes)
         while len(self._marks) > REMEMBERED:

@@ -153,8 +153,12 @@ class UploadService:
     def addresses(self, name: str, page: int) -> dict[str, str | None]:
         """Where a page is shown: :meth:`pictures`, and ``document``, the whole PDF opened at the page; None for other kinds."""
         root = self.settings.root_path
-        original = f"{root}/v1/files/{name}/original#page={page}" if is_pdf(self.store.root / name / ORIGINAL) else None
+        original = f"{root}/v1/files/{name}/original#page={page}" if is_pdf(self.original(name)) else None
         return {**self.pictures(name, page), "document": original}
+
+    def original(self, name: str) -> Path:
+        """The file of an entry, as it was sent."""
+        return self.store.root / name / ORIGINAL
 
     def pictures(self, name: str, page: int) -> dict[str, str]:
         """Where a page is shown: ``thumbnail`` and ``image``; ``page`` counts from one."""

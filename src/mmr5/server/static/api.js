@@ -36,6 +36,8 @@ export const held = async (id) => (await call(`v1/files/${id}`)).json();
 export const info = async () => (await call("info")).json();
 export const example = async () => (await call("v1/example")).json();
 
+export const indexes = async () => (await call("v1/indexes")).json();
+
 /** Send one file; gives `{id, name, n_pages, pages, problems}`. */
 export async function send(file) {
   const form = new FormData();
@@ -43,12 +45,14 @@ export async function send(file) {
   return (await (await call("v1/files", { method: "POST", body: form })).json()).files[0];
 }
 
-/** Ask about files; `tell(name, data)` is called with each server-sent event as it comes. */
-export async function search(query, ids, signal, tell) {
+/** Ask about files, or about a stored collection `{index, where}`; `tell(name, data)` is called with each event as it comes. */
+export async function search(query, { ids = [], index = "", where = "" }, signal, tell) {
   const form = new FormData();
   form.append("query", query);
   form.append("stream", "true");
   for (const id of ids) form.append("file_ids", id);
+  if (index) form.append("index", index);
+  if (index && where) form.append("where", where);
   const response = await call("v1/search", { method: "POST", body: form, signal });
   let ended = false;
   for await (const { name, data } of events(response.body)) {

@@ -6,20 +6,24 @@ const KEY = "mmr5-earlier";
 const MOST = 50;
 const box = document.getElementById("earlier");
 
-/** The address of a question about documents that the server holds; it stays in the browser and is not sent. */
-export const address = (query, ids) => `#${new URLSearchParams([["q", query], ...ids.map((id) => ["file", id])])}`;
-
-/** The question that the address names: `{query, ids}`, or null. */
-export function asked() {
-  const said = new URLSearchParams(location.hash.slice(1));
-  return said.get("q") ? { query: said.get("q"), ids: said.getAll("file") } : null;
+/** The address of a question about documents that the server holds, or a collection; it stays in the browser and is not sent. */
+export function address(query, { ids = [], index = "", where = "" }) {
+  const place = [["index", index], ["where", where]].filter(([, value]) => value);
+  return `#${new URLSearchParams([["q", query], ...ids.map((id) => ["file", id]), ...place])}`;
 }
 
-/** Keep a question, the newest first, and give the page its address. */
-export function remember(query, files) {
-  const place = address(query, files.map((file) => file.id));
+/** The question that the address names: `{query, ids, index, where}`, or null. */
+export function asked() {
+  const said = new URLSearchParams(location.hash.slice(1));
+  const given = { ids: said.getAll("file"), index: said.get("index") ?? "", where: said.get("where") ?? "" };
+  return said.get("q") ? { query: said.get("q"), ...given } : null;
+}
+
+/** Keep a question, the newest first, and give the page its address; `names` are shown beside it. */
+export function remember(query, about, names) {
+  const place = address(query, about);
   if (location.hash !== place) history.pushState(null, "", place);
-  const entry = { place, query, names: files.map((file) => file.name) };
+  const entry = { place, query, names };
   keep([entry, ...kept().filter((other) => other.place !== place)].slice(0, MOST));
   draw();
 }

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { calm, element, fillCard, growReason, makeCard, reorder, sketchCard } from "./cards.js";
+import * as collections from "./collections.js";
 import * as documents from "./documents.js";
 import * as earlier from "./earlier.js";
 import { enlarge } from "./enlarge.js";
@@ -55,6 +56,7 @@ const forgive = () => {
 };
 const take = (files) => {
   forgive();
+  collections.choose("");
   question.focus();
   return documents.addFiles(files, fail);
 };
@@ -91,7 +93,7 @@ question.addEventListener("keydown", (event) => {
 });
 addEventListener("keydown", (event) => {
   if (event.key === "Escape" && running && !document.querySelector("dialog[open]")) running.abort();
-  if (event.key !== "/" || event.target.closest("textarea, input[type=password], dialog")) return;
+  if (event.key !== "/" || event.target.closest("textarea, input:not([type=radio]), dialog")) return;
   event.preventDefault();
   question.focus();
 });
@@ -109,16 +111,24 @@ async function ask() {
   const { signal } = running;
   clear(query);
   try {
+    const stored = collections.chosen();
+    if (stored) {
+      several = true;
+      earlier.remember(query, stored, [stored.index, ...(stored.where ? [stored.where] : [])]);
+      await api.search(query, stored, signal, hear);
+      return;
+    }
     const wanted = async () => {
       const files = await Promise.race([documents.files(), stopped(signal)]);
       several = files.length > 1;
-      if (files.length) earlier.remember(query, files);
-      return files.map((file) => file.id);
+      const ids = files.map((file) => file.id);
+      if (ids.length) earlier.remember(query, { ids }, files.map((file) => file.name));
+      return { ids };
     };
-    const ids = await wanted();
-    if (!ids.length) throw new api.Refused(0, "There is no document yet: drop a PDF, choose a file, or take the example.");
+    const about = await wanted();
+    if (!about.ids.length) throw new api.Refused(0, "There is no document yet: drop a PDF, choose a file, or take the example.");
     try {
-      await api.search(query, ids, signal, hear);
+      await api.search(query, about, signal, hear);
     } catch (error) {
       if (error.status !== 404) throw error;
       await documents.renew();
@@ -193,7 +203,7 @@ function candidates({ n_pages: read, ranking, retriever }) {
   reorder(pages, orders.before);
   $("order").querySelector("[value=before]").checked = true;
   $("headline").textContent = retriever === "bm25" ? "A first look, by words alone" : "As the first stage has it";
-  $("facts").textContent = `${count(read, "page")} read · ${count(ranking.length, "candidate")}`;
+  $("facts").textContent = `${count(read, "page")} ${collections.chosen() ? "searched" : "read"} · ${count(ranking.length, "candidate")}`;
   $("result").hidden = false;
 }
 
@@ -255,7 +265,7 @@ function result(answer) {
   const seconds = Object.values(answer.timings_ms).reduce((sum, ms) => sum + ms, 0) / 1000;
   const took = seconds < 10 ? seconds.toFixed(1) : seconds.toFixed(0);
   $("facts").textContent = [
-    `${count(answer.n_pages, "page")} read`, `${count(answer.ranking.length, "candidate")} ranked`, `${answer.model}, ${answer.method}`, `${took} s`,
+    `${count(answer.n_pages, "page")} ${collections.chosen() ? "searched" : "read"}`, `${count(answer.ranking.length, "candidate")} ranked`, `${answer.model}, ${answer.method}`, `${took} s`,
     ...(answer.ranking.some((line) => line.reason) ? [] : ["this method gives no reasons"]),
   ].join(" · ");
   $("order").disabled = false;
@@ -281,6 +291,7 @@ $("order").addEventListener("change", () => reorder(pages, shownOrder()));
 async function greet() {
   try {
     const about = await api.info();
+    await collections.load();
     $("model").textContent = `${about.model} · ${about.method} · reads ${about.view === "both" ? "image and text" : about.view}`;
   } catch (error) {
     fail(error);
@@ -303,7 +314,8 @@ async function restore() {
   forgive();
   question.value = said.query;
   try {
-    await documents.take(said.ids);
+    if (!collections.choose(said.index, said.where)) throw new api.Refused(0, `This server has no collection ${said.index} any more.`);
+    if (!said.index) await documents.take(said.ids);
   } catch (error) {
     fail(error);
     return;
