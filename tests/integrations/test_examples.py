@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-NAMES = ["langchain_rerank", "llama_index_rerank", "haystack_rerank", "rerankers_style", "sentence_transformers_style"]
+NAMES = [
+    "langchain_rerank",
+    "llama_index_rerank",
+    "haystack_rerank",
+    "rerankers_style",
+    "sentence_transformers_style",
+    "qdrant_rerank",
+]
 
 
 def output(name, capsys, monkeypatch, *arguments):

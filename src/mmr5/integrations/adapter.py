@@ -6,10 +6,11 @@ import asyncio
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from mmr5.documents import to_pages
 from mmr5.errors import ConfigError, InputError
+from mmr5.pipeline import Searcher
 from mmr5.reranker import Reranker
 from mmr5.storage.cache import Cache
 from mmr5.types import Page, RankedPage, RerankResult
@@ -17,6 +18,10 @@ from mmr5.types import Page, RankedPage, RerankResult
 T = TypeVar("T")
 OnResult = Callable[[RerankResult], None]
 """Told of every result: reasoning, reply, issues, timings."""
+
+
+NOTES = ("relevance_score", "relevance", "score_kind", "rank", "reason", "evidence")
+"""What :func:`notes_of` tells."""
 
 
 class Adapter:
@@ -90,6 +95,47 @@ class Adapter:
     ) -> RerankResult:
         """:meth:`rank` in a worker thread."""
         return await asyncio.to_thread(self.rank, query, documents, top_n, min_relevance)
+
+
+class Stored(NamedTuple):
+    """A page that a stored collection gave.
+
+    Attributes:
+        page: the page.
+        fields: what a framework's metadata is told: the document's own metadata, ``source``, ``page`` (one-based), and what
+            :func:`notes_of` says.
+    """
+
+    page: Page
+    fields: dict[str, Any]
+
+
+def search_stored(
+    searcher: Searcher, query: str, where: str | None, top_n: int | None, min_relevance: float | None, on_result: OnResult | None
+) -> list[Stored]:
+    """The pages of a searcher's collection, best first.
+
+    Args:
+        searcher: with a collection.
+        query: the question.
+        where: a filter, or None.
+        top_n: keep only the best; None keeps all candidates.
+        min_relevance: leave out pages whose relevance is below it; None keeps all.
+        on_result: told of the result.
+
+    Raises:
+        ConfigError: the searcher has no collection, or a filter that cannot be read.
+        InputError: an empty question or collection.
+    """
+    result = searcher.search(query, where=where, top_n=top_n, min_relevance=min_relevance)
+    if on_result is not None:
+        on_result(result)
+    collection = searcher.collection
+    known = {} if collection is None else {document.source: document.metadata for document in collection.documents()}
+    return [
+        Stored(page, {**known.get(line.source, {}), "source": line.source, "page": line.page, **notes_of(line)})
+        for line, page in zip(result, result.pages, strict=True)
+    ]
 
 
 def check_places(query: object, documents: object) -> None:

@@ -1,4 +1,7 @@
-"""LangChain: a document compressor, and a retriever that reranks what another one finds (extra ``langchain``)."""
+"""LangChain: a document compressor, a retriever that reranks what another one finds, and one over a stored collection.
+
+Extra ``langchain``.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ except ImportError as error:
 from pydantic import ConfigDict, PrivateAttr
 
 from mmr5.documents import Draft
-from mmr5.integrations.adapter import Adapter, OnResult, with_notes
+from mmr5.integrations.adapter import Adapter, OnResult, search_stored, with_notes
+from mmr5.pipeline import Searcher
 from mmr5.reranker import Reranker
 from mmr5.types import Page, RerankResult
 
@@ -110,6 +114,34 @@ class MMR5Retriever(BaseRetriever):
         callbacks = run_manager.get_child()
         found = await self.base_retriever.ainvoke(query, config={"callbacks": callbacks})
         return list(await self.compressor.acompress_documents(found, query, callbacks=callbacks))
+
+
+class MMR5IndexRetriever(BaseRetriever):
+    """A retriever over a stored collection: the first stage that it holds, and the reranker.
+
+    Its documents are pages, best first: ``page_content``, and in their metadata the fields of their document, ``source``,
+    ``page`` (one-based), ``relevance_score``, ``relevance``, ``score_kind``, ``rank``, ``reason`` and ``evidence``.
+
+    Attributes:
+        searcher: first stage and reranker, ``Searcher(reranker, index=Index.open(…))``.
+        where: only documents and pages for which this holds, such as ``"year >= 2020"``.
+        top_n: keep only the best; None keeps all candidates.
+        score_threshold: leave out pages whose ``relevance``, a calibrated probability, is below it; None keeps all.
+        on_result: told of every result.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    searcher: Searcher
+    where: str | None = None
+    top_n: int | None = None
+    score_threshold: float | None = None
+    on_result: OnResult | None = None
+
+    def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
+        del run_manager
+        found = search_stored(self.searcher, query, self.where, self.top_n, self.score_threshold, self.on_result)
+        return [Document(page_content=page.text or "", metadata=fields) for page, fields in found]
 
 
 def picture_in_metadata(document: Document) -> object:

@@ -1,4 +1,7 @@
-"""LlamaIndex: a node postprocessor that looks at text and image nodes (extra ``llama-index``)."""
+"""LlamaIndex: a node postprocessor that looks at text and image nodes, and a retriever over a stored collection.
+
+Extra ``llama-index``.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,14 @@ from mmr5.errors import InputError, missing_extra
 try:
     from llama_index.core.bridge.pydantic import Field, PrivateAttr
     from llama_index.core.postprocessor.types import BaseNodePostprocessor
-    from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, Node, NodeWithScore, QueryBundle
+    from llama_index.core.retrievers import BaseRetriever
+    from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, Node, NodeWithScore, QueryBundle, TextNode
 except ImportError as error:
     raise missing_extra(error.name or "llama_index", "llama-index", "rerank in LlamaIndex") from error
 
 from mmr5.documents import Draft
-from mmr5.integrations.adapter import Adapter, OnResult, jpeg, with_notes
+from mmr5.integrations.adapter import NOTES, Adapter, OnResult, jpeg, search_stored, with_notes
+from mmr5.pipeline import Searcher
 from mmr5.reranker import Reranker
 from mmr5.types import Page, RerankResult
 
@@ -96,6 +101,47 @@ class MMR5Postprocessor(BaseNodePostprocessor):
             )
             for i, item in enumerate(nodes)
         ]
+
+
+class MMR5IndexRetriever(BaseRetriever):
+    """A retriever over a stored collection: the first stage that it holds, and the reranker.
+
+    Its nodes are pages, best first, with the score by which they are sorted, and in their metadata the fields of their document,
+    ``file_name``, ``page`` (one-based) and, excluded from prompts and embeddings, what :class:`MMR5Postprocessor` tells.
+
+    Args:
+        searcher: first stage and reranker, ``Searcher(reranker, index=Index.open(…))``.
+        where: only documents and pages for which this holds, such as ``"year >= 2020"``.
+        top_n: keep only the best; None keeps all candidates.
+        similarity_cutoff: leave out pages whose ``relevance``, a calibrated probability, is below it; None keeps all.
+        on_result: told of every result.
+        base: further arguments of LlamaIndex' own retrievers.
+    """
+
+    def __init__(
+        self,
+        searcher: Searcher,
+        where: str | None = None,
+        top_n: int | None = None,
+        *,
+        similarity_cutoff: float | None = None,
+        on_result: OnResult | None = None,
+        **base: Any,
+    ) -> None:
+        super().__init__(**base)
+        self._searcher = searcher
+        self._asked = (where, top_n, similarity_cutoff, on_result)
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        found = []
+        for page, fields in search_stored(self._searcher, _question(query_bundle), *self._asked):
+            score = fields["relevance_score"]
+            notes = {PREFIX + name: fields.pop(name) for name in NOTES}
+            metadata = {**fields, "file_name": fields["source"], **notes}
+            node = TextNode(text=page.text or "", metadata=metadata)
+            node.excluded_llm_metadata_keys = node.excluded_embed_metadata_keys = list(notes)
+            found.append(NodeWithScore(node=node, score=score))
+        return found
 
 
 def picture_of_node(node: BaseNode) -> object:

@@ -86,10 +86,10 @@ class Snapshot:
         self.partitions = partitions
         self._table, self._parts, self._cache = table, parts, cache
         self._identity = digest(identity, str(version))
-        found = _rows(table, "page = 0", ["about"])["about"].to_pylist()
+        found = rows_of(table, "page = 0", ["about"])["about"].to_pylist()
         self.documents = sorted(map(Document.read, found), key=lambda one: natural_key(one.source))
         self.by_key = {one.key: one for one in self.documents}
-        rows = _rows(table, "page > 0", ["document", "page", "main", "script", "read", "held"])
+        rows = rows_of(table, "page > 0", ["document", "page", "main", "script", "read", "held"])
         place = {one.key: i for i, one in enumerate(self.documents)}
         owners, self._keys = _coded(rows["document"])
         ranks = np.array([place[key] for key in self._keys], dtype=np.int64)[owners] if len(owners) else owners
@@ -112,7 +112,7 @@ class Snapshot:
     @cached_property
     def _frequencies(self) -> Frequencies:
         def summed() -> bytes:
-            found = _rows(self._table, "page = 0", ["frequencies"])["frequencies"]
+            found = rows_of(self._table, "page = 0", ["frequencies"])["frequencies"]
             return Frequencies.summed(found.to_pylist()).to_bytes()
 
         return Frequencies.read(self._cache.get_or_make(STATISTICS, self._identity, summed))
@@ -184,12 +184,12 @@ class Snapshot:
         """
         if key not in self.by_key:
             return None
-        found = _rows(self._table, f"id = '{key}/{int(number)}'", None).to_pylist() if number > 0 else []
+        found = rows_of(self._table, f"id = '{key}/{int(number)}'", None).to_pylist() if number > 0 else []
         return to_page(found[0], self.by_key[key]) if found else None
 
     def pages(self, key: str) -> list[Page]:
         """The pages of a document in order."""
-        found = _rows(self._table, f"document = '{key}' AND page > 0", None).to_pylist()
+        found = rows_of(self._table, f"document = '{key}' AND page > 0", None).to_pylist()
         return [to_page(row, self.by_key[key]) for row in sorted(found, key=lambda row: row["page"])]
 
     def _allowed(self, where: str | None) -> tuple[Array, str | None]:
@@ -203,7 +203,7 @@ class Snapshot:
             wanted = np.array([key in chosen.documents for key in self._keys], dtype=bool)
             return (wanted[self._owner] if len(wanted) else np.zeros(0, dtype=bool)), chosen.condition()
         allowed = np.zeros(self.n_pages, dtype=bool)
-        found = _rows(self._table, f"page > 0 AND ({chosen.condition()})", ["page"])["_rowid"].to_numpy()
+        found = rows_of(self._table, f"page > 0 AND ({chosen.condition()})", ["page"])["_rowid"].to_numpy()
         allowed[self._positions(found)] = True
         return allowed, chosen.condition()
 
@@ -381,7 +381,7 @@ def _listed(query: Any, condition: str | None, most: int, score: str) -> Any:
     return query.to_arrow()
 
 
-def _rows(table: Any, condition: str, columns: Sequence[str] | None) -> Any:
+def rows_of(table: Any, condition: str, columns: Sequence[str] | None) -> Any:
     """Rows with their ids."""
     query = table.search().where(condition).limit(None).with_row_id(True)
     return (query if columns is None else query.select(list(columns))).to_arrow()
