@@ -1,4 +1,5 @@
 import json
+import uuid
 
 import pytest
 
@@ -107,3 +108,13 @@ def test_what_is_wrong_is_said(run, home, index, arguments, code, said):
     given = [{"INDEX": str(index), "HOME": str(home)}.get(one, one) for one in arguments]
     found, _, err = run(*given)
     assert found == code and said in " ".join(err.split()), err
+
+
+def test_embedding_may_wait(run, home, tmp_path, real_cache):
+    place = tmp_path / "late.index"
+    (home / "notes.md").write_text(f"# Fog bell\n\nA diver brought up the fog bell for 12 crowns, says {uuid.uuid4()}.\n")
+    assert run("index", "add", place, home, "--retriever", "dense", "--no-embed")[0] == 0
+    waiting = json.loads(run("index", "stats", place, "--json")[1])["waiting"]
+    assert waiting >= 1 and f"waiting     {waiting} pages are found by words alone" in run("index", "stats", place)[1]
+    assert run("index", "embed", place)[1] == f"{waiting} page{'s' if waiting > 1 else ''} embedded\n"
+    assert json.loads(run("index", "stats", place, "--json")[1])["waiting"] == 0

@@ -1,4 +1,5 @@
 import threading
+import uuid
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import mmr5
 from mmr5.documents import to_pages
 from mmr5.errors import ConfigError, DocumentError, InputError, OutputError, SourceNotFoundError
 from mmr5.pages import read_pages
-from mmr5.retrieval import find_candidates, open_retriever
+from mmr5.retrieval import dense, find_candidates, open_retriever
 from mmr5.retrieval.index import Index, collection, reading, snapshot, table
 from mmr5.settings import ReadingSettings
 from mmr5.types import Page
@@ -110,6 +111,45 @@ def test_looked_up_vectors_find_nearly_all(tmp_path, real_cache, monkeypatch):
     index.add_pages([Page("late.txt", 1, "A late page about the tariff of the lagoon.")])
     assert index.stats().version > before
     assert index.candidates("tariff of the lagoon", 1).pages[0].source == "late.txt"
+
+
+def test_pages_are_found_by_words_before_they_are_embedded(tmp_path, real_cache, monkeypatch):
+    """Texts are stored first; embedding goes on after a kill, and a page that changed meanwhile is embedded as it is then."""
+    monkeypatch.setattr(collection, "EMBED_PAGES", 16)
+    monkeypatch.setattr(snapshot, "EMBEDDED_NOW", 4)
+    mark = uuid.uuid4().hex  # words that no earlier run has embedded
+    pages = [replace(page, text=page.text and f"{page.text} {mark}") for page in many()]
+    index = Index.open(tmp_path / "slow.index", create=True)
+    assert index.add_pages(pages, embed=False).added == 10
+    waiting = sum(bool(page.text) for page in pages)
+    assert index.stats().waiting == waiting
+    assert index.problems([])[0].message.startswith(
+        f"{waiting} of 60 pages are found by their words alone so far: mmr5 index embed"
+    )
+    first = index.candidates("The lamp of the lighthouse keepers", 3)
+    exact = dict(enumerate(open_retriever("hybrid", pages).scores("The lamp of the lighthouse keepers")))
+    assert "lamp" in first.pages[0].text and first.scores[0] == pytest.approx(exact[first.indices[0]], abs=1e-3)
+    calls = []
+
+    def stop(self, given, progress=None):
+        calls.append(given)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        if len(calls) == 1:  # another writer
+            Index.open(index.place).add_pages([replace(pages[1], text="Words that came while it was embedded.")], embed=False)
+        return made(self, given)
+
+    made = dense.PassageEncoder.pages
+    monkeypatch.setattr(dense.PassageEncoder, "pages", stop)
+    with pytest.raises(KeyboardInterrupt):
+        index.embed()
+    monkeypatch.undo()
+    left = index.stats().waiting
+    assert 0 < left < waiting
+    assert index.embed() == left and index.stats().waiting == 0 and not index.problems([])
+    now = [page for page in pages if page.source != pages[1].source]
+    now.insert(0, replace(pages[1], text="Words that came while it was embedded."))
+    same(index, now, "hybrid")
 
 
 @pytest.mark.parametrize("kind", ["text", "late"])

@@ -26,6 +26,7 @@ def add(
     meta: Annotated[list[str] | None, typer.Option(help="A field of these documents, as name=value; may be repeated.")] = None,
     meta_file: Annotated[Path | None, typer.Option(help="Fields by document: JSON lines with source and the fields.")] = None,
     retriever: Annotated[str | None, typer.Option(help="First stage that a new index is made for. [default: hybrid]")] = None,
+    embed: Annotated[bool, typer.Option("--embed/--no-embed", help="Embed the pages, too; else mmr5 index embed does.")] = True,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that read. [default: one a core, at most 8]")] = None,
     as_json: options.Json = False,
     debug: options.Debug = False,
@@ -49,6 +50,7 @@ def add(
             metadata=fields,
             metadata_of=by_source,
             reading=reading,
+            embed=embed,
             workers=workers,
             progress=progress,
             on_problem=problems.append,
@@ -64,6 +66,17 @@ def add(
         f"{_count(done.pages, 'page')} read. {index} holds {_count(len(collection.documents()), 'document')} "
         f"with {_count(len(collection), 'page')}"
     )
+
+
+@app.command()
+def embed(index: options.IndexPlace, debug: options.Debug = False) -> None:
+    """Embed the pages of an index that wait for it, as after --no-embed or a kill."""
+    del debug
+    from mmr5.retrieval.index import Index
+
+    with progress_line() as progress:
+        done = Index.open(index).embed(progress=progress)
+    typer.echo(f"{_count(done, 'page')} embedded")
 
 
 @app.command()
@@ -132,6 +145,8 @@ def stats(index: options.IndexPlace, as_json: options.Json = False, debug: optio
     typer.echo(f"pages       {found.pages:,} ({found.without_words:,} without words){size}")
     typer.echo(f"languages   {spoken or 'none'}")
     typer.echo(f"first stage {found.retriever}, {'every vector compared' if found.exact else 'vectors looked up'}")
+    if found.waiting:
+        typer.echo(f"waiting     {found.waiting:,} pages are found by words alone so far: mmr5 index embed {index}")
     typer.echo(f"problems    {found.problems:,}" + (" (mmr5 index list --json names them)" if found.problems else ""))
     typer.echo(f"version     {found.version}")
 

@@ -15,6 +15,8 @@ from mmr5.types import Candidates, Page, Progress
 if TYPE_CHECKING:
     import numpy as np
 
+    from mmr5.retrieval.vectors import Unknown
+
     Vectors = np.ndarray[Any, Any]
 
 
@@ -46,6 +48,9 @@ class PageEncoder(Protocol):
 
     def pages(self, pages: Sequence[Page], progress: Progress | None = None) -> list[Vectors | None]:
         """The vectors of each page, (one or more, dimension); None for a page that has none."""
+
+    def known(self, pages: Sequence[Page]) -> list[Vectors | Unknown | None]:
+        """:meth:`pages` as far as it is kept in the cache; nothing is embedded."""
 
     def question(self, query: str) -> Vectors:
         """The vectors of a question, (one or more, dimension), float32."""

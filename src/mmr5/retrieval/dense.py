@@ -16,6 +16,7 @@ from mmr5.excerpts import passages
 from mmr5.models import e5
 from mmr5.models.weights import E5, MINILM, obtain
 from mmr5.retrieval.names import SCALES
+from mmr5.retrieval.vectors import NAMESPACE, UNKNOWN, Unknown
 from mmr5.storage.cache import Cache, digest
 from mmr5.types import Page, Progress
 
@@ -61,9 +62,8 @@ class PassageEncoder:
         """The vectors of each page's passages, (passages, dimension), float16; None for a page without text."""
         import numpy as np
 
-        cut = [passages(page.text or "", PASSAGE_WORDS) for page in pages]
-        keys = [digest("vectors", self.identity, str(PASSAGE_WORDS), *texts) for texts in cut]
-        held = [self._store.get("embeddings", key) if texts else None for key, texts in zip(keys, cut, strict=True)]
+        cut, keys = self._keys(pages)
+        held = [self._store.get(NAMESPACE, key) if texts else None for key, texts in zip(keys, cut, strict=True)]
         missing = {
             key: texts for key, value, texts in zip(keys, held, cut, strict=True) if value is None and texts
         }  # pages alike are embedded once
@@ -74,12 +74,22 @@ class PassageEncoder:
             part = fresh[start : start + len(texts)]
             start += len(texts)
             made[key] = part.astype(np.float16).tobytes()
-            self._store.put("embeddings", key, made[key])
+            self._store.put(NAMESPACE, key, made[key])
         blobs = [value if value is not None else made.get(key) for key, value in zip(keys, held, strict=True)]
-        return [
-            None if value is None else np.frombuffer(value, dtype=np.float16).reshape(len(texts), -1)
-            for value, texts in zip(blobs, cut, strict=True)
-        ]
+        return [None if value is None else _read(value, len(texts)) for value, texts in zip(blobs, cut, strict=True)]
+
+    def known(self, pages: Sequence[Page]) -> list[Vectors | Unknown | None]:
+        """:meth:`pages` as far as it is kept in the cache; nothing is embedded."""
+        found: list[Vectors | Unknown | None] = []
+        for texts, key in zip(*self._keys(pages), strict=True):
+            value = self._store.get(NAMESPACE, key) if texts else None
+            found.append(None if not texts else UNKNOWN if value is None else _read(value, len(texts)))
+        return found
+
+    def _keys(self, pages: Sequence[Page]) -> tuple[list[list[str]], list[str]]:
+        """The passages of each page, and the key of their vectors."""
+        cut = [passages(page.text or "", PASSAGE_WORDS) for page in pages]
+        return cut, [digest("vectors", self.identity, str(PASSAGE_WORDS), *texts) for texts in cut]
 
     def question(self, query: str) -> Vectors:
         """The vector of a question, (1, dimension), float32."""
@@ -96,6 +106,12 @@ class PassageEncoder:
                 progress("embedding passages", done, len(texts))
 
         return self._open().encode(texts, "document", report)
+
+
+def _read(value: bytes, count: int) -> Vectors:
+    import numpy as np
+
+    return np.frombuffer(value, dtype=np.float16).reshape(count, -1)
 
 
 class DenseRetriever:

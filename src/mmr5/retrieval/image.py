@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mmr5.engines.encoders import PromptedEncoder, checkpoint_identity, load_encoder, unit
 from mmr5.errors import ModelNotFoundError
 from mmr5.retrieval.names import Encoding
-from mmr5.retrieval.vectors import embed_pages
+from mmr5.retrieval.vectors import UNKNOWN, Unknown, embed_pages, known_pages
 from mmr5.storage.cache import Cache, digest
 from mmr5.types import Page, Progress
 
@@ -46,15 +46,22 @@ class PictureEncoder:
             PageError: a picture cannot be decoded.
         """
         images = [page.image for page in pages]
-        keys = [None if image is None else digest(self.identity, image.key) for image in images]
 
         def make(places: list[int]) -> Sequence[Vectors]:
             loaded = [image.load(self._encoding.max_pixels) for i in places if (image := images[i]) is not None]
             with _LOCK:
                 return list(_encoder(self._encoding).encode_pages(loaded))
 
-        found = embed_pages(self._store, keys, make, batch=BATCH, progress=progress)
+        found = embed_pages(self._store, self._keys(pages), make, batch=BATCH, progress=progress)
         return [None if vector is None else unit(vector)[None] for vector in found]
+
+    def known(self, pages: Sequence[Page]) -> list[Vectors | Unknown | None]:
+        """:meth:`pages` as far as it is kept in the cache; nothing is embedded."""
+        found = known_pages(self._store, self._keys(pages))
+        return [one if one is None or one is UNKNOWN else unit(one)[None] for one in found]
+
+    def _keys(self, pages: Sequence[Page]) -> list[str | None]:
+        return [None if page.image is None else digest(self.identity, page.image.key) for page in pages]
 
     def question(self, query: str) -> Vectors:
         """The vector of a question, (1, dimension)."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mmr5.engines.encoders import checkpoint_identity, load_encoder
 from mmr5.excerpts import passages
 from mmr5.retrieval.names import Encoding
-from mmr5.retrieval.vectors import embed_pages
+from mmr5.retrieval.vectors import Unknown, embed_pages, known_pages
 from mmr5.storage.cache import Cache, digest
 from mmr5.types import Page, Progress
 
@@ -53,21 +53,26 @@ class TokenEncoder:
             PageError: a picture cannot be decoded.
         """
         encoder = _encoder(self._encoding.checkpoint)
-        if self._sees:
-            images = [page.image for page in pages]
-            budget = self._encoding.max_pixels
-            keys = [None if i is None else digest(self.identity, str(budget), i.key) for i in images]
+        cut = [] if self._sees else [_passages(page) for page in pages]
 
-            def make(places: list[int]) -> Sequence[Vectors]:
-                return _embed(encoder, [image.load(budget) for i in places if (image := images[i]) is not None])
-        else:
-            cut = [passages(page.text or "", PASSAGE_WORDS) for page in pages]
-            keys = [digest(self.identity, str(PASSAGE_WORDS), *texts) if texts else None for texts in cut]
-
-            def make(places: list[int]) -> Sequence[Vectors]:
+        def make(places: list[int]) -> Sequence[Vectors]:
+            if not self._sees:
                 return _embed_texts(encoder, [cut[i] for i in places])
+            loaded = [image.load(self._encoding.max_pixels) for i in places if (image := pages[i].image) is not None]
+            return _embed(encoder, loaded)
 
-        return embed_pages(self._store, keys, make, batch=BATCH, progress=progress)
+        return embed_pages(self._store, self._keys(pages), make, batch=BATCH, progress=progress)
+
+    def known(self, pages: Sequence[Page]) -> list[Vectors | Unknown | None]:
+        """:meth:`pages` as far as it is kept in the cache; nothing is embedded."""
+        return known_pages(self._store, self._keys(pages))
+
+    def _keys(self, pages: Sequence[Page]) -> list[str | None]:
+        if self._sees:
+            budget = str(self._encoding.max_pixels)
+            return [None if page.image is None else digest(self.identity, budget, page.image.key) for page in pages]
+        cut = [_passages(page) for page in pages]
+        return [digest(self.identity, str(PASSAGE_WORDS), *texts) if texts else None for texts in cut]
 
     def question(self, query: str) -> Vectors:
         """The vectors of a question, (tokens, dimension)."""
@@ -114,6 +119,10 @@ class LateRetriever:
         known = [score for score in found if score is not None]
         last = min(known, default=0.0) - 1
         return [last if score is None else score for score in found]
+
+
+def _passages(page: Page) -> list[str]:
+    return passages(page.text or "", PASSAGE_WORDS)
 
 
 def maxsim(query: Vectors, page: Vectors) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from mmr5.storage.cache import Cache
@@ -15,6 +16,24 @@ if TYPE_CHECKING:
     Vectors = np.ndarray[Any, Any]
 
 NAMESPACE = "embeddings"
+
+
+class Unknown(Enum):
+    """What stands for vectors that have still to be made."""
+
+    UNKNOWN = "unknown"
+
+
+UNKNOWN = Unknown.UNKNOWN
+
+
+def known_pages(store: Cache, keys: Sequence[str | None]) -> list[Vectors | Unknown | None]:
+    """The vectors of each page that are kept; arguments as for :func:`embed_pages`."""
+    found: list[Vectors | Unknown | None] = []
+    for key in keys:
+        value = None if key is None else store.get(NAMESPACE, key)
+        found.append(None if key is None else UNKNOWN if value is None else _from_bytes(value))
+    return found
 
 
 def embed_pages(

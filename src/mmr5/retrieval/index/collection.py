@@ -11,17 +11,18 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mmr5.errors import ConfigError, DocumentError, InputError, SourceNotFoundError
+from mmr5.errors import ConfigError, DocumentError, InputError, PageError, SourceNotFoundError
 from mmr5.languages import ENGLISH
 from mmr5.pages.drafts import Problems
 from mmr5.pages.files import StoredFile, natural_key
 from mmr5.pages.read import SourceFile, find_files
 from mmr5.retrieval.base import PageEncoder, open_encoder
 from mmr5.retrieval.index.reading import Wanted, now, read_documents, reading_of
-from mmr5.retrieval.index.rows import Document, ReadDocument, key_of, prepared, to_table
+from mmr5.retrieval.index.rows import Document, ReadDocument, key_of, prepared, to_page, to_table, vector_column
 from mmr5.retrieval.index.snapshot import ENGLISH_ONLY, Parts, Snapshot, chosen_parts
 from mmr5.retrieval.index.table import Settings, Table
 from mmr5.retrieval.index.where import Value
@@ -32,7 +33,9 @@ from mmr5.types import Candidates, Page, Problem, Progress
 from mmr5.watching import watched
 
 BATCH_PAGES = 512
-"""Pages that are embedded and stored together: what a kill can cost."""
+"""Pages whose texts are stored together: what a kill can cost."""
+EMBED_PAGES = 128
+"""Pages that are embedded and stored together."""
 MAINTAIN_PAGES = 20_000
 """Pages after which the table is put in order while more are being added."""
 MOST_WORKERS = 8
@@ -74,6 +77,7 @@ class IndexStats:
         without_words: pages of them that hold no word.
         terms: terms on all pages.
         languages: pages by the language of their words, most first.
+        waiting: pages that have still to be embedded.
         problems: what was passed over while they were read.
         exact: whether every vector is compared; else they are looked up, and a page can be missed.
         bytes: on disk; None for an object store.
@@ -87,6 +91,7 @@ class IndexStats:
     without_words: int
     terms: int
     languages: Mapping[str, int]
+    waiting: int
     problems: int
     exact: bool
     bytes: int | None
@@ -234,13 +239,16 @@ class Index:
         return found
 
     def problems(self, sources: Iterable[str]) -> list[Problem]:
-        """What is to be said of documents: what was passed over when they were read, and files that changed since.
+        """What is to be said of documents: what was passed over when they were read, files that changed since, pages that wait.
 
         Args:
             sources: names of documents.
         """
         at, wanted = self.snapshot(), set(sources)
         found: list[Problem] = []
+        if at.waiting:
+            said = f"{at.waiting:,} of {at.n_pages:,} pages are found by their words alone so far: mmr5 index embed {self.place}"
+            found.append(Problem(self.place, None, said))
         for document in at.documents:
             if document.source in wanted:
                 found += [*document.problems, *_changed(document)]
@@ -260,6 +268,7 @@ class Index:
             without_words=at.n_pages - sum(document.holders for document in at.documents),
             terms=sum(document.terms for document in at.documents),
             languages=dict(languages.most_common()),
+            waiting=at.waiting,
             problems=sum(len(document.problems) for document in at.documents),
             exact=not at.partitions,
             bytes=self._store.bytes(),
@@ -287,20 +296,23 @@ class Index:
         metadata: Mapping[str, Value] | None = None,
         metadata_of: Mapping[str, Mapping[str, Value]] | None = None,
         reading: ReadingSettings | None = None,
+        embed: bool = True,
         workers: int | None = None,
         progress: Progress | None = None,
         on_problem: Callable[[Problem], None] | None = None,
     ) -> Added:
         """Read documents and store their pages; what is stored already with the same content is left alone.
 
-        Every batch of some hundred pages is stored at once: after a kill the same call goes on where it was, and nothing is lost
-        or stored twice. A document whose file has changed takes the place of what was stored of it.
+        First all texts are stored, and are found by their words at once; then the pages are embedded (:meth:`embed`). Each batch
+        is stored when it is done: after a kill the same call goes on where it was, and nothing is lost or stored twice. A
+        document whose file has changed takes the place of what was stored of it.
 
         Args:
             sources: files and folders, as for :func:`mmr5.read_pages`.
             metadata: fields of all of them, for filters; None leaves those that are stored.
             metadata_of: further fields by a document's name.
             reading: how they are read; ``picture_pages`` counts for each document.
+            embed: embed the pages, too; False leaves that to a later call, but for pages whose embedding is in the cache.
             workers: processes that read; None takes one a core, 8 at most, and reads little in this process.
             progress: told ``"adding documents"``, and of the embedding; None shows a line where a person watches.
             on_problem: called for each file, page or part of them that was passed over.
@@ -328,14 +340,32 @@ class Index:
             count = workers or (min(MOST_WORKERS, os.cpu_count() or 1) if _is_much(todo) else 1)
             for found in read_documents(todo, settings, self._cache, count):
                 change.take(found)
-        done = change.finish()
+        done = change.finish(embed=embed)
         if not done.added + done.updated + done.unchanged:
             first = done.problems[0] if done.problems else "there is nothing"
             raise DocumentError(f"nothing could be added: {first}")
         return done
 
+    def embed(self, *, progress: Progress | None = None) -> int:
+        """Embed the pages that wait for it, batch by batch; after a kill the same call goes on.
+
+        Args:
+            progress: told of the pages embedded.
+
+        Returns:
+            How many were embedded.
+        """
+        change = _Change(self._store, self._parts(), watched(progress), None)
+        change.finish(embed=True)
+        return change.embedded
+
     def add_pages(
-        self, pages: Iterable[Page], *, metadata: Mapping[str, Value] | None = None, progress: Progress | None = None
+        self,
+        pages: Iterable[Page],
+        *,
+        metadata: Mapping[str, Value] | None = None,
+        embed: bool = True,
+        progress: Progress | None = None,
     ) -> Added:
         """Store pages that the caller has read; those of one ``source`` are a document, in the place of an older one.
 
@@ -344,6 +374,7 @@ class Index:
         Args:
             pages: any pages.
             metadata: fields of all their documents.
+            embed: as for :meth:`add`.
             progress: told of the documents, and of the embedding.
 
         Raises:
@@ -360,7 +391,7 @@ class Index:
             if len({page.number for page in found}) < len(found):
                 raise InputError(f"{source!r} has two pages of one number: give each its own")
             change.take_pages(source, found, own)
-        return change.finish()
+        return change.finish(embed=embed)
 
     def remove(self, sources: str | Path | Sequence[str | Path]) -> list[Document]:
         """Remove documents.
@@ -408,6 +439,7 @@ class _Change:
     updated: int = 0
     unchanged: int = 0
     pages: int = 0
+    embedded: int = 0
     since: int = 0
 
     def say(self, problem: Problem) -> None:
@@ -494,12 +526,13 @@ class _Change:
         self.take(prepared(pages, about))
 
     def commit(self) -> None:
-        """Embed and store what was gathered, as the only writer, but for what another one has stored meanwhile."""
+        """Store what was gathered, as the only writer, but for what another one has stored meanwhile."""
         if not self.waiting:
             return
         batch, self.waiting = self.waiting, []
         pages = [stored.page for document in batch for stored in document.pages]
-        vectors = {column: self._vectors(column, encoder, batch, pages) for column, encoder in self.parts.encoders.items()}
+        mains = [stored.main for document in batch for stored in document.pages]
+        vectors = {column: _of_language(column, encoder.known, pages, mains) for column, encoder in self.parts.encoders.items()}
         with self.store.writing():
             self.refresh()
             before = set(self.held)
@@ -541,14 +574,6 @@ class _Change:
         self.held[own.key] = known
         return replace(document, document=known)
 
-    def _vectors(self, column: str, encoder: PageEncoder, batch: Sequence[ReadDocument], pages: Sequence[Page]) -> list[Any]:
-        """Vectors of each page; those of the English embeddings only where the page counts as English."""
-        if column != ENGLISH_ONLY:
-            return encoder.pages(pages, self.progress)
-        english = [stored.main == ENGLISH for document in batch for stored in document.pages]
-        found = iter(encoder.pages([page for page, own in zip(pages, english, strict=True) if own], self.progress))
-        return [next(found) if own else None for own in english]
-
     def _maintain(self) -> None:
         pages = sum(document.pages for document in self.held.values())
         self.store.maintain(pages, None if self.progress is None else self._stage)
@@ -558,14 +583,63 @@ class _Change:
         if self.progress is not None:
             self.progress(words, 0, None)
 
-    def finish(self) -> Added:
-        """Store the rest, and put the table in order."""
-        self.commit()
-        if self.since or self.updated:
+    def embed(self) -> None:
+        """Embed the pages that wait, and store each batch."""
+        total = self.embedded + self.store.count_waiting()
+        while len(rows := self.store.waiting(EMBED_PAGES)):
+            self.refresh()
+            wanted = [row for row in rows.drop_columns([*self.parts.encoders]).to_pylist() if row["document"] in self.held]
+            pages = [to_page(row, self.held[row["document"]]) for row in wanted]
+            made = {"id": [row["id"] for row in wanted], "text": [row["text"] for row in wanted]}
+            for column, encoder in self.parts.encoders.items():
+                own = _of_language(column, partial(self._embedded, encoder), pages, [row["main"] for row in wanted])
+                made[column] = vector_column(own, self.store.shape.field(column).type)
             with self.store.writing():
-                self.refresh()
-                self._maintain()
+                self.store.embedded(made)
+                self.embedded += len(wanted)
+                self.since += len(wanted)
+                if self.since >= MAINTAIN_PAGES:
+                    self.refresh()
+                    self._maintain()
+            if self.progress is not None:
+                self.progress("embedding pages", self.embedded, max(total, self.embedded))
+
+    def _embedded(self, encoder: PageEncoder, pages: Sequence[Page]) -> list[Any]:
+        """The vectors of pages; a page that cannot be embedded, such as a picture that is gone, has none."""
+        try:
+            return encoder.pages(pages)
+        except PageError as error:
+            if len(pages) > 1:
+                return [self._embedded(encoder, [page])[0] for page in pages]
+            self.say(Problem(pages[0].source, pages[0].number, f"it is not found by its picture: {error}"))
+            return [None]
+
+    def finish(self, *, embed: bool) -> Added:
+        """Store the rest, embed what waits, and put the table in order."""
+        self.commit()
+        if embed and self.parts.encoders:
+            if self.since:  # so that what is stored is searched fast meanwhile
+                self._in_order()
+            self.embed()
+        if self.since or self.updated:
+            self._in_order()
         return Added(self.added, self.updated, self.unchanged, self.pages, tuple(self.problems))
+
+    def _in_order(self) -> None:
+        with self.store.writing():
+            self.refresh()
+            self._maintain()
+
+
+def _of_language(
+    column: str, make: Callable[[Sequence[Page]], list[Any]], pages: Sequence[Page], mains: Sequence[str]
+) -> list[Any]:
+    """What is made of each page; None where a column holds English pages only and the page counts as another language's."""
+    if column != ENGLISH_ONLY:
+        return make(pages)
+    english = [main == ENGLISH for main in mains]
+    found = iter(make([page for page, own in zip(pages, english, strict=True) if own]))
+    return [next(found) if own else None for own in english]
 
 
 def _is_much(todo: Sequence[Wanted]) -> bool:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from mmr5.retrieval.bm25 import page_languages
 from mmr5.retrieval.hybrid import main_languages, main_script
 from mmr5.retrieval.index.frequencies import counted
 from mmr5.retrieval.index.where import Value
+from mmr5.retrieval.vectors import UNKNOWN, Unknown
 from mmr5.types import BoxSource, ImageSource, Page, Problem
 
 if TYPE_CHECKING:
@@ -211,7 +213,7 @@ def schema(columns: Mapping[str, int], settings: str) -> pa.Schema:
             ("words", pa.binary()),
             ("terms", pa.string()),
             ("read", pa.bool_()),
-            ("held", pa.bool_()),
+            ("embedded", pa.bool_()),
             ("about", pa.string()),
             ("frequencies", pa.binary()),
             *((name, pa.list_(pa.list_(pa.float16(), dimension))) for name, dimension in columns.items()),
@@ -220,18 +222,22 @@ def schema(columns: Mapping[str, int], settings: str) -> pa.Schema:
     )
 
 
-def to_table(documents: Sequence[ReadDocument], vectors: Mapping[str, Sequence[Vectors | None]], shape: pa.Schema) -> pa.Table:
+def to_table(
+    documents: Sequence[ReadDocument], vectors: Mapping[str, Sequence[Vectors | Unknown | None]], shape: pa.Schema
+) -> pa.Table:
     """The rows of documents.
 
     Args:
         documents: at least one.
-        vectors: name of each column → the vectors of each page of all documents in order; None where a page has none.
+        vectors: name of each column → the vectors of each page of all documents in order; None where a page has none, and
+            unknown where they have still to be made.
         shape: of :func:`schema`.
     """
     import pyarrow as pa
 
     rows: list[dict[str, Any]] = []
     own: list[bool] = []
+    settled = iter([all(own is not UNKNOWN for own in held) for held in zip(*vectors.values(), strict=True)] or repeat(True))
     for document in documents:
         key, source = document.document.key, document.document.source
         rows.append(
@@ -246,14 +252,13 @@ def to_table(documents: Sequence[ReadDocument], vectors: Mapping[str, Sequence[V
         )
         own.append(False)
         for stored in document.pages:
-            rows.append(_row(key, source, stored))
+            rows.append({**_row(key, source, stored), "embedded": next(settled)})
             own.append(True)
     plain = pa.Table.from_pylist(rows, schema=pa.schema([one for one in shape if one.name not in vectors]))
     for name in vectors:
         found = iter(vectors[name])
-        plain = plain.append_column(
-            shape.field(name), _vector_column([next(found) if is_page else None for is_page in own], shape.field(name).type)
-        )
+        made = [next(found) if is_page else None for is_page in own]
+        plain = plain.append_column(shape.field(name), vector_column(made, shape.field(name).type))
     return plain.select(shape.names).replace_schema_metadata(shape.metadata)
 
 
@@ -264,20 +269,20 @@ def _row(key: str, source: str, stored: StoredPage) -> dict[str, Any]:
         "text": page.text, "text_kind": page.text_kind, "language": page.language, "main": stored.main, "script": stored.script,
         "size": None if page.size is None else list(page.size), "ocr_spans": [list(span) for span in page.ocr_spans] or None,
         "picture": stored.picture, "words": stored.words, "terms": " ".join(stored.terms) or None, "read": page.text is not None,
-        "held": bool(stored.terms),
     }  # fmt: skip
 
 
-def _vector_column(vectors: Sequence[Vectors | None], kind: pa.DataType) -> pa.Array:
-    """Lists of vectors; null where there are none."""
+def vector_column(vectors: Sequence[Vectors | Unknown | None], kind: pa.DataType) -> pa.Array:
+    """Lists of vectors; null where there are none, or none yet."""
     import numpy as np
     import pyarrow as pa
 
     dimension = kind.value_type.list_size
-    found = [own for own in vectors if own is not None]
+    held = [None if own is UNKNOWN else own for own in vectors]
+    found = [own for own in held if own is not None]
     flat = np.concatenate(found).astype(np.float16) if found else np.zeros((0, dimension), np.float16)
-    ends = np.cumsum([0, *(0 if own is None else len(own) for own in vectors)], dtype=np.int32)
-    missing = pa.array([own is None for own in vectors] + [False])
+    ends = np.cumsum([0, *(0 if own is None else len(own) for own in held)], dtype=np.int32)
+    missing = pa.array([own is None for own in held] + [False])
     offsets = pa.array(ends, mask=missing.to_numpy(zero_copy_only=False))
     inner = pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), dimension)
     return pa.ListArray.from_arrays(offsets, inner).cast(kind)

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mmr5.errors import ConfigError
-from mmr5.languages import language
+from mmr5.languages import ENGLISH, language
 from mmr5.pages.files import natural_key
 from mmr5.retrieval.base import PageEncoder
 from mmr5.retrieval.bm25 import TermWeights
@@ -24,6 +24,7 @@ from mmr5.retrieval.hybrid import GROUPS, group, main_script, weights
 from mmr5.retrieval.index.frequencies import Frequencies
 from mmr5.retrieval.index.rows import Document, to_page
 from mmr5.retrieval.index.where import Chosen, choose
+from mmr5.retrieval.late import maxsim
 from mmr5.retrieval.names import SCALES
 from mmr5.storage.cache import Cache, digest
 from mmr5.types import Candidates, Page
@@ -38,6 +39,8 @@ STATISTICS = "index-statistics"
 LISTED = 200
 """Pages that each index of the table names."""
 WORDS_LISTED = 2 * LISTED
+EMBEDDED_NOW = 16
+"""Pages that wait for their embedding and are embedded for a question, those whose words fit it best."""
 LEAST_SCORED, MOST_SCORED = 50, 800
 """Pages that are scored exactly: at first, and at most where the lists are not whole."""
 PARTITIONS_READ, READ_SHARE = 40, 1 / 8
@@ -89,7 +92,7 @@ class Snapshot:
         found = rows_of(table, "page = 0", ["about"])["about"].to_pylist()
         self.documents = sorted(map(Document.read, found), key=lambda one: natural_key(one.source))
         self.by_key = {one.key: one for one in self.documents}
-        rows = rows_of(table, "page > 0", ["document", "page", "main", "script", "read", "held"])
+        rows = rows_of(table, "page > 0", ["document", "page", "main", "script", "read", "embedded"])
         place = {one.key: i for i, one in enumerate(self.documents)}
         owners, self._keys = _coded(rows["document"])
         ranks = np.array([place[key] for key in self._keys], dtype=np.int64)[owners] if len(owners) else owners
@@ -101,6 +104,7 @@ class Snapshot:
         scripts, self._scripts = _coded(rows["script"])
         self._main, self._script = mains[order], scripts[order]
         self._read = rows["read"].to_numpy(zero_copy_only=False)[order]
+        self._waits = ~rows["embedded"].to_numpy(zero_copy_only=False)[order]
         self._by_row = np.argsort(self._row)
         self._rows_sorted = self._row[self._by_row]
 
@@ -108,6 +112,11 @@ class Snapshot:
     def n_pages(self) -> int:
         """Pages of the collection."""
         return len(self._row)
+
+    @property
+    def waiting(self) -> int:
+        """Pages that have still to be embedded, and are found by their words."""
+        return int(self._waits.sum())
 
     @cached_property
     def _frequencies(self) -> Frequencies:
@@ -258,6 +267,7 @@ class _Search:
     ) -> None:
         self._at, self._name, self._parts, self._condition = at, name, parts, condition
         self._allowed = allowed
+        self._embedded_now: set[int] = set()
         self.whole = scan or not parts.encoders
         self._asked = {column: encoder.question(query) for column, encoder in parts.encoders.items()}
         spoken = sorted({one for document in at.documents for one in document.languages})
@@ -278,6 +288,11 @@ class _Search:
         near: dict[str, Array] = {}
         for column in self._parts.encoders:
             near[column], named = self._near(column, named)
+        waiting = np.flatnonzero(self._at._waits & self._allowed & (words > 0)) if near else np.zeros(0, dtype=np.int64)
+        self._embedded_now = set(waiting[np.argsort(-words[waiting], kind="stable")][:EMBEDDED_NOW].tolist())
+        for column, asked in self._asked.items():
+            near[column][self._at._waits] = NOTHING
+            near[column][list(self._embedded_now)] = len(asked)  # what they are like is not known before they are embedded
         found = self._summed(words, near, np.arange(n))
         return found if self.whole else np.where(named, found, -np.inf)
 
@@ -327,13 +342,19 @@ class _Search:
         places = np.array([ids[one] for one in rows["id"].to_pylist()], dtype=np.int64)
         bags = [Counter(text.split(" ")) if text else Counter() for text in rows["terms"].to_pylist()]
         words = np.array([self._share(bag) for bag in bags])
-        near = {column: np.array(_similar(rows[column], asked)) for column, asked in self._asked.items()}
-        scores = self._summed(words, near, places)
         light = rows.drop_columns(["terms", "frequencies", "about", *at._parts.encoders]).to_pylist()
-        return {
-            int(i): (float(score), to_page(row, at.by_key[row["document"]]))
-            for i, score, row in zip(places, scores, light, strict=True)
-        }
+        pages = [to_page(row, at.by_key[row["document"]]) for row in light]
+        late = [k for k, place in enumerate(places) if int(place) in self._embedded_now]
+        near = {}
+        for column, asked in self._asked.items():
+            vectors = _vectors(rows[column])
+            own = [k for k in late if column != ENGLISH_ONLY or light[k]["main"] == ENGLISH]
+            made = self._parts.encoders[column].pages([pages[k] for k in own]) if own else []
+            for k, one in zip(own, made, strict=True):
+                vectors[k] = one
+            near[column] = np.array([NOTHING if one is None else maxsim(asked, one.astype(np.float32)) for one in vectors])
+        scores = self._summed(words, near, places)
+        return {int(i): (float(score), page) for i, score, page in zip(places, scores, pages, strict=True)}
 
     def _share(self, bag: Counter[str]) -> float:
         if self._terms is None or not self._terms.terms:
@@ -358,18 +379,14 @@ class _Search:
         return np.where(self._at._read[places], found, 0.0)
 
 
-def _similar(column: Any, asked: Array) -> list[float]:
-    """MaxSim of each row's vectors; :data:`NOTHING` where it has none."""
-    import numpy as np
-
-    found = []
+def _vectors(column: Any) -> list[Array | None]:
+    """The vectors of each row, (one or more, dimension), or None."""
+    found: list[Array | None] = []
     for own in column:
         if not own.is_valid or not len(own.values):
-            found.append(NOTHING)
+            found.append(None)
             continue
-        inner = own.values
-        flat = inner.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
-        found.append(float((asked @ flat.reshape(len(inner), -1).T).max(axis=1).sum()))
+        found.append(own.values.flatten().to_numpy(zero_copy_only=False).reshape(len(own.values), -1))
     return found
 
 

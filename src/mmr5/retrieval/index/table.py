@@ -194,6 +194,36 @@ class Table:
         merge = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
         merge.when_not_matched_by_source_delete(_among(replaced)).execute(rows)
 
+    def waiting(self, most: int | None = None) -> pa.Table:
+        """Rows of pages that have still to be embedded, with their ids; at most so many."""
+        self.latest()
+        return self._table.search().where("page > 0 AND embedded = false").limit(most).to_arrow()
+
+    def count_waiting(self) -> int:
+        """Pages that have still to be embedded."""
+        self.latest()
+        return int(self._table.count_rows("page > 0 AND embedded = false"))
+
+    def embedded(self, made: Mapping[str, Any]) -> None:
+        """Store vectors.
+
+        Args:
+            made: ``id``, ``text`` as it was embedded, and the columns of vectors; a page that has other words by now is left.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        rows = pa.table(dict(made))
+        self.latest()
+        ids = ", ".join(repr(one) for one in rows["id"].to_pylist())
+        held = self._table.search().where(f"id IN ({ids})").select(["id", "text"]).limit(None).to_arrow()
+        now = dict(zip(held["id"].to_pylist(), held["text"].to_pylist(), strict=True))
+        same = [i in now and now[i] == text for i, text in zip(rows["id"].to_pylist(), rows["text"].to_pylist(), strict=True)]
+        kept = rows.filter(pa.array(same)).drop_columns(["text"])
+        if len(kept):
+            kept = kept.append_column("embedded", pc.is_valid(kept["id"]))
+            self._table.merge_insert("id").when_matched_update_all().execute(kept)
+
     def tell(self, key: str, about: str) -> None:
         """Change what is known of a document."""
         self._table.update(where=f"id = '{key}/0'", values={"about": about})
