@@ -1,9 +1,10 @@
 """A collection at one moment: candidates by the first stage that it holds.
 
-The table is asked for the pages that are nearest by each signal; what a page can score at most follows from these lists, and the
-best are scored exactly, by the arithmetic of :mod:`mmr5.retrieval.hybrid`, until no other can come before them. With the vectors
-scanned the candidates are those of the first stage in memory over the same pages; where they are looked up in an index of the
-table (:data:`mmr5.retrieval.index.table.SCANNED_PAGES`), a page that no list names can be missed.
+The table is asked for the pages that are nearest by each signal, and these are scored exactly, by the arithmetic of
+:mod:`mmr5.retrieval.hybrid`. With the vectors scanned, what a page can score at most is known of all pages, and the best are
+scored until no other can come before them: the candidates are those of the first stage in memory over the same pages. Where the
+vectors are looked up in an index of the table (:data:`mmr5.retrieval.index.table.SCANNED_PAGES`), all that a list names is scored,
+with a list for each group of pages whose weights differ, and a page that no list names can be missed.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from mmr5.retrieval.base import PageEncoder
 from mmr5.retrieval.bm25 import TermWeights
 from mmr5.retrieval.dense import NOTHING
 from mmr5.retrieval.hybrid import GROUPS, group, main_script, weights
+from mmr5.retrieval.index import table
 from mmr5.retrieval.index.frequencies import Frequencies
 from mmr5.retrieval.index.rows import Document, to_page
-from mmr5.retrieval.index.where import Chosen, choose
+from mmr5.retrieval.index.where import Chosen, choose, quoted
 from mmr5.retrieval.late import maxsim
 from mmr5.retrieval.names import SCALES
 from mmr5.storage.cache import Cache, digest
@@ -36,19 +38,19 @@ if TYPE_CHECKING:
 
 STATISTICS = "index-statistics"
 """Namespace of the cache for what is summed over a collection."""
-LISTED = 200
-"""Pages that each index of the table names."""
-WORDS_LISTED = 2 * LISTED
+LISTED, WORDS_LISTED = 250, 500
+"""Pages that a list names: of vectors that are looked up, and of words."""
 EMBEDDED_NOW = 16
 """Pages that wait for their embedding and are embedded for a question, those whose words fit it best."""
-LEAST_SCORED, MOST_SCORED = 50, 800
-"""Pages that are scored exactly: at first, and at most where the lists are not whole."""
+LEAST_SCORED = 50
+"""Pages that are scored exactly at first."""
 PARTITIONS_READ, READ_SHARE = 40, 1 / 8
 """Partitions of an index of vectors that are looked at: at least, and as a share of all."""
 ENGLISH_ONLY = "minilm"
 """The column that holds vectors of English pages only, as the first stage ``hybrid`` asks it."""
 _FTS_SHARE = 1 / 2.2
 """The table's BM25 counts a term up to k1 + 1 times its weight, with k1 = 1.2; ours up to once, and less with k1 = 1.5."""
+_NOT_OF_PAGES = {"terms", "frequencies", "about"}
 _SLACK, _ROUNDING = 1.1, 2e-3
 """By how much what a page can score is overestimated: share of its BM25, and cosine."""
 
@@ -70,7 +72,7 @@ class Snapshot:
     """See the module.
 
     Args:
-        table: of LanceDB, set to one version.
+        stored: the table of LanceDB, set to one version.
         version: that version.
         identity: of the collection, for the cache.
         parts: what can be asked.
@@ -80,19 +82,19 @@ class Snapshot:
     """
 
     def __init__(
-        self, table: Any, version: int, identity: str, parts: Parts, retriever: str, partitions: Mapping[str, int], cache: Cache
+        self, stored: Any, version: int, identity: str, parts: Parts, retriever: str, partitions: Mapping[str, int], cache: Cache
     ) -> None:
         import numpy as np
 
         self.version = version
         self.retriever = retriever
         self.partitions = partitions
-        self._table, self._parts, self._cache = table, parts, cache
+        self._table, self._parts, self._cache = stored, parts, cache
         self._identity = digest(identity, str(version))
-        found = rows_of(table, "page = 0", ["about"])["about"].to_pylist()
+        found = rows_of(stored, "page = 0", ["about"])["about"].to_pylist()
         self.documents = sorted(map(Document.read, found), key=lambda one: natural_key(one.source))
         self.by_key = {one.key: one for one in self.documents}
-        rows = rows_of(table, "page > 0", ["document", "page", "main", "script", "read", "embedded"])
+        rows = rows_of(stored, "page > 0", ["document", "page", "main", "script", "read", "embedded"])
         place = {one.key: i for i, one in enumerate(self.documents)}
         owners, self._keys = _coded(rows["document"])
         ranks = np.array([place[key] for key in self._keys], dtype=np.int64)[owners] if len(owners) else owners
@@ -153,28 +155,46 @@ class Snapshot:
         name = retriever or self.retriever
         parts = chosen_parts(name, self._parts)
         allowed, condition = self._allowed(where)
-        left = int(allowed.sum())
-        search = _Search(self, query, name, parts, allowed, condition, scan=not self.partitions or left <= LISTED)
+        scan = not self.partitions or int(allowed.sum()) <= table.SCANNED_PAGES
+        search = _Search(self, query, name, parts, allowed, condition, scan=scan)
         at_most = search.at_most()
         open_places = np.flatnonzero(allowed & np.isfinite(at_most))
         ranked = open_places[np.lexsort((open_places, -at_most[open_places]))]
         scored: dict[int, float] = {}
-        pages: dict[int, Page] = {}
-        step = max(LEAST_SCORED, 3 * n)
+        step = max(LEAST_SCORED, 3 * n) if search.whole else max(1, len(ranked))
         while len(scored) < len(ranked):
-            part = ranked[len(scored) : len(scored) + step]
-            for position, (score, page) in search.exact(part).items():
-                scored[position], pages[position] = score, page
+            scored |= search.exact(ranked[len(scored) : len(scored) + step])
             best = sorted(scored.values(), reverse=True)[:n]
-            done = len(scored) >= len(ranked) or (len(best) == n and at_most[ranked[len(scored)]] < best[-1])
-            if done or (not search.whole and len(scored) >= MOST_SCORED):
+            if len(best) == n and len(scored) < len(ranked) and at_most[ranked[len(scored)]] < best[-1]:
                 break
             step = len(scored)
         order = sorted(scored, key=lambda position: (-scored[position], position))[:n]
+        pages = self._pages_at(order)
         return Candidates(
-            query, tuple(pages[i] for i in order), tuple(scored[i] for i in order), tuple(order), SCALES.get(name),
+            query, tuple(pages), tuple(scored[i] for i in order), tuple(order), SCALES.get(name),
             pooled=len(self.documents) > 1,
         )  # fmt: skip
+
+    def _pages_at(self, positions: Sequence[int]) -> list[Page]:
+        """The pages at some positions."""
+        rows = self._taken(
+            positions, [field for field in self._table.schema.names if field not in _NOT_OF_PAGES | {*self._parts.encoders}]
+        )
+        return [to_page(row, self.by_key[row["document"]]) for row in rows.to_pylist()]
+
+    def _taken(self, positions: Sequence[int] | Array, columns: Sequence[str]) -> Any:
+        """Columns of the rows at some positions, in their order."""
+        import numpy as np
+
+        if not len(positions):
+            return self._table.schema.empty_table().select(list(columns))
+        rows = (
+            self._table.take_row_ids([int(self._row[i]) for i in positions])
+            .select(list(dict.fromkeys([*columns, "id"])))
+            .to_arrow()
+        )
+        places = {one: k for k, one in enumerate(rows["id"].to_pylist())}
+        return rows.take(np.array([places[f"{self._keys[self._owner[i]]}/{self._number[i]}"] for i in positions]))
 
     def chosen(self, where: str | None) -> list[Document]:
         """The documents that have a page which a filter lets through; None stands for all documents."""
@@ -221,13 +241,22 @@ class Snapshot:
 
         return self._by_row[np.searchsorted(self._rows_sorted, rows)]
 
-    def _groups(self, query: str) -> Array:
-        """The group of each page, as its place in :data:`mmr5.retrieval.hybrid.GROUPS`."""
+    def _groups(self, query: str) -> tuple[Array, dict[int, str]]:
+        """The group of each page, as its place in :data:`mmr5.retrieval.hybrid.GROUPS`, and the condition on the rows of each."""
         import numpy as np
 
         asked, script = language(query), main_script(query)
-        table = np.array([[GROUPS.index(group(asked, script, m, s)) for s in self._scripts] for m in self._mains], dtype=np.int64)
-        return table[self._main, self._script] if table.size else np.zeros(0, dtype=np.int64)
+        known = np.array([[GROUPS.index(group(asked, script, m, s)) for s in self._scripts] for m in self._mains], dtype=np.int64)
+        if not known.size:
+            return np.zeros(0, dtype=np.int64), {}
+        conditions: dict[int, list[str]] = {}
+        for main, row in zip(self._mains, known, strict=True):
+            if len(set(row)) == 1:
+                conditions.setdefault(int(row[0]), []).append(f"main = {quoted(main)}")
+                continue
+            for written, own in zip(self._scripts, row, strict=True):
+                conditions.setdefault(int(own), []).append(f"(main = {quoted(main)} AND script = {quoted(written)})")
+        return known[self._main, self._script], {own: " OR ".join(parts) for own, parts in conditions.items()}
 
 
 def chosen_parts(name: str, parts: Parts) -> Parts:
@@ -266,7 +295,7 @@ class _Search:
         self, at: Snapshot, query: str, name: str, parts: Parts, allowed: Array, condition: str | None, *, scan: bool
     ) -> None:
         self._at, self._name, self._parts, self._condition = at, name, parts, condition
-        self._allowed = allowed
+        self._allowed, self._left = allowed, int(allowed.sum())
         self._embedded_now: set[int] = set()
         self.whole = scan or not parts.encoders
         self._asked = {column: encoder.question(query) for column, encoder in parts.encoders.items()}
@@ -274,92 +303,104 @@ class _Search:
         self._holders = sum(document.holders for document in at.documents)
         self._mean = sum(document.terms for document in at.documents) / max(1, self._holders)
         self._terms = TermWeights.of(query, spoken, at._frequencies, self._holders) if parts.words else None
-        self._groups = at._groups(query) if name == "hybrid" else None
+        self._groups: Array | None = None
+        self._conditions: dict[int, str] = {}
+        if name == "hybrid":
+            self._groups, self._conditions = at._groups(query)
 
     def at_most(self) -> Array:
-        """What each page can score at most; minus infinity for one that no list names where the lists are not whole."""
+        """What each page can score at most; where the lists are not whole, infinity for what they name, else minus infinity."""
         import numpy as np
 
-        n = self._at.n_pages
-        named = np.zeros(n, dtype=bool)
+        at, n = self._at, self._at.n_pages
         words = np.zeros(n)
+        listed = np.zeros(0, dtype=np.int64)
         if self._terms is not None and self._terms.terms:
-            words, named = self._words(named)
-        near: dict[str, Array] = {}
-        for column in self._parts.encoders:
-            near[column], named = self._near(column, named)
-        waiting = np.flatnonzero(self._at._waits & self._allowed & (words > 0)) if near else np.zeros(0, dtype=np.int64)
-        self._embedded_now = set(waiting[np.argsort(-words[waiting], kind="stable")][:EMBEDDED_NOW].tolist())
-        for column, asked in self._asked.items():
-            near[column][self._at._waits] = NOTHING
-            near[column][list(self._embedded_now)] = len(asked)  # what they are like is not known before they are embedded
-        found = self._summed(words, near, np.arange(n))
-        return found if self.whole else np.where(named, found, -np.inf)
+            listed, scores = self._words()
+            words[listed] = np.minimum(scores, 1.0)
+        waiting = np.flatnonzero(at._waits & self._allowed & (words > 0)) if self._asked else listed[:0]
+        waiting = waiting[np.argsort(-words[waiting], kind="stable")][:EMBEDDED_NOW]
+        self._embedded_now = set(waiting.tolist())
+        near = {column: self._near(column, asked) for column, asked in self._asked.items()}
+        if not self.whole:
+            found = np.full(n, -np.inf)
+            for places in (listed, waiting, *(places for places, _ in near.values())):
+                found[places] = np.inf
+            return found
+        like = {}
+        for column, (places, values) in near.items():
+            like[column] = np.full(n, NOTHING)
+            like[column][places] = values
+            like[column][at._waits] = NOTHING
+            like[column][waiting] = len(self._asked[column])  # what they are like is not known before they are embedded
+        return self._summed(words, like, np.arange(n))
 
-    def _words(self, named: Array) -> tuple[Array, Array]:
-        """The most that the words of each page can count, and the pages named so far."""
-        import numpy as np
+    def _words(self) -> tuple[Array, Array]:
+        """Pages with words of the question, and the most that these can count."""
         from lancedb.query import MatchQuery
 
         assert self._terms is not None
         times = Counter(self._terms.terms)
-        most = self._at.n_pages if self.whole else WORDS_LISTED
         query = self._at._table.search(MatchQuery(" ".join(times), "terms"), query_type="fts")
-        found = _listed(query, self._condition, max(1, most), "_score")
+        found = _listed(query, self._condition, max(1, self._left if self.whole else WORDS_LISTED), "_score")
         scores = found["_score"].to_numpy() * (_FTS_SHARE * _SLACK * max(times.values()) / self._terms.reachable)
-        at_most = np.full(self._at.n_pages, 0.0 if len(scores) < most else float(np.clip(scores.min(initial=1.0), 0, 1)))
-        positions = self._at._positions(found["_rowid"].to_numpy())
-        at_most[positions] = np.minimum(scores, 1.0)
-        named[positions] = True
-        return at_most, named
+        return self._at._positions(found["_rowid"].to_numpy()), scores
 
-    def _near(self, column: str, named: Array) -> tuple[Array, Array]:
-        """The most that each page can be like the question by a column of vectors, and the pages named so far."""
+    def _near(self, column: str, asked: Array) -> tuple[Array, Array]:
+        """Pages near the question by a column of vectors, and the most that they can be like it.
+
+        Where the vectors are looked up, each group of pages has a list of its own: a page of another group may be less like the
+        question and score higher.
+        """
         import numpy as np
 
-        asked = self._asked[column]
-        most = self._at.n_pages if self.whole else LISTED
-        query = self._at._table.search(asked if len(asked) > 1 else asked[0], vector_column_name=column).distance_type("cosine")
-        if self.whole:
-            query = query.bypass_vector_index()
-        else:
-            query = query.nprobes(max(PARTITIONS_READ, round(self._at.partitions.get(column, 0) * READ_SHARE)))
-        found = _listed(query, self._condition, max(1, most), "_distance")
-        like = len(asked) - found["_distance"].to_numpy() + _ROUNDING * len(asked)
-        at_most = np.full(self._at.n_pages, NOTHING if len(like) < most else float(like.min(initial=len(asked))))
-        positions = self._at._positions(found["_rowid"].to_numpy())
-        at_most[positions] = like
-        named[positions] = True
-        return at_most, named
+        places, values = [], []
+        for condition in self._lists(column):
+            query = self._at._table.search(asked if len(asked) > 1 else asked[0], vector_column_name=column).distance_type(
+                "cosine"
+            )
+            if self.whole:
+                query = query.bypass_vector_index()
+            else:
+                query = query.nprobes(max(PARTITIONS_READ, round(self._at.partitions.get(column, 0) * READ_SHARE)))
+            found = _listed(query, condition, max(1, self._left if self.whole else LISTED), "_distance")
+            places.append(self._at._positions(found["_rowid"].to_numpy()))
+            values.append(len(asked) - found["_distance"].to_numpy() + _ROUNDING * len(asked))
+        return np.concatenate(places), np.concatenate(values)
 
-    def exact(self, positions: Array) -> dict[int, tuple[float, Page]]:
-        """The scores and the pages at some positions."""
+    def _lists(self, column: str) -> list[str | None]:
+        """The conditions on the rows of each list."""
+        if self.whole or not self._conditions or column == ENGLISH_ONLY:
+            return [self._condition]
+        own = "" if self._condition is None else f" AND ({self._condition})"
+        return [f"({condition}){own}" for condition in self._conditions.values()]
+
+    def exact(self, positions: Array) -> dict[int, float]:
+        """The scores of the pages at some positions."""
         import numpy as np
 
-        at = self._at
-        rows = at._table.take_row_ids([int(one) for one in at._row[positions]]).to_arrow()
-        ids = {f"{at._keys[at._owner[i]]}/{at._number[i]}": int(i) for i in positions}
-        places = np.array([ids[one] for one in rows["id"].to_pylist()], dtype=np.int64)
-        bags = [Counter(text.split(" ")) if text else Counter() for text in rows["terms"].to_pylist()]
-        words = np.array([self._share(bag) for bag in bags])
-        light = rows.drop_columns(["terms", "frequencies", "about", *at._parts.encoders]).to_pylist()
-        pages = [to_page(row, at.by_key[row["document"]]) for row in light]
-        late = [k for k, place in enumerate(places) if int(place) in self._embedded_now]
+        rows = self._at._taken(positions, [*(["terms"] if self._parts.words else []), *self._asked])
+        words = np.zeros(len(positions))
+        if self._terms is not None and self._terms.terms:
+            words = np.array([self._share(text) for text in rows["terms"].to_pylist()])
+        late = [k for k, place in enumerate(positions) if int(place) in self._embedded_now]
+        pages = dict(zip(late, self._at._pages_at([int(positions[k]) for k in late]), strict=True))
         near = {}
         for column, asked in self._asked.items():
             vectors = _vectors(rows[column])
-            own = [k for k in late if column != ENGLISH_ONLY or light[k]["main"] == ENGLISH]
+            own = [k for k in late if column != ENGLISH_ONLY or self._at._mains[self._at._main[positions[k]]] == ENGLISH]
             made = self._parts.encoders[column].pages([pages[k] for k in own]) if own else []
             for k, one in zip(own, made, strict=True):
                 vectors[k] = one
             near[column] = np.array([NOTHING if one is None else maxsim(asked, one.astype(np.float32)) for one in vectors])
-        scores = self._summed(words, near, places)
-        return {int(i): (float(score), page) for i, score, page in zip(places, scores, pages, strict=True)}
+        scores = self._summed(words, near, np.asarray(positions))
+        return {int(i): float(score) for i, score in zip(positions, scores, strict=True)}
 
-    def _share(self, bag: Counter[str]) -> float:
-        if self._terms is None or not self._terms.terms:
+    def _share(self, text: str | None) -> float:
+        if self._terms is None or not text:
             return 0.0
-        return self._terms.share(bag, bag.total(), self._mean)
+        terms = text.split(" ")
+        return self._terms.share(Counter(term for term in terms if term in self._terms.weights), len(terms), self._mean)
 
     def _summed(self, words: Array, near: Mapping[str, Array], places: Array) -> Array:
         """The scores of pages at some positions by the values of each part."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,9 @@ SCANNED_PAGES = 20_000
 """Most pages whose vectors are compared one by one; a larger collection gets an index of them."""
 GROWTH = 4
 """An index of vectors is made anew once there are so many times the pages that it was made of."""
-KEPT = timedelta(hours=1)
+INDEX_CACHE_BYTES, METADATA_CACHE_BYTES = 96_000_000, 32_000_000
+"""What a process holds of the indices of all its collections, and of their files' heads."""
+KEPT = timedelta(minutes=30)
 """How long what nobody reads any more stays on disk."""
 _LOCK_FILE = "writer.lock"
 _REMOTE = re.compile(r"[a-z][a-z0-9+.\-]+://")
@@ -78,7 +81,9 @@ class Table:
             raise missing_extra("lancedb", "index", "store an index") from error
         self.place = os.fspath(place)
         self.folder = None if _REMOTE.match(self.place) else Path(self.place).expanduser().absolute()
-        self._connect: Callable[[], Any] = lambda: lancedb.connect(self.place if self.folder is None else self.folder)
+        self._connect: Callable[[], Any] = lambda: lancedb.connect(
+            self.place if self.folder is None else self.folder, session=_session()
+        )
         self._table: Any = None
         self.settings: Settings | None = None
 
@@ -116,7 +121,7 @@ class Table:
             OutputError: it cannot be written.
             DocumentError: as :meth:`open`.
         """
-        from lancedb.index import FTS, BTree
+        from lancedb.index import FTS, Bitmap, BTree
 
         if self.folder is not None:
             if self.folder.is_file():
@@ -134,6 +139,7 @@ class Table:
                 table = self._connect().create_table(NAME, schema=schema(dimensions, json.dumps(asdict(settings))))
                 self._table, self.settings = table, settings
                 table.create_index("document", config=BTree())
+                table.create_index("main", config=Bitmap())
                 words = FTS(base_tokenizer="whitespace", with_position=False, max_token_length=None, lower_case=False, stem=False,
                             remove_stop_words=False, ascii_folding=False)  # fmt: skip
                 table.create_index("terms", config=words)
@@ -272,6 +278,14 @@ class Table:
     def bytes(self) -> int | None:
         """What the folder takes on disk; None for an object store."""
         return None if self.folder is None else sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
+
+
+@lru_cache(maxsize=1)
+def _session() -> Any:
+    """What the connections of this process share."""
+    import lancedb
+
+    return lancedb.Session(index_cache_size_bytes=INDEX_CACHE_BYTES, metadata_cache_size_bytes=METADATA_CACHE_BYTES)
 
 
 def _among(keys: Sequence[str]) -> str:

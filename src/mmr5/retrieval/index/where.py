@@ -45,7 +45,7 @@ class Chosen:
         """The condition on a page's row."""
         if self.sql is not None:
             return self.sql
-        return f"document IN ({', '.join(map(_quoted, sorted(self.documents or ())))})" if self.documents else "false"
+        return f"document IN ({', '.join(map(quoted, sorted(self.documents or ())))})" if self.documents else "false"
 
 
 def choose(text: str, documents: Mapping[str, Fields]) -> Chosen:
@@ -125,7 +125,7 @@ class _Filter:
             return self.leaf(
                 node.this,
                 lambda own: pattern.fullmatch(_shown(own)) is not None,
-                lambda column: f"CAST({column} AS STRING) {sign} {_quoted(value)}",
+                lambda column: f"CAST({column} AS STRING) {sign} {quoted(value)}",
             )
         if kind == "In" and node.expressions and not node.args.get("query"):
             values = [self.value(one) for one in node.expressions]
@@ -167,7 +167,7 @@ class _Filter:
     def literal(self, column: str, value: Value) -> str:
         """A value as the table compares it with a column."""
         if column != "page":
-            return _quoted(_shown(value))
+            return quoted(_shown(value))
         number = _number(value)
         if number is None or not number.is_integer() or abs(number) >= _INTEGERS:
             raise ConfigError(f"the filter {self.text!r} compares page with {value!r}: give a page's number, from 1")
@@ -220,5 +220,6 @@ def _shown(value: Value) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """A text as the table reads it."""
     return "'" + text.replace("'", "''") + "'"
