@@ -101,10 +101,11 @@ def test_looked_up_vectors_find_nearly_all(tmp_path, real_cache, monkeypatch):
     for question in QUESTIONS:
         a, b = find_candidates(question, pages, memory, 10), index.candidates(question, 10)
         scores = memory.scores(question)
+        assert len(b) == 10
         assert b.scores == pytest.approx([scores[i] for i in b.indices], abs=2e-5)
         found += sum(score >= a.scores[-1] - 1e-4 for score in b.scores)  # among pages alike either will do
         wanted += 10
-    assert found >= 0.9 * wanted
+    assert found >= 0.95 * wanted
     few = index.candidates("lamp", 400, where="source = 'report 3.txt'")
     assert {page.source for page in few.pages} == {"report 3.txt"} and len(few) == 6
     before = index.stats().version

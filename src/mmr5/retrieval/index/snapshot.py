@@ -3,8 +3,8 @@
 The table is asked for the pages that are nearest by each signal, and these are scored exactly, by the arithmetic of
 :mod:`mmr5.retrieval.hybrid`. With the vectors scanned, what a page can score at most is known of all pages, and the best are
 scored until no other can come before them: the candidates are those of the first stage in memory over the same pages. Where the
-vectors are looked up in an index of the table (:data:`mmr5.retrieval.index.table.SCANNED_PAGES`), all that a list names is scored,
-with a list for each group of pages whose weights differ, and a page that no list names can be missed.
+vectors are looked up in an index of the table (:data:`mmr5.retrieval.index.table.SCANNED_PAGES`), all that a list names is
+scored, with a list for each group of pages whose weights differ, and a page that no list names can be missed.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ class Snapshot:
         scan = not self.partitions or int(allowed.sum()) <= table.SCANNED_PAGES
         search = _Search(self, query, name, parts, allowed, condition, scan=scan)
         at_most = search.at_most()
-        open_places = np.flatnonzero(allowed & np.isfinite(at_most))
+        open_places = np.flatnonzero(allowed & (at_most > -np.inf))
         ranked = open_places[np.lexsort((open_places, -at_most[open_places]))]
         scored: dict[int, float] = {}
         step = max(LEAST_SCORED, 3 * n) if search.whole else max(1, len(ranked))
