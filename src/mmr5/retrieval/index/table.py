@@ -30,7 +30,7 @@ FORMAT = 1
 """Of the table; it changes with its columns."""
 SCANNED_PAGES = 20_000
 """Most pages whose vectors are compared one by one; a larger collection gets an index of them."""
-GROWTH = 4
+GROWTH = 1.5
 """An index of vectors is made anew once there are so many times the pages that it was made of."""
 INDEX_CACHE_BYTES, METADATA_CACHE_BYTES = 96_000_000, 32_000_000
 """What a process holds of the indices of all its collections, and of their files' heads."""
