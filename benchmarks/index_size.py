@@ -106,7 +106,7 @@ def child(part: str, options: Any) -> dict[str, Any]:
     if part == "build":
         index = Index.open(place, create=True)
         start = time.perf_counter()
-        for group in _grouped(versions(corpus, options.size), 4000):
+        for group in _grouped(versions(corpus, options.size), 20_000):
             index.add_pages(group)
             print(f"  {len(index):,} pages", file=sys.stderr, flush=True)
         return {"seconds": time.perf_counter() - start, "bytes": index.stats().bytes}
