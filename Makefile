@@ -49,6 +49,8 @@ bench: install   ## measurements that do not fit CI, by hand on a quiet machine;
 	$(BIN)/python benchmarks/page_cost.py
 	$(BIN)/python benchmarks/ablation.py mini --method pointwise
 	sh benchmarks/clients.sh
+	$(BIN)/python benchmarks/index_kills.py
+	$(BIN)/python benchmarks/index_size.py
 
 smoke: install   ## the vision proof: a small model from random weights learns to rank pages that must be seen
 	sh scripts/smoke.sh
