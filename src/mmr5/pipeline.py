@@ -103,8 +103,8 @@ class Searcher:
             on_text: hears the reasoning while it is written (see :meth:`Reranker.rerank`).
 
         Raises:
-            InputError: an empty question, no pages, or what is no page and no document.
-            ConfigError: neither pages nor a collection; a filter without a collection, or one that cannot be read.
+            InputError: an empty question, no pages and no collection, or what is no page and no document.
+            ConfigError: a filter without a collection, or one that cannot be read.
         """
         return self.search_many(
             [query],
@@ -176,7 +176,7 @@ class Searcher:
         """How many pages are looked through, and what finds the candidates of a question among them."""
         if pages is None:
             if self.collection is None:
-                raise ConfigError("there are no pages: give them, or Searcher(…, index=Index.open(…))")
+                raise InputError("documents is None: give a list of pages, or a collection, Searcher(…, index=Index.open(…))")
             at = self.collection.snapshot()
             if not at.n_pages:
                 raise InputError(f"there are no pages to look through: the index at {self.collection.place!r} is empty")
@@ -252,7 +252,7 @@ class Searcher:
     def calibration(self, candidates: Candidates) -> Calibration | None:
         """What the scores of a list mean, or None where nobody has fitted it for this setting."""
         fusion = self.fusion if candidates.scores is not None else None
-        return self.reranker.calibration(self.retriever, fusion, pooled=candidates.pooled)
+        return self.reranker.calibration(self.retriever, fusion, pooled=candidates.is_pooled)
 
     def result(
         self,

@@ -403,7 +403,7 @@ def build_result(
         timings_ms: wall time by part; the time of parsing, which the ranking knows, is taken out of ``model``.
     """
     first_stage = retriever != "none"
-    calibration = reranker.calibration(retriever, fusion, pooled=candidates.pooled)
+    calibration = reranker.calibration(retriever, fusion, pooled=candidates.is_pooled)
     relevance = relevance_of(calibration, ranking)
     kept = selection.of(ranking.order, relevance, [page.text for page in candidates.pages], reranker.engine.count_tokens)
     found = evidence_of(reranker, candidates, kept)

@@ -137,7 +137,7 @@ class Candidates:
         scale: log-odds of relevance that one unit of the first-stage scores is worth; None where they compare within this list
             only.
         instruction: what the model is told beside the question, where its recipe has a place for it; None for the recipe's own.
-        pooled: whether a first stage chose them out of several documents.
+        pooled: a first stage chose them out of several documents, be they of one in the end.
     """
 
     query: str
@@ -156,6 +156,11 @@ class Candidates:
 
     def __len__(self) -> int:
         return len(self.pages)
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether they were chosen out of several documents, by what is said or by their own."""
+        return self.pooled or len({page.source for page in self.pages}) > 1
 
     def index_of(self, position: int) -> int:
         """Index over all pages read of the candidate at ``position``."""

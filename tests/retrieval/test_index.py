@@ -350,7 +350,7 @@ def test_search_through_a_searcher(folder, words, real_cache, tmp_path):
     assert len(searcher.search("fees", where="page = 77")) == 0
     with pytest.raises(ConfigError, match="a filter is for a collection"):
         searcher.search("fees", read_pages(folder), where="kind = md")
-    with pytest.raises(ConfigError, match="there are no pages: give them"):
+    with pytest.raises(InputError, match="documents is None: give a list of pages, or a collection"):
         mmr5.Searcher(searcher.reranker).search("fees")
     with pytest.raises(ConfigError, match="holds nothing for the first stage 'dense'"):
         mmr5.Searcher(searcher.reranker, "dense", index=words)
