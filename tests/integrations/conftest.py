@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mmr5 import Reranker
+from mmr5 import Index, Page, Reranker, Searcher
 from mmr5.answer import format_reply
 from mmr5.engines.scripted import ScriptedEngine
 
@@ -32,3 +32,12 @@ def reasoner():
 def pictures_seen(reranker):
     """How many pictures stood in the prompts that an engine was given."""
     return sum(part["type"] == "image" for r in reranker.engine.requests for m in r.messages for part in m["content"])
+
+
+@pytest.fixture
+def searcher(tmp_path, reader):
+    """A searcher over a stored collection of two documents."""
+    index = Index.open(tmp_path / "port.index", create=True, retriever="bm25")
+    index.add_pages([Page("a.pdf", i + 1, text) for i, text in enumerate(TEXTS)], metadata={"year": 2024})
+    index.add_pages([Page("b.pdf", 1, "Nothing about it.")], metadata={"year": 1999})
+    return Searcher(reader, index=index)

@@ -9,7 +9,7 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda
 
 from integrations.conftest import QUESTION, REPORT, TEXTS, pictures_seen
-from mmr5 import Index, Page, Searcher, read_pages
+from mmr5 import read_pages
 from mmr5.documents import pdf_page
 from mmr5.errors import ConfigError, PageError
 from mmr5.integrations.langchain import MMR5IndexRetriever, MMR5Rerank, MMR5Retriever, to_documents
@@ -97,14 +97,6 @@ def test_a_damaged_picture_is_an_error_and_no_text(reasoner):
 def test_a_model_by_name():
     compressor = MMR5Rerank.from_pretrained(engine="scripted", method="likelihood", view="text", top_n=1)
     assert len(compressor.compress_documents([Document("a"), Document("b")], "a")) == 1
-
-
-@pytest.fixture
-def searcher(tmp_path, reader):
-    index = Index.open(tmp_path / "port.index", create=True, retriever="bm25")
-    index.add_pages([Page("a.pdf", i + 1, text) for i, text in enumerate(TEXTS)], metadata={"year": 2024})
-    index.add_pages([Page("b.pdf", 1, "Nothing about it.")], metadata={"year": 1999})
-    return Searcher(reader, index=index)
 
 
 def test_a_stored_collection_is_a_retriever(searcher):

@@ -7,7 +7,7 @@ import pytest
 from llama_index.core.schema import ImageNode, MediaResource, MetadataMode, Node, NodeWithScore, QueryBundle, TextNode
 
 from integrations.conftest import QUESTION, REPORT, TEXTS, pictures_seen
-from mmr5 import Index, Page, Searcher, read_pages
+from mmr5 import read_pages
 from mmr5.errors import InputError, PageError
 from mmr5.integrations.llama_index import MMR5IndexRetriever, MMR5Postprocessor, to_nodes
 
@@ -108,14 +108,6 @@ def test_inside_a_query_engine(reader, monkeypatch):
     assert [n.node.node_id for n in engine.query(QUESTION).source_nodes][0] == "1"
     later = asyncio.run(engine.aquery(QUESTION)).source_nodes
     assert (later[0].node.node_id, len(later)) == ("1", 2)
-
-
-@pytest.fixture
-def searcher(tmp_path, reader):
-    index = Index.open(tmp_path / "port.index", create=True, retriever="bm25")
-    index.add_pages([Page("a.pdf", i + 1, text) for i, text in enumerate(TEXTS)], metadata={"year": 2024})
-    index.add_pages([Page("b.pdf", 1, "Nothing about it.")], metadata={"year": 1999})
-    return Searcher(reader, index=index)
 
 
 def test_a_stored_collection_is_a_retriever(searcher):

@@ -1,3 +1,4 @@
+import shutil
 import threading
 import uuid
 from dataclasses import replace
@@ -11,7 +12,7 @@ from mmr5.documents import to_pages
 from mmr5.errors import ConfigError, DocumentError, InputError, OutputError, SourceNotFoundError
 from mmr5.pages import read_pages
 from mmr5.retrieval import dense, find_candidates, open_retriever
-from mmr5.retrieval.index import Index, collection, reading, snapshot, table
+from mmr5.retrieval.index import Index, adding, collection, reading, snapshot, table
 from mmr5.settings import ReadingSettings
 from mmr5.types import Page
 from support import reading as readers
@@ -116,7 +117,7 @@ def test_looked_up_vectors_find_nearly_all(tmp_path, real_cache, monkeypatch):
 
 def test_pages_are_found_by_words_before_they_are_embedded(tmp_path, real_cache, monkeypatch):
     """Texts are stored first; embedding goes on after a kill, and a page that changed meanwhile is embedded as it is then."""
-    monkeypatch.setattr(collection, "EMBED_PAGES", 16)
+    monkeypatch.setattr(adding, "EMBED_PAGES", 16)
     monkeypatch.setattr(snapshot, "EMBEDDED_NOW", 4)
     mark = uuid.uuid4().hex  # words that no earlier run has embedded
     pages = [replace(page, text=page.text and f"{page.text} {mark}") for page in many()]
@@ -175,10 +176,10 @@ def test_adding_is_incremental_by_content(folder, words, monkeypatch):
     version = words.stats().version
     read = []
     monkeypatch.setattr(collection, "read_documents", lambda todo, *rest: read.append(len(todo)) or [])
-    assert words.add(folder) == collection.Added(unchanged=3) and not read
+    assert words.add(folder) == adding.Added(unchanged=3) and not read
     assert words.stats().version == version
     (folder / "fees.pdf").touch()
-    assert words.add(folder) == collection.Added(unchanged=3) and not read
+    assert words.add(folder) == adding.Added(unchanged=3) and not read
     monkeypatch.undo()
     draw_pdf(folder / "fees.pdf", ["Harbour fees are 35 euros.", "A third page.", "And a fourth."])
     done = words.add(folder)
@@ -399,3 +400,35 @@ def test_stats(folder, words):
     assert (found.documents, found.pages, found.without_words, found.exact) == (3, 4, 0, True)
     assert found.bytes == sum(file.stat().st_size for file in Path(words.place).rglob("*") if file.is_file())
     assert repr(words) == f"Index({words.place!r}: 3 documents, 4 pages, bm25)"
+
+
+def test_a_copy_that_went_another_way_keeps_frequencies_of_its_own(words, tmp_path):
+    """Both have the same versions; what is summed over a collection is kept by its content."""
+    words.add_pages([Page("a", 1, "The tide rises.")])
+    shutil.copytree(words.place, tmp_path / "copy.index")
+    copy = Index.open(tmp_path / "copy.index")
+    words.add_pages([Page("b", i, f"Harbour number {i}.") for i in range(1, 9)])
+    copy.add_pages([Page("b", i, f"Lighthouse number {i}.") for i in range(1, 9)])
+    assert words.stats().version == copy.stats().version
+    for index, word in ((words, "harbour"), (copy, "lighthouse")):
+        pages = [page for document in index.documents() for page in index.pages(document.source)]
+        memory = open_retriever("bm25", pages).scores(word)
+        assert index.candidates(word, 9).scores == pytest.approx(sorted(memory, reverse=True), abs=1e-6)
+        assert max(memory) > 0
+
+
+def test_an_index_of_vectors_that_a_killed_writer_left_is_dropped(tmp_path, monkeypatch):
+    name = f"text:{sentence_encoder(tmp_path / 'model')}"
+    monkeypatch.setattr(table, "SCANNED_PAGES", 100)
+    index = Index.open(tmp_path / "own.index", create=True, retriever=name)
+    index.add_pages([replace(page, text=page.text or "x") for page in many(120)])
+    kinds = type(index._store._table)
+    with monkeypatch.context() as patch:
+        patch.setattr(kinds, "drop_index", lambda self, name: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            index.add_pages([Page(f"more {i}", 1, f"More about tides {i}.") for i in range(120)])
+    assert {len(own) for own in index._store._vector_indices().values()} == {2}
+    assert len(index.candidates("tides", 5)) == 5
+    index.add_pages([Page("last", 1, "The last one.")])
+    assert {len(own) for own in index._store._vector_indices().values()} == {1}
+    assert len(index.candidates("tides", 5)) == 5

@@ -90,8 +90,8 @@ class Snapshot:
         self.retriever = retriever
         self.partitions = partitions
         self._table, self._parts, self._cache = stored, parts, cache
-        self._identity = digest(identity, str(version))
         found = rows_of(stored, "page = 0", ["about"])["about"].to_pylist()
+        self._identity = digest(identity, *sorted(found))  # a copy of the folder has versions of the same numbers
         self.documents = sorted(map(Document.read, found), key=lambda one: natural_key(one.source))
         self.by_key = {one.key: one for one in self.documents}
         rows = rows_of(stored, "page > 0", ["document", "page", "main", "script", "read", "embedded"])

@@ -31,7 +31,7 @@ FORMAT = 1
 SCANNED_PAGES = 20_000
 """Most pages whose vectors are compared one by one; a larger collection gets an index of them."""
 GROWTH = 1.5
-"""An index of vectors is made anew once there are so many times the pages that it was made of."""
+"""An index of vectors is made anew once so many times the pages that it was made of are embedded."""
 INDEX_CACHE_BYTES, METADATA_CACHE_BYTES = 96_000_000, 32_000_000
 """What a process holds of the indices of all its collections, and of their files' heads."""
 KEPT = timedelta(minutes=30)
@@ -240,15 +240,18 @@ class Table:
 
     def partitions(self) -> dict[str, int]:
         """Column of vectors that has an index → how many partitions it has."""
-        return {column: partitions for column, (_, _, partitions) in self._vector_indices().items()}
+        return {column: max(own)[1] for column, own in self._vector_indices().items()}
 
-    def _vector_indices(self) -> dict[str, tuple[str, int, int]]:
-        """Column → name of its index, the pages that it was made of, and its partitions: both stand in the name."""
-        found = {}
+    def _vector_indices(self) -> dict[str, list[tuple[int, int, str]]]:
+        """Column → its indices: embedded pages that each was made of, its partitions (both stand in its name), and its name.
+
+        There are two where a writer was killed between making one and dropping the other.
+        """
+        found: dict[str, list[tuple[int, int, str]]] = {}
         for one in self._table.list_indices():
             parts = one.name.rsplit("_", 2)
             if self.settings is not None and one.columns and one.columns[0] in self.settings.columns:
-                found[one.columns[0]] = one.name, int(parts[1]), int(parts[2])
+                found.setdefault(one.columns[0], []).append((int(parts[1]), int(parts[2]), one.name))
         return found
 
     def maintain(self, pages: int, progress: Callable[[str], None] | None = None) -> None:
@@ -264,15 +267,17 @@ class Table:
         assert self.settings is not None
         held = self._vector_indices()
         for column in self.settings.columns if pages > SCANNED_PAGES else ():
-            if column in held and pages < GROWTH * held[column][1]:
-                continue
-            if progress is not None:
-                progress(f"indexing {column} vectors")
-            partitions = max(16, round(math.sqrt(pages)))
-            config = IvfFlat(distance_type="cosine", num_partitions=partitions, max_iterations=20, sample_rate=64)
-            self._table.create_index(column, config=config, name=f"{column}_{pages}_{partitions}")
-            if column in held:
-                self._table.drop_index(held[column][0])
+            own = sorted(held.get(column, []))
+            embedded = int(self._table.count_rows(f"{column} IS NOT NULL"))  # texts are stored before their vectors
+            if embedded > SCANNED_PAGES and (not own or embedded >= GROWTH * own[-1][0]):
+                if progress is not None:
+                    progress(f"indexing {column} vectors")
+                partitions = max(16, round(math.sqrt(embedded)))
+                config = IvfFlat(distance_type="cosine", num_partitions=partitions, max_iterations=20, sample_rate=64)
+                self._table.create_index(column, config=config, name=f"{column}_{embedded}_{partitions}")
+                own.append((embedded, partitions, ""))
+            for _, _, name in own[:-1]:
+                self._table.drop_index(name)
         self._table.optimize(cleanup_older_than=KEPT)
 
     def bytes(self) -> int | None:
