@@ -44,8 +44,8 @@ EMBEDDED_NOW = 16
 """Pages that wait for their embedding and are embedded for a question, those whose words fit it best."""
 LEAST_SCORED = 50
 """Pages that are scored exactly at first."""
-PARTITIONS_READ, READ_SHARE = 160, 1 / 2
-"""Partitions of an index of vectors that are looked at: at least, and as a share of all."""
+PARTITIONS_READ, READ_SHARE = 1000, 1 / 2
+"""Partitions of an index of vectors that are looked at: at least, which are those of 10⁶ pages, and as a share of all."""
 ENGLISH_ONLY = "minilm"
 """The column that holds vectors of English pages only, as the first stage ``hybrid`` asks it."""
 _FTS_SHARE = 1 / 2.2

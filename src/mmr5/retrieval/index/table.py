@@ -32,9 +32,11 @@ SCANNED_PAGES = 20_000
 """Most pages whose vectors are compared one by one; a larger collection gets an index of them."""
 GROWTH = 1.5
 """An index of vectors is made anew once so many times the pages that it was made of are embedded."""
-INDEX_CACHE_BYTES, METADATA_CACHE_BYTES = 96_000_000, 32_000_000
+BITS = 2
+"""Of each dimension in an index of vectors; dimensions that 8 does not divide take a byte. What a list names is scored exactly."""
+INDEX_CACHE_BYTES, METADATA_CACHE_BYTES = 160_000_000, 32_000_000
 """What a process holds of the indices of all its collections, and of their files' heads."""
-KEPT = timedelta(minutes=30)
+KEPT = timedelta(minutes=10)
 """How long what nobody reads any more stays on disk."""
 _LOCK_FILE = "writer.lock"
 _REMOTE = re.compile(r"[a-z][a-z0-9+.\-]+://")
@@ -261,9 +263,21 @@ class Table:
             pages: how many the collection has.
             progress: told what is being made.
         """
-        from lancedb.index import IvfFlat
-
         self.latest()
+        self._index_vectors(pages, progress)
+        try:
+            self._table.optimize(cleanup_older_than=KEPT)
+        except RuntimeError:  # a kill before this left an index of vectors that cannot take in rows without vectors
+            for own in self._vector_indices().values():
+                for _, _, name in own:
+                    self._table.drop_index(name)
+            self._index_vectors(pages, progress)
+            self._table.optimize(cleanup_older_than=KEPT)
+
+    def _index_vectors(self, pages: int, progress: Callable[[str], None] | None) -> None:
+        """One index for each column that has many vectors."""
+        from lancedb.index import IvfRq, IvfSq
+
         assert self.settings is not None
         held = self._vector_indices()
         for column in self.settings.columns if pages > SCANNED_PAGES else ():
@@ -273,12 +287,13 @@ class Table:
                 if progress is not None:
                     progress(f"indexing {column} vectors")
                 partitions = max(16, round(math.sqrt(embedded)))
-                config = IvfFlat(distance_type="cosine", num_partitions=partitions, max_iterations=20, sample_rate=64)
+                told: Any = {"distance_type": "cosine", "num_partitions": partitions, "max_iterations": 20, "sample_rate": 64}
+                whole = self.shape.field(column).type.value_type.list_size % 8 == 0
+                config = IvfRq(num_bits=BITS, **told) if whole else IvfSq(**told)
                 self._table.create_index(column, config=config, name=f"{column}_{embedded}_{partitions}")
                 own.append((embedded, partitions, ""))
             for _, _, name in own[:-1]:
                 self._table.drop_index(name)
-        self._table.optimize(cleanup_older_than=KEPT)
 
     def bytes(self) -> int | None:
         """What the folder takes on disk; None for an object store."""
