@@ -34,7 +34,7 @@ GROWTH = 1.5
 """An index of vectors is made anew once so many times the pages that it was made of are embedded."""
 BITS = 2
 """Of each dimension in an index of vectors, or a byte if 8 does not divide the dimension; what a list names is scored exactly."""
-INDEX_CACHE_BYTES, METADATA_CACHE_BYTES = 160_000_000, 32_000_000
+INDEX_CACHE_BYTES, METADATA_CACHE_BYTES = 160_000_000, 16_000_000
 """What a process holds of the indices of all its collections, and of their files' heads."""
 KEPT = timedelta(minutes=10)
 """How long what nobody reads any more stays on disk."""
