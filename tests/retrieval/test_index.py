@@ -417,7 +417,7 @@ def test_a_copy_that_went_another_way_keeps_frequencies_of_its_own(words, tmp_pa
         assert max(memory) > 0
 
 
-def test_an_index_of_vectors_that_a_killed_writer_left_is_dropped(tmp_path, monkeypatch):
+def test_an_index_of_vectors_that_a_killed_writer_left_is_dropped(tmp_path, monkeypatch, capfd):
     name = f"text:{sentence_encoder(tmp_path / 'model')}"
     monkeypatch.setattr(table, "SCANNED_PAGES", 100)
     index = Index.open(tmp_path / "own.index", create=True, retriever=name)
@@ -430,5 +430,6 @@ def test_an_index_of_vectors_that_a_killed_writer_left_is_dropped(tmp_path, monk
     assert {len(own) for own in index._store._vector_indices().values()} == {2}
     assert len(index.candidates("tides", 5)) == 5
     index.add_pages([Page("last", 1, "The last one.")])
+    assert "WARN" not in capfd.readouterr().err, "the table's own log stays out of the terminal"
     assert {len(own) for own in index._store._vector_indices().values()} == {1}
     assert len(index.candidates("tides", 5)) == 5

@@ -77,6 +77,7 @@ class Table:
     """
 
     def __init__(self, place: str | Path) -> None:
+        os.environ.setdefault("LANCEDB_LOG", "error")  # its warnings, such as of pages alike, say nothing to a user
         try:
             import lancedb
         except ImportError as error:
