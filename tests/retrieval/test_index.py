@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import mmr5
@@ -433,3 +434,30 @@ def test_an_index_of_vectors_that_a_killed_writer_left_is_dropped(tmp_path, monk
     assert "WARN" not in capfd.readouterr().err, "the table's own log stays out of the terminal"
     assert {len(own) for own in index._store._vector_indices().values()} == {1}
     assert len(index.candidates("tides", 5)) == 5
+
+
+@pytest.mark.parametrize(("dimension", "kind"), [(12, "IvfSq"), (16, "IvfRq")])
+def test_vectors_of_any_dimension_are_looked_up(tmp_path, monkeypatch, dimension, kind):
+    monkeypatch.setattr(table, "SCANNED_PAGES", 100)
+    store = table.Table(tmp_path / "own.index")
+    store.make(table.Settings("own", {"vectors": "own"}, {"vectors": "1"}), {"vectors": dimension})
+    vectors = np.random.default_rng(0).normal(size=(300, 1, dimension)).astype(np.float16)
+    rows = pa.Table.from_pylist([{"id": f"a/{i}", "vectors": one.tolist()} for i, one in enumerate(vectors)], store.shape)
+    store.put(rows, [])
+    store.maintain(300)
+    assert [one.index_type for one in store._table.list_indices() if one.columns == ["vectors"]] == [kind]
+    asked = store._table.search(vectors[7, 0].astype(np.float32), vector_column_name="vectors").distance_type("cosine")
+    assert asked.nprobes(16).limit(5).to_list()[0]["id"] == "a/7"
+
+
+def test_another_failure_of_the_table_is_not_taken_for_a_broken_index(words, monkeypatch):
+    asked = []
+
+    def optimize(self, **how):
+        asked.append(how)
+        raise RuntimeError("no space left")
+
+    monkeypatch.setattr(type(words._store._table), "optimize", optimize)
+    with pytest.raises(RuntimeError, match="no space"):
+        words._store.maintain(4)
+    assert len(asked) == 1

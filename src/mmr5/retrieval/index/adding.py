@@ -28,7 +28,9 @@ EMBED_PAGES = 128
 MAINTAIN_PAGES = 20_000
 """Pages after which the table is put in order while more are being added."""
 MOST_WORKERS = 8
+"""Processes that read files, unless told otherwise; never more than there are cores."""
 MUCH_FILES, MUCH_BYTES = 8, 2_000_000
+"""So many files, or bytes of them, are worth the start of further processes."""
 
 
 @dataclass(frozen=True, slots=True)

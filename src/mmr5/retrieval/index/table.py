@@ -268,10 +268,12 @@ class Table:
         self._index_vectors(pages, progress)
         try:
             self._table.optimize(cleanup_older_than=KEPT)
-        except RuntimeError:  # a kill before this left an index of vectors that cannot take in rows without vectors
-            for own in self._vector_indices().values():
-                for _, _, name in own:
-                    self._table.drop_index(name)
+        except RuntimeError as error:
+            made = [name for own in self._vector_indices().values() for _, _, name in own]
+            if not made or "Not found" not in str(error):
+                raise
+            for name in made:  # a kill before this left one that cannot take in rows without vectors
+                self._table.drop_index(name)
             self._index_vectors(pages, progress)
             self._table.optimize(cleanup_older_than=KEPT)
 
@@ -289,8 +291,8 @@ class Table:
                     progress(f"indexing {column} vectors")
                 partitions = max(16, round(math.sqrt(embedded)))
                 told: Any = {"distance_type": "cosine", "num_partitions": partitions, "max_iterations": 20, "sample_rate": 64}
-                whole = self.shape.field(column).type.value_type.list_size % 8 == 0
-                config = IvfRq(num_bits=BITS, **told) if whole else IvfSq(**told)
+                dimension = self.shape.field(column).type.value_type.list_size
+                config = IvfSq(**told) if dimension % 8 else IvfRq(num_bits=BITS, **told)
                 self._table.create_index(column, config=config, name=f"{column}_{embedded}_{partitions}")
                 own.append((embedded, partitions, ""))
             for _, _, name in own[:-1]:
